@@ -1,0 +1,1 @@
+"""Scripts that measure. Each is run as ``python -m benchmarks.<name>`` and writes results/."""

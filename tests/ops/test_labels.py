@@ -1,0 +1,40 @@
+"""Label maps: what is legal, their colours, their objects."""
+
+import pytest
+import torch
+
+from segcourse.ops.labels import IGNORE, check_labels, colorize, object_masks
+
+
+def test_classes_and_void_are_legal_labels_of_any_integer_type():
+    for dtype in (torch.uint8, torch.int16, torch.int64):
+        check_labels(torch.tensor([[0, 2], [IGNORE, 1]]).to(dtype), 3)
+
+
+@pytest.mark.parametrize(
+    "labels, error, message",
+    [
+        (torch.tensor([0.5]), TypeError, "never interpolate"),
+        (torch.tensor([True]), TypeError, "torch.bool"),
+        ([0, 1], TypeError, "list"),
+        (torch.tensor([0, 3, 7]), ValueError, r"\[3, 7\], but 3 classes are numbered 0 to 2"),
+        (torch.tensor([-1]), ValueError, r"\[-1\]"),
+        (torch.arange(100), ValueError, "89 more"),
+    ],
+)
+def test_other_labels_are_refused_by_value(labels, error, message):
+    with pytest.raises(error, match=message):
+        check_labels(labels, 3)
+
+
+def test_every_class_gets_its_colour_and_void_is_black():
+    colours = colorize(torch.tensor([[0, 1, IGNORE]]), [(10, 20, 30), (40, 50, 60)])
+    assert colours.tolist() == [[[10, 20, 30], [40, 50, 60], [0, 0, 0]]]
+
+
+def test_objects_come_in_the_order_of_their_numbers():
+    masks = object_masks(torch.tensor([[0, 7], [3, 7]]))
+    assert masks.tolist() == [[[False, False], [True, False]], [[False, True], [False, True]]]
+    assert object_masks(torch.zeros(2, 2, dtype=torch.int64)).shape == (0, 2, 2)
+    with pytest.raises(ValueError, match="two axes"):
+        object_masks(torch.zeros(1, 2, 2))
