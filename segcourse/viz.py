@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
+from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 from torch import Tensor
 
 from segcourse.data.sample import Sample
@@ -25,7 +25,7 @@ from segcourse.ops.labels import IGNORE, Colour, colorize
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 PANEL = 2.6  # inches, the width of a picture in a row
 DOTS = 100  # per inch
-INK = "#202124"
+INK, GREY = "#202124", "#5f6368"
 
 
 def present(figure: Figure, *, alt: str) -> None:
@@ -267,19 +267,13 @@ def show_bars(groups: Mapping[str, Mapping[str, Any]], *, ylabel: str, alt: str)
     axes = figure.subplots()
     width = 0.8 / len(series)
     for number, name in enumerate(series):
-        pairs = [np.broadcast_to(np.asarray(values.get(name, np.nan), float).ravel(), 2)
-                 if np.size(values.get(name, np.nan)) == 1
-                 else np.asarray(values[name], float) for values in groups.values()]  # fmt: skip
-        spread = [
-            pair[1] if np.size(values.get(name, 0)) == 2 else 0
-            for pair, values in zip(pairs, groups.values(), strict=True)
-        ]
-        places = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
+        pairs = [(*np.atleast_1d(values.get(name, np.nan)), 0)[:2] for values in groups.values()]
+        heights, spreads = zip(*pairs, strict=True)
         axes.bar(
-            places,
-            [pair[0] for pair in pairs],
+            np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width,
+            heights,
             0.92 * width,
-            yerr=spread if any(spread) else None,
+            yerr=spreads if any(spreads) else None,
             capsize=3,
             label=name,
             color=OKABE_ITO[number % len(OKABE_ITO)],
@@ -328,55 +322,44 @@ def show_architecture(
         links: skip connections (from stage, to stage, label), drawn as arcs above.
         alt: what there is to see.
     """
-    figure = canvas(1, 1, width=max(6.0, 0.85 * len(stages)), height=3.2)
-    axes = figure.subplots()
-    tallest, left, places = 3.0, 0.0, []
+    tallest, gap, bend = 3.0, 0.55, 0.22
+    top, left, boxes = tallest / 2, 0.0, []
     for stage in stages:
         height = max(tallest / (1 + math.log2(stage["stride"])), 0.35)
         width = 0.16 + 0.075 * math.log2(max(stage["channels"], 1))
+        boxes.append((left, left + width, height / 2))
+        left += width + gap
+    for start, end, _ in links:
+        reach = max(boxes[start][2], boxes[end][2]) + bend / 2 * abs(
+            boxes[end][0] - boxes[start][0]
+        )
+        top = max(top, reach + 0.3)
+    width = max(5.0, 0.8 * left)
+    figure = canvas(1, 1, width=width, height=width * (top + tallest / 2 + 0.9) / (left + 0.2))
+    axes = figure.subplots()
+    axes.set_aspect("equal")
+    for stage, (start, end, half) in zip(stages, boxes, strict=True):
         colour = OKABE_ITO[stage.get("colour", 0) % len(OKABE_ITO)]
-        box = FancyBboxPatch(
-            (left, -height / 2),
-            width,
-            height,
-            boxstyle="round,pad=0.02",
-            facecolor=colour,
-            edgecolor="white",
-            alpha=0.85,
-        )
-        axes.add_patch(box)
-        centre = left + width / 2
-        axes.text(centre, -tallest / 2 - 0.15, stage["name"], ha="center", va="top", fontsize=8)
-        note = f"{stage['channels']}\n1/{stage['stride']}"
-        axes.text(
-            centre, -tallest / 2 - 0.5, note, ha="center", va="top", fontsize=7, color="#5f6368"
-        )
-        places.append((centre, height / 2))
-        left += width + 0.45
-    for (x0, _), (x1, _) in pairwise(places):
-        axes.annotate(
-            "",
-            (x1 - 0.3, 0),
-            (x0 + 0.3, 0),
-            arrowprops={"arrowstyle": "->", "color": INK, "lw": 0.8},
-        )
-    for start, end, label in links:
-        (x0, y0), (x1, y1) = places[start], places[end]
         axes.add_patch(
-            FancyArrowPatch(
-                (x0, y0 + 0.05),
-                (x1, y1 + 0.05),
-                connectionstyle=f"arc3,rad={-0.25 if x1 > x0 else 0.25}",
-                arrowstyle="->",
-                mutation_scale=9,
-                color="#5f6368",
-                lw=0.9,
-            )
+            Rectangle((start, -half), end - start, 2 * half, facecolor=colour, alpha=0.85)
         )
-        top = max(y0, y1) + 0.10 * abs(x1 - x0) + 0.1
-        axes.text((x0 + x1) / 2, top, label, ha="center", fontsize=7, color="#5f6368")
-    axes.set_xlim(-0.3, left)
-    axes.set_ylim(-tallest / 2 - 1.1, tallest / 2 + 0.15 * left * bool(links) + 0.2)
+        note = f"{stage['channels']}\n1/{stage['stride']}"
+        middle, below = (start + end) / 2, -tallest / 2
+        axes.text(middle, below - 0.1, stage["name"], ha="center", va="top", fontsize=8)
+        axes.text(middle, below - 0.36, note, ha="center", va="top", fontsize=7, color=GREY)
+    arrow = {"arrowstyle": "->", "mutation_scale": 9, "lw": 0.9, "shrinkA": 1, "shrinkB": 1}
+    for (_, end, _), (start, _, _) in pairwise(boxes):
+        axes.add_patch(FancyArrowPatch((end, 0), (start, 0), color=INK, **arrow))
+    for start, end, label in links:
+        (a0, a1, a_half), (b0, b1, b_half) = boxes[start], boxes[end]
+        here, there = ((a0 + a1) / 2, a_half), ((b0 + b1) / 2, b_half)
+        bow = f"arc3,rad={-bend if there[0] > here[0] else bend}"
+        axes.add_patch(FancyArrowPatch(here, there, connectionstyle=bow, color=GREY, **arrow))
+        middle = (here[0] + there[0]) / 2
+        apex = (a_half + b_half) / 2 + bend / 2 * abs(there[0] - here[0])
+        axes.text(middle, apex + 0.04, label, ha="center", va="bottom", fontsize=7, color=GREY)
+    axes.set_xlim(-0.1, left - gap + 0.1)
+    axes.set_ylim(-tallest / 2 - 0.8, top)
     axes.axis("off")
     present(figure, alt=alt)
 
