@@ -96,7 +96,8 @@ def fit(
             batches, or if the checkpoint belongs to another network or a longer training.
         FloatingPointError: if the loss is no longer finite.
     """
-    if (steps is None) == (epochs is None) or (steps or epochs) < 1:
+    length = epochs if steps is None else steps
+    if (steps is None) == (epochs is None) or length < 1:
         raise ValueError(
             f"steps={steps} and epochs={epochs} do not say how long to train: give exactly one of "
             "them, at least 1."
@@ -128,11 +129,10 @@ def fit(
             taken = 0
             for taken, batch in enumerate(batches, start=1):
                 if taken <= skip:
+                    if taken == skip:  # before the next batch is drawn
+                        set_generators(position["now"])
                     continue
-                if position:
-                    set_generators(position["now"])
-                    position = None
-                value = loss(model, tuple(part.to(device) for part in batch))
+                value = loss(model, move(batch, device))
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
@@ -148,10 +148,14 @@ def fit(
                     break
             if taken == 0:
                 raise ValueError("there are no batches to train on: is the dataset empty?")
-            if position:  # the checkpoint was saved at the very end of an epoch
-                set_generators(position["now"])
-                position = None
+            position = None
     return history
+
+
+def move(batch: Batch, device: str) -> Batch:
+    """The batch with its parts on ``device``; a Sample stays a Sample."""
+    parts = [part.to(device) for part in batch]
+    return batch._make(parts) if hasattr(batch, "_make") else tuple(parts)
 
 
 def check_finite(value: float, step: int) -> float:

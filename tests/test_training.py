@@ -220,3 +220,14 @@ def test_a_shorter_training_than_the_checkpoint_is_refused(tmp_path):
     run(network(), steps=4, checkpoint=tmp_path / "net.pt")
     with pytest.raises(ValueError, match="more than steps=2"):
         run(network(), steps=2, checkpoint=tmp_path / "net.pt")
+
+
+def test_the_loss_sees_samples_as_samples():
+    seen = []
+
+    def named(model, batch):
+        seen.append(type(batch))
+        return F.cross_entropy(model(batch.image), batch.semantic)
+
+    fit(network(), named, batches(Dots(), size=2), steps=1, progress=False)
+    assert seen == [Sample]

@@ -9,6 +9,7 @@ import copy
 import dis
 import html
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -60,6 +61,23 @@ class Exercise:
     describe: Callable[..., str] | None = None
     digits: int = 4
     hints_given: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if not re.match(r"\d+\.\d+ \S", self.title):
+            raise ValueError(
+                f"the title {self.title!r} has no number: begin with chapter and exercise, as in "
+                "'3.1 Dice'."
+            )
+        if not callable(self.solution):
+            raise TypeError(
+                f"the solution of {self.title} must be a function, but it is {self.solution!r}: "
+                "wrap a value in one."
+            )
+        if not callable(self.cases) and not list(self.cases):
+            raise ValueError(
+                f"{self.title} has no cases: give at least one tuple of arguments to compare on, "
+                "() for an answer without arguments."
+            )
 
     def check(self, attempt: Any) -> None:
         """Print whether the attempt is right, wrong (and why), or not there yet."""

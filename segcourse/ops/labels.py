@@ -27,6 +27,8 @@ def check_labels(labels: Tensor, num_classes: int, what: str = "truth") -> None:
             f"{what} must hold integer labels, but its dtype is {labels.dtype}: use .long() on a "
             "label map, .argmax(dim=1) on logits; never interpolate labels."
         )
+    if labels.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which torch cannot compare
+        labels = labels.long()
     wrong = (labels < 0) | ((labels >= num_classes) & (labels != IGNORE))
     if wrong.any():
         found = labels[wrong].unique().tolist()

@@ -1,0 +1,129 @@
+"""Every network of the book on the same street scenes: the picture of the first page.
+
+    python -m benchmarks.gallery
+
+Each network is trained alone, on the same batches of Toytown, for the classroom's budget, and
+scored on scenes that it has not seen. Writes book/_static/gallery.png and results/gallery.json.
+"""
+
+import argparse
+import io
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from benchmarks.fcn_strides import CLASSROOM, STRIDES, TRAINING
+from benchmarks.report import write
+from segcourse.data.sample import Cached, Sample, batches, stack
+from segcourse.data.toytown import CLASSES, PALETTE, Toytown
+from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
+from segcourse.metrics.semantic import iou, mean_iou
+from segcourse.models.fcn import FCN
+from segcourse.models.unet import UNet
+from segcourse.ops.labels import colorize
+from segcourse.training import evaluate, fit, predict, seed_everything
+
+PICTURE = Path(__file__).parents[1] / "book" / "_static" / "gallery.png"
+TEST = 2  # the seed of Toytown that no chapter trains on or chooses with
+ROWS = 3
+
+
+# The networks at classroom size, as in their chapters.
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    **{f"FCN-{s}s": partial(FCN, len(CLASSES), stride=s, **CLASSROOM) for s in STRIDES},
+    "U-Net": partial(UNet, len(CLASSES), width=12, depth=3, padding=1, batch_norm=True),
+}
+
+
+def main() -> None:
+    """Train, score and draw all networks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    steps = TRAINING["steps"]
+    parser.add_argument("--steps", type=int, default=steps, help="training steps for each network")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    train = Cached(Toytown(TRAINING["scenes"]))
+    test = Cached(Toytown(100, seed=TEST))
+    counts = class_counts(torch.stack([sample.semantic for sample in train]), len(CLASSES))
+    weight = log_frequency_weights(counts)
+    shown = telling_scenes(test)
+    rows, outputs = {}, {}
+    for name, build in NETWORKS.items():
+        seed_everything(0)
+        model, started = build(), time.process_time()
+        fit(
+            model,
+            lambda model, batch: cross_entropy(model(batch[0]), batch[1], weight=weight),
+            batches(train, size=TRAINING["batch"]),
+            steps=options.steps,
+            learning_rate=TRAINING["learning_rate"],
+        )
+        matrix = evaluate(model, batches(test, size=25, shuffle=False), num_classes=len(CLASSES))
+        rows[name] = {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "miou": float(mean_iou(matrix)),
+            **{f"iou_{c}": float(v) for c, v in zip(CLASSES, iou(matrix), strict=True)},
+            "training_seconds": time.process_time() - started,
+        }
+        outputs[name] = predict(model, shown.image)
+        print(f"{name}: mIoU {rows[name]['miou']:.3f} in {rows[name]['training_seconds']:.0f} s")
+    draw(shown, outputs)
+    print(f"drew book/_static/{PICTURE.name}")
+    write("gallery", {**TRAINING, "steps": options.steps, "seed": 0, "networks": rows})
+
+
+def telling_scenes(dataset: Cached) -> Sample:
+    """The first scenes in which every class occurs, as one batch."""
+    whole = [sample for sample in dataset if len(sample.semantic.unique()) == len(CLASSES)]
+    return stack(whole[:ROWS])
+
+
+def draw(shown: Sample, outputs: dict[str, Tensor]) -> None:
+    """Save rows of: picture | what each network makes of it | truth, under one legend."""
+    matplotlib.use("agg")
+    columns = {
+        "picture": [(image.movedim(0, -1) * 255).round().byte() for image in shown.image],
+        **{name: list(colorize(output, PALETTE)) for name, output in outputs.items()},
+        "truth": list(colorize(shown.semantic, PALETTE)),
+    }
+    height, width = shown.semantic.shape[-2:]
+    side, head, foot = 1.9, 0.3, 0.4  # inches: a picture, the titles, the legend
+    tall = side * height / width * ROWS + head + foot
+    figure, axes = plt.subplots(ROWS, len(columns), figsize=(side * len(columns), tall), dpi=140)
+    figure.subplots_adjust(0, foot / tall, 1, 1 - head / tall, wspace=0.03, hspace=0.03)
+    for place, (title, pictures) in zip(axes.T, columns.items(), strict=True):
+        place[0].set_title(title, fontsize=12, pad=5)
+        for axis, picture in zip(place, pictures, strict=True):
+            axis.imshow(picture.numpy(), interpolation="nearest")
+            axis.axis("off")
+    patches = [
+        plt.Rectangle((0, 0), 1, 1, color=[part / 255 for part in colour]) for colour in PALETTE
+    ]
+    figure.legend(
+        patches,
+        CLASSES,
+        loc="lower center",
+        ncols=len(CLASSES),
+        frameon=False,
+        fontsize=11,
+        handlelength=1,
+        handleheight=1,
+        columnspacing=1.4,
+        borderaxespad=0,
+    )
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", bbox_inches="tight", pad_inches=0.04, facecolor="white")
+    plt.close(figure)
+    small = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(PICTURE, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

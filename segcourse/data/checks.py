@@ -1,0 +1,409 @@
+"""What can be wrong with a dataset: one function per rule, from the facts of all samples.
+
+A check returns a finding, or None where it has nothing to say. It reports the first thing that is
+wrong, with a remedy. The bounds were chosen on Toytown and CamVid, clean and damaged, at full size
+and resized: clean data stay well below them, damaged data well above.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from segcourse.data.evidence import Facts, edge_correlation, near_copies
+from segcourse.ops.labels import IGNORE, shorten
+
+COPY = 0.98  # how alike two pictures of two splits may be
+TWIN = 0.995  # and two pictures of one split
+CLIMBING = 0.17  # share of the label steps that may climb through a class between
+OBJECT_LINE = 0.6  # share of the steps out of objects that may lead onto a thin line of one class
+CLASS_LINE = 0.18  # the same for regions, where there are no objects
+
+
+class Finding(NamedTuple):
+    """The outcome of one check."""
+
+    level: str  # "ok", "warning" or "error"
+    check: str
+    message: str
+    where: tuple[int, ...] = ()  # indices of the samples concerned
+    remedy: str = ""
+
+
+class Context(NamedTuple):
+    """What the checks know beside the facts."""
+
+    classes: tuple[str, ...] | None
+    num_classes: int | None
+    other: Tensor | None  # fingerprints of the other split
+
+
+def where(facts: Sequence[Facts]) -> tuple[int, ...]:
+    """The indices of some samples."""
+    return tuple(each.index for each in facts)
+
+
+def total(facts: Sequence[Facts], table: str = "counts") -> Counter:
+    """A table of all samples together."""
+    result: Counter = Counter()
+    for each in facts:
+        result.update(getattr(each, table))
+    return result
+
+
+def check_loading(facts: Sequence[Facts]) -> Finding:
+    """Every item is a picture (3, H, W) and a label map (H, W)."""
+    bad = [each for each in facts if each.problem]
+    if bad:
+        return Finding("error", "loading", bad[0].problem, where(bad), bad[0].remedy)
+    return Finding("ok", "loading", "every item has a picture (3, H, W) and a mask (H, W)")
+
+
+def check_sizes(facts: Sequence[Facts], context: Context) -> Finding:
+    """Mask and picture cover the same pixels; samples can become a batch."""
+    bad = [each for each in facts if each.sizes[0] != each.sizes[1]]
+    if bad:
+        image, mask = bad[0].sizes
+        return Finding(
+            "error", "sizes", f"an image of {image} has a mask of {mask}", where(bad),
+            "load the mask of the same picture, and resize both, the mask by nearest.",
+        )  # fmt: skip
+    sizes = Counter(each.sizes[0] for each in facts)
+    if len(sizes) > 1:
+        rare = [each for each in facts if each.sizes[0] != sizes.most_common(1)[0][0]]
+        return Finding(
+            "warning", "sizes", f"{len(sizes)} sizes, e.g. {list(sizes)[:2]}", where(rare),
+            "resize, crop or pad to one size before making batches.",
+        )  # fmt: skip
+    return Finding("ok", "sizes", f"all pictures and masks are {next(iter(sizes))}")
+
+
+def check_dtypes(facts: Sequence[Facts], context: Context) -> Finding:
+    """Pictures are floats, labels are integers."""
+    labels = [
+        each
+        for each in facts
+        if (each.dtypes[1].is_floating_point or each.dtypes[1] == torch.bool) and not each.fractions
+    ]
+    if labels:
+        return Finding(
+            "error", "dtypes", f"labels come as {labels[0].dtypes[1]}", where(labels),
+            "convert masks with .long(): a label is a number of a class, not a quantity.",
+        )  # fmt: skip
+    images = [each for each in facts if not each.dtypes[0].is_floating_point]
+    if images:
+        return Finding(
+            "error", "dtypes", f"images come as {images[0].dtypes[0]}", where(images),
+            "convert with .float() / 255: networks multiply real numbers.",
+        )  # fmt: skip
+    small = [each for each in facts if each.dtypes[1] != torch.int64]
+    if small and not any(each.fractions for each in facts):
+        return Finding(
+            "warning", "dtypes", f"labels come as {small[0].dtypes[1]}", where(small),
+            "convert masks with .long(): losses want int64, and small integers overflow.",
+        )  # fmt: skip
+    return Finding("ok", "dtypes", "images hold floats, masks hold integers")
+
+
+def check_values(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """Pictures hold values from 0 to 1, and something to see."""
+    floats = [each for each in facts if each.dtypes[0].is_floating_point]
+    if not floats:
+        return None
+    tests = (
+        ("error", "not a number (nan or infinite)", lambda e: not e.finite,
+         "find the division by zero, or the damaged file."),
+        ("error", "values up to 255", lambda e: e.high > 4,
+         "divide by 255: all networks of the course expect 0 to 1."),
+        ("warning", "negative values or values above 1", lambda e: e.low < -1e-3 or e.high > 1.001,
+         "normalise after inspecting, not before; else check how the picture is read."),
+        ("warning", "pictures of one colour", lambda e: e.high - e.low < 1e-6,
+         "look at the files: an empty picture teaches nothing."),
+        ("warning", "nearly black pictures", lambda e: e.high < 0.02,
+         "divide by 255 once, not twice."),
+    )  # fmt: skip
+    for level, message, is_bad, remedy in tests:
+        bad = [each for each in floats if is_bad(each)]
+        if bad:
+            return Finding(level, "values", message, where(bad), remedy)
+    low, high = min(each.low for each in floats), max(each.high for each in floats)
+    return Finding("ok", "values", f"pictures range from {low:.2f} to {high:.2f}")
+
+
+def is_binary_picture(facts: Sequence[Facts], context: Context) -> bool:
+    """Whether two-class masks are stored as black and white, 0 and 255."""
+    return set(total(facts)) == {0, 255} and context.num_classes in (None, 2)
+
+
+def is_interpolated(facts: Sequence[Facts]) -> bool:
+    """Whether labels climb from class to class more often than drawn ones do."""
+    climbing, direct = (sum(each.ramps[side] for each in facts) for side in (0, 1))
+    return climbing > CLIMBING * (climbing + direct) and climbing >= 20
+
+
+def check_interpolation(facts: Sequence[Facts], context: Context) -> Finding:
+    """Labels were not averaged."""
+    fractions = [each for each in facts if each.fractions]
+    remedy = 'resize masks by nearest (transforms.resize does), never "bilinear".'
+    if fractions:
+        message = "labels between whole numbers: masks were interpolated"
+        return Finding("error", "interpolation", message, where(fractions), remedy)
+    climbing, direct = (sum(each.ramps[side] for each in facts) for side in (0, 1))
+    share = climbing / max(climbing + direct, 1)
+    if is_interpolated(facts):
+        unknown = unknown_ids(facts, context)
+        more = f", inventing the ids {shorten(unknown)}" if unknown else ""
+        message = f"{share:.0%} of the label steps climb through a class between{more}"
+        return Finding("error", "interpolation", message, where(facts), remedy)
+    return Finding(
+        "ok", "interpolation", f"{share:.0%} of the label steps climb (clean: under {CLIMBING:.0%})"
+    )
+
+
+def unknown_ids(facts: Sequence[Facts], context: Context) -> list[int]:
+    """Labels that are no class and not void."""
+    most = context.num_classes if context.num_classes is not None else IGNORE
+    return sorted(i for i in total(facts) if not (0 <= i < most or i == IGNORE))
+
+
+def check_ids(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """Every label is a class or void."""
+    if is_binary_picture(facts, context):
+        return Finding(
+            "error", "ids", "masks hold 0 and 255 only: object pixels would be void", where(facts),
+            "divide two-class masks by 255, or compare: (mask > 127).long().",
+        )  # fmt: skip
+    unknown = unknown_ids(facts, context)
+    if unknown and not is_interpolated(facts):
+        bad = [each for each in facts if set(unknown) & set(each.counts)]
+        classes = context.num_classes if context.num_classes is not None else "any"
+        return Finding(
+            "error", "ids", f"ids {shorten(unknown)} are none of {classes} classes", where(bad),
+            f"map them to classes, or to {IGNORE} (void); numbering starts at 0.",
+        )  # fmt: skip
+    if unknown:
+        return None
+    known = [i for i in sorted(total(facts)) if i != IGNORE]
+    return Finding("ok", "ids", f"labels {shorten(known, 12)} and void only")
+
+
+def check_classes(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """The list of classes is as long as it should be, and each of them occurs."""
+    names, number = context.classes, context.num_classes
+    if number is None:
+        return None
+    if names is not None and (len(names) != number or len(set(names)) != len(names)):
+        return Finding(
+            "error", "classes", f"{number} classes have the names {list(names)}", (),
+            "give every class one name of its own; void is no class and has none.",
+        )  # fmt: skip
+    if is_binary_picture(facts, context) or unknown_ids(facts, context):
+        return None  # the numbering itself is wrong
+    present = total(facts)
+    absent = [names[i] if names else str(i) for i in range(number) if i not in present]
+    if absent:
+        return Finding(
+            "warning", "classes", f"{', '.join(absent)} never occur: one class too many?", (),
+            "compare the list of names with the ids in the masks; count from 0.",
+        )  # fmt: skip
+    return Finding("ok", "classes", f"all {number} classes occur")
+
+
+def check_names(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """Names that say where a class lies are right: sky is above, background touches the frame."""
+    if context.classes is None or context.num_classes != len(context.classes):
+        return None
+    if unknown_ids(facts, context):
+        return None
+    counts, heights = total(facts), total(facts, "height")
+    frame, inner = total(facts, "frame"), total(facts, "inner")
+    thick = {i: inner[i] / counts[i] for i in counts if i < len(context.classes)}
+    wrong = []
+    for i, name in enumerate(context.classes):
+        words, middle = set(name.lower().split()), heights[i] / counts[i] if counts[i] else 0.5
+        if words & {"sky", "ceiling"} and middle > 0.5:
+            wrong.append(f"{name} (class {i}) lies in the lower half")
+        if words & {"road", "floor", "pavement", "ground"} and middle < 0.5:
+            wrong.append(f"{name} (class {i}) lies in the upper half")
+        if words & {"background"} and frame[i] < max(frame.values()):
+            wrong.append(f"{name} (class {i}) is not what surrounds the picture")
+        if words & {"border", "boundary", "contour"} and thick.get(i, 0) > min(thick.values()):
+            wrong.append(f"{name} (class {i}) is not the thinnest class")
+    if wrong:
+        return Finding(
+            "warning", "names", "; ".join(wrong), (),
+            "colour a mask and compare it with its picture: two names may be swapped.",
+        )  # fmt: skip
+    return Finding("ok", "names", "no name contradicts where its class lies")
+
+
+def check_void(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """Most pixels have a class."""
+    if is_binary_picture(facts, context):
+        return None
+    counts = total(facts)
+    share = counts[IGNORE] / sum(counts.values())
+    if share > 0.5:
+        return Finding(
+            "warning", "void", f"{share:.1%} of all pixels are void", where(facts),
+            f"see whether a real class is numbered {IGNORE}, or the padding is too large.",
+        )  # fmt: skip
+    return Finding("ok", "void", f"{share:.1%} of all pixels are void")
+
+
+def check_lines(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """No class is the void that surrounds things."""
+    if is_interpolated(facts) or is_binary_picture(facts, context):
+        return None
+    known = [each for each in facts if each.lines is not None and each.lines[0] > 0]
+    objects = [each for each in known if each.objects]
+    chosen, bound = (objects, OBJECT_LINE) if objects else (known, CLASS_LINE)
+    if not chosen:
+        return None
+    onto = sum(each.lines[1] for each in chosen) / sum(each.lines[0] for each in chosen)
+    label, share = int(onto.argmax()), onto.max().item()
+    if share > bound:
+        name = context.classes[label] if is_named(context, label) else f"class {label}"
+        return Finding(
+            "warning", "void as class", f"{name} is a thin line around {share:.0%} of the borders",
+            where(chosen), f"if these pixels are void, give them {IGNORE}, not a class.",
+        )  # fmt: skip
+    return Finding("ok", "void as class", "no class is a thin line around the others")
+
+
+def is_named(context: Context, label: int) -> bool:
+    """Whether a label has a name."""
+    return context.classes is not None and label < len(context.classes)
+
+
+def check_empty(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """Masks show more than one thing."""
+    if is_binary_picture(facts, context):
+        return None
+    void = [each for each in facts if set(each.counts) == {IGNORE}]
+    if void:
+        return Finding(
+            "error", "empty masks", "masks are void everywhere", where(void),
+            "drop these samples: no loss can learn from them, and its mean is nan.",
+        )  # fmt: skip
+    plain = [each for each in facts if len(each.counts) == 1]
+    if plain:
+        return Finding(
+            "warning", "empty masks", f"masks hold one label only, {next(iter(plain[0].counts))}",
+            where(plain), "look at these pictures, whether there is really nothing else in them.",
+        )  # fmt: skip
+    return Finding("ok", "empty masks", "every mask shows at least two labels")
+
+
+def check_objects(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """An object has one class."""
+    if not any(each.objects for each in facts):
+        return None
+    bad = [each for each in facts if each.crossing]
+    if bad:
+        return Finding(
+            "error", "objects", f"{bad[0].crossing} objects of a sample have several classes",
+            where(bad), "move semantic and instance maps together, both by nearest.",
+        )  # fmt: skip
+    return Finding("ok", "objects", "every object has one class")
+
+
+def check_alignment(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """The borders of the masks lie on the edges of their pictures."""
+    known = [each for each in facts if each.fit is not None and len(each.counts) > 1]
+    if not known or is_interpolated(facts):
+        return None
+    mirrored = [each for each in known if each.fit.mirrored]
+    stranger = check_strangers(known) if len(mirrored) <= len(known) / 2 else None
+    if stranger is not None:
+        return stranger
+    remedy = "transform picture and mask in one call, with one random draw."
+    if mirrored:
+        kinds = "; ".join(sorted({each.fit.mirrored for each in mirrored}))
+        message = f"{len(mirrored)} of {len(known)} masks are mirrored ({kinds})"
+        return Finding("error", "alignment", message, where(mirrored), remedy)
+    shifted = [each for each in known if each.fit.shift != (0, 0)]
+    if shifted:
+        shifts = Counter(each.fit.shift for each in shifted)
+        (down, right), number = shifts.most_common(1)[0]
+        if number > len(known) / 2:
+            message = f"masks must move {down} down and {right} right to fit ({number} of them)"
+            remedy = "look for a crop, a padding or a resize that only one of the two went through."
+        else:
+            message = f"{len(shifted)} of {len(known)} masks are shifted, each differently"
+        return Finding("error", "alignment", message, where(shifted), remedy)
+    fit = sum(each.fit.fit for each in known) / len(known)
+    return Finding("ok", "alignment", f"borders lie on the edges of the pictures (fit {fit:.2f})")
+
+
+def check_strangers(known: Sequence[Facts]) -> Finding | None:
+    """Masks fit their own picture better than that of another sample."""
+    half = len(known) // 2
+    pairs = [
+        (each, other)
+        for each, other in zip(known, [*known[half:], *known[:half]], strict=True)
+        if each.edges.shape == other.borders.shape and each is not other
+    ]
+    if len(pairs) < 4:
+        return None
+    own = sum(each.fit.fit for each, _ in pairs) / len(pairs)
+    others = [
+        edge_correlation(a.edges.float(), b.borders.float(), reach=0).item() for a, b in pairs
+    ]
+    if own > 1.3 * max(sum(others) / len(others), 0):
+        return None
+    return Finding(
+        "error", "alignment", "masks fit their pictures no better than those of other samples",
+        where(known), "sort both lists of files, and pair them by name.",
+    )  # fmt: skip
+
+
+def check_twins(facts: Sequence[Facts], context: Context) -> Finding:
+    """No picture comes twice."""
+    pairs = near_copies(torch.stack([each.print for each in facts]), None, TWIN)
+    if pairs:
+        first, second = (facts[place].index for place in pairs[0])
+        return Finding(
+            "warning", "duplicates",
+            f"{len(pairs)} pairs of pictures are nearly alike, e.g. {first} and {second}",
+            tuple(sorted({facts[place].index for pair in pairs for place in pair})),
+            "drop copies; keep frames of one video in one split.",
+        )  # fmt: skip
+    return Finding("ok", "duplicates", "no two pictures are alike")
+
+
+def check_splits(facts: Sequence[Facts], context: Context) -> Finding | None:
+    """No picture is in the other split too."""
+    if context.other is None:
+        return None
+    own = torch.stack([each.print for each in facts])
+    if own.shape[1] != context.other.shape[1]:
+        return None
+    found = sorted({first for first, _ in near_copies(own, context.other, COPY)})
+    if found:
+        return Finding(
+            "error", "splits", f"{len(found)} pictures are in the other split too",
+            tuple(facts[place].index for place in found),
+            "remove them from training: a test on known pictures says nothing.",
+        )  # fmt: skip
+    return Finding("ok", "splits", "no picture is in the other split too")
+
+
+CHECKS = (
+    check_sizes,
+    check_dtypes,
+    check_values,
+    check_ids,
+    check_interpolation,
+    check_classes,
+    check_names,
+    check_void,
+    check_lines,
+    check_empty,
+    check_objects,
+    check_alignment,
+    check_twins,
+    check_splits,
+)

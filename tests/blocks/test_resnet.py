@@ -1,0 +1,157 @@
+"""ResNet: the counts of everyone, and equal features for equal weights in both conventions."""
+
+import pytest
+import segmentation_models_pytorch as smp
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from segcourse.blocks.resnet import ResNet
+
+
+def settled(oracle: nn.Module) -> nn.Module:
+    """An oracle whose normalisations differ from one another, so that a mix-up would show."""
+    torch.manual_seed(0)
+    for module in oracle.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.0)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return oracle.eval()
+
+
+def with_weights_of(oracle: nn.Module, ours: ResNet) -> ResNet:
+    """Copy in the order of computation; every shape must agree."""
+    theirs = {name: value for name, value in oracle.state_dict().items() if "fc." not in name}
+    own = ours.state_dict()
+    assert [v.shape for v in own.values()] == [v.shape for v in theirs.values()]
+    ours.load_state_dict(dict(zip(own, theirs.values(), strict=True)))
+    return ours.eval()
+
+
+@torch.no_grad()
+def stages_of(oracle: nn.Module, image: Tensor) -> list[Tensor]:
+    """Stem and stages of a network with torchvision's names."""
+    activate = getattr(oracle, "relu", None) or oracle.act1
+    features = [activate(oracle.bn1(oracle.conv1(image)))]
+    x = oracle.maxpool(features[0])
+    for stage in (oracle.layer1, oracle.layer2, oracle.layer3, oracle.layer4):
+        x = stage(x)
+        features.append(x)
+    return features
+
+
+def assert_equal(ours: ResNet, theirs: list[Tensor], image: Tensor) -> None:
+    with torch.no_grad():
+        features = ours(image)
+    assert [f.shape[1] for f in features] == ours.channels
+    for mine, other in zip(features, theirs, strict=True):
+        assert mine.shape == other.shape
+        assert (mine - other).abs().max() <= 1e-5 * max(other.abs().max().item(), 1.0)
+
+
+@pytest.mark.parametrize(
+    "layers, options, count",
+    [
+        (18, {}, 11_176_512),
+        (34, {}, 21_284_672),
+        (50, {}, 23_508_032),
+        (101, {}, 42_500_160),
+        (152, {}, 58_143_808),
+        (50, {"deep_stem": True}, 23_631_808),
+        (101, {"deep_stem": True}, 42_623_936),
+        (101, {"output_stride": 8}, 42_500_160),
+    ],
+)
+def test_parameters(layers, options, count):
+    with torch.device("meta"):
+        assert sum(p.numel() for p in ResNet(layers, **options).parameters()) == count
+
+
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
+@pytest.mark.parametrize("dilate_first", [False, True])
+def test_strides(output_stride, dilate_first):
+    with torch.device("meta"):
+        net = ResNet(50, output_stride=output_stride, dilate_first=dilate_first)
+        features = net(torch.empty(1, 3, 224, 224))
+    strides = [2, 4, 8, min(16, output_stride), output_stride]
+    assert [f.shape[-1] for f in features] == [224 // stride for stride in strides]
+
+
+@pytest.mark.parametrize("layers", [18, 34, 50])
+def test_equals_torchvision(layers):
+    oracle = settled(getattr(torchvision.models, f"resnet{layers}")(weights=None))
+    image = torch.randn(1, 3, 65, 97)
+    ours = with_weights_of(oracle, ResNet(layers))
+    assert_equal(ours, stages_of(oracle, image), image)
+
+
+@pytest.mark.parametrize(
+    "output_stride, replaced", [(16, (False, False, True)), (8, (False, True, True))]
+)
+def test_first_block_keeps_its_dilation_as_in_torchvision(output_stride, replaced):
+    oracle = settled(
+        torchvision.models.resnet50(weights=None, replace_stride_with_dilation=replaced)
+    )
+    image = torch.randn(1, 3, 65, 97)
+    ours = with_weights_of(oracle, ResNet(50, output_stride=output_stride))
+    assert_equal(ours, stages_of(oracle, image), image)
+
+
+@pytest.mark.parametrize("layers, output_stride", [(18, 8), (34, 16), (50, 8)])
+def test_first_block_keeps_its_dilation_as_in_timm(layers, output_stride):
+    oracle = settled(timm.create_model(f"resnet{layers}", output_stride=output_stride))
+    image = torch.randn(1, 3, 65, 97)
+    ours = with_weights_of(oracle, ResNet(layers, output_stride=output_stride))
+    assert_equal(ours, stages_of(oracle, image), image)
+
+
+@pytest.mark.parametrize("layers", [18, 34, 50])
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
+def test_all_blocks_dilate_as_in_segmentation_models(layers, output_stride):
+    oracle = settled(
+        smp.encoders.get_encoder(f"resnet{layers}", weights=None, output_stride=output_stride)
+    )
+    image = torch.randn(1, 3, 64, 96)
+    net = ResNet(layers, output_stride=output_stride, dilate_first=True)
+    with torch.no_grad():
+        assert_equal(with_weights_of(oracle, net), oracle(image)[1:], image)
+
+
+def test_conventions_differ_for_equal_weights():
+    keeps = ResNet(50, width=8, output_stride=8).eval()
+    dilates = ResNet(50, width=8, output_stride=8, dilate_first=True).eval()
+    dilates.load_state_dict(keeps.state_dict())
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        pairs = list(zip(keeps(image), dilates(image), strict=True))
+    assert [torch.allclose(a, b) for a, b in pairs] == [True, True, True, False, False]
+
+
+def test_deep_stem_equals_timm():
+    oracle = settled(timm.create_model("resnet50s", num_classes=0))
+    image = torch.randn(1, 3, 64, 64)
+    ours = with_weights_of(oracle, ResNet(50, deep_stem=True))
+    assert_equal(ours, stages_of(oracle, image), image)
+
+
+def test_dilations_are_those_of_the_table():
+    net = ResNet(50, width=4, output_stride=8)
+    spread = [[block.layers[1][0].dilation[0] for block in stage] for stage in list(net.stages)[2:]]
+    assert spread == [[1, 2, 2, 2, 2, 2], [2, 4, 4]]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"layers": 51}, r"ResNet-51 does not exist: choose one of \[18, 34"),
+        ({"output_stride": 4}, r"output_stride=4 cannot be built: choose one of \[8, 16, 32\]"),
+        ({"width": 0}, "both must be at least 1"),
+        ({"in_channels": 0}, "both must be at least 1"),
+    ],
+)
+def test_refuses_what_does_not_exist(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ResNet(**arguments)

@@ -1,0 +1,100 @@
+"""The report of a whole dataset: readable, and silent about clean data."""
+
+import os
+from functools import partial
+
+import pytest
+import torch
+
+from segcourse.data import transforms as T
+from segcourse.data.camvid import CLASSES as CAMVID_CLASSES
+from segcourse.data.camvid import CamVid
+from segcourse.data.checklist import evenly, inspect
+from segcourse.data.toytown import CLASSES, Toytown
+
+DATA = os.environ.get("SEGCOURSE_DATA")
+needs_data = pytest.mark.skipif(not DATA, reason="SEGCOURSE_DATA does not say where the data is")
+
+
+def test_the_report_is_a_table():
+    text = str(inspect(Toytown(12), classes=CLASSES))
+    lines = text.splitlines()
+    assert lines[0] == "12 of 12 samples inspected: errors: 0, warnings: 0"
+    assert any(line.startswith("✓ sizes") and "(96, 128)" in line for line in lines)
+    assert lines[-8].split()[:2] == ["0", "sky"] and lines[-1].split()[1] == "lamp"
+    assert max(map(len, lines)) < 100
+
+
+def test_findings_carry_their_remedy_and_their_samples():
+    dataset = T.Transformed(Toytown(12), lambda s: s._replace(semantic=s.semantic + 1))
+    report = inspect(dataset, classes=CLASSES)
+    text = str(report)
+    assert "✗ ids" in text and "→ map them to classes" in text and "[samples 0, 1, 2" in text
+    assert [each.check for each in report.errors] == ["ids"] and not report.warnings
+
+
+def test_frequencies_count_every_class_and_void():
+    report = inspect(Toytown(8, void=1), classes=CLASSES)
+    names = [name for name, _, _ in report.frequencies]
+    assert names == [f"{i} {name}" for i, name in enumerate(CLASSES)] + ["void"]
+    assert sum(share for _, share, _ in report.frequencies) == pytest.approx(1)
+    truth = torch.stack([Toytown(8, void=1)[i].semantic for i in range(8)])
+    share = (truth == 0).float().mean().item()
+    assert report.frequencies[0][1:] == (pytest.approx(share), 8)
+
+
+def test_the_limit_spreads_over_the_dataset():
+    assert evenly(10, 4) == [0, 2, 5, 7] and evenly(3, 10) == [0, 1, 2]
+    report = inspect(Toytown(100), classes=CLASSES, limit=10)
+    assert (report.inspected, report.length) == (10, 100)
+
+
+def test_nothing_readable_is_still_a_report():
+    report = inspect([3, 4], num_classes=2)
+    assert [each.check for each in report.errors] == ["loading"] and "0.00%" in str(report)
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (partial(inspect, []), ValueError, "dataset of 0 samples"),
+        (partial(inspect, Toytown(2), limit=0), ValueError, "limit=0"),
+        (partial(inspect, Toytown(2), num_classes=0), ValueError, "num_classes=0"),
+        (partial(inspect, iter([])), TypeError, r"list_iterator is no dataset: .*list\(\.\.\.\)"),
+    ],
+)
+def test_impossible_inspections_are_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+@needs_data
+@pytest.mark.parametrize("split, other", [("train", "val"), ("val", "test"), ("test", "train")])
+def test_camvid_has_no_errors(split, other):
+    """Warnings are right there: val and test hold neighbouring frames of one video."""
+    report = inspect(
+        CamVid(split=split),
+        classes=CAMVID_CLASSES,
+        other_split=CamVid(split=other),
+        limit=40,
+    )
+    assert not report.errors, str(report)
+    assert {each.check for each in report.warnings} <= {"duplicates"}
+
+
+@needs_data
+@pytest.mark.parametrize("size", [(90, 120), (45, 60)])
+def test_small_camvid_has_no_errors(size):
+    dataset = T.Transformed(CamVid(split="train"), T.resize(size))
+    report = inspect(dataset, classes=CAMVID_CLASSES, limit=40)
+    assert not report.errors and not report.warnings, str(report)
+
+
+@needs_data
+def test_camvid_with_swapped_draws_is_noticed():
+    g = torch.Generator().manual_seed(0)
+    flip = T.random_flip(generator=g)
+    frames = CamVid(split="train")
+    small = [T.resize((180, 240))(frames[i]) for i in range(0, 360, 20)]
+    report = inspect([(flip(s).image, flip(s).semantic) for s in small], classes=CAMVID_CLASSES)
+    assert [each.check for each in report.errors] == ["alignment"], str(report)

@@ -1,0 +1,132 @@
+"""The FCN exercises accept every right answer and name the usual mistakes."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from segcourse.exercises import fcn as chapter
+from segcourse.exercises.core import Exercise, YourTurn
+from segcourse.models.fcn import crop_offsets
+
+EXERCISES = [value for value in vars(chapter).values() if isinstance(value, Exercise)]
+MISTAKES = [
+    pytest.param(exercise, mistake, id=f"{exercise.title[:3]} {mistake.answer.__name__}")
+    for exercise in EXERCISES
+    for mistake in exercise.mistakes
+]
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEGCOURSE_HOME", str(tmp_path))
+
+
+def test_there_are_six_with_three_mistakes_each():
+    assert [e.title[:3] for e in EXERCISES] == ["6.1", "6.2", "6.3", "6.4", "6.5", "6.6"]
+    assert all(len(e.mistakes) >= 3 and len(e.hints) >= 2 for e in EXERCISES)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.title)
+def test_the_solution_passes_and_the_stub_is_not_attempted(exercise):
+    assert exercise.verdict(exercise.solution) == ("✓", "")
+
+    def raises(*_):
+        raise YourTurn
+
+    for stub in (..., raises):
+        assert exercise.verdict(stub) == ("○", ": not attempted yet")
+
+
+@pytest.mark.parametrize("exercise, mistake", MISTAKES)
+def test_every_catalogued_mistake_gets_its_own_advice(exercise, mistake):
+    mark, message = exercise.verdict(mistake.answer)
+    assert mark == "✗"
+    assert message.endswith(mistake.advice)
+
+
+def field_backwards(layers):
+    field = 1
+    for kernel, stride in reversed(layers):
+        field = (field - 1) * stride + kernel
+    return np.int64(field)
+
+
+def row_by_outer_product(factor):
+    steps = torch.arange(1, 2 * factor, 2) / (2 * factor)
+    return torch.cat([steps, steps.flip(0)])
+
+
+def offset_by_shifting(padding):
+    return float(padding - 81)
+
+
+def convolution_by_loops(weight, channels):
+    side = int((weight.shape[1] / channels) ** 0.5 + 0.5)
+    rows = [
+        [[[row[(c * side + i) * side + j] for j in range(side)] for i in range(side)]
+         for c in range(channels)]
+        for row in weight.tolist()
+    ]  # fmt: skip
+    return np.array(rows)
+
+
+def skip_by_padding(x, skip, offset):
+    bottom = skip.shape[-2] - offset - x.shape[-2]
+    right = skip.shape[-1] - offset - x.shape[-1]
+    return (x + F.pad(skip, (-offset, -right, -offset, -bottom))).double()
+
+
+def ceiling_by_counting(truth, num_classes, stride):
+    truth = truth.numpy()
+    best = np.empty_like(truth)
+    n, height, width = truth.shape
+    for i in range(n):
+        for y in range(0, height, stride):
+            for x in range(0, width, stride):
+                block = truth[i, y : y + stride, x : x + stride]
+                counts = np.bincount(block.ravel())[::-1]  # ties would go to the last class
+                best[i, y : y + stride, x : x + stride] = len(counts) - 1 - counts.argmax()
+    scores = []
+    for label in range(num_classes):
+        union = ((best == label) | (truth == label)).sum()
+        if union:
+            scores.append(((best == label) & (truth == label)).sum() / union)
+    return np.float32(np.mean(scores))
+
+
+@pytest.mark.parametrize(
+    "exercise, answer",
+    [
+        (chapter.receptive_field_of, field_backwards),
+        (chapter.kernel, row_by_outer_product),
+        (chapter.offset, offset_by_shifting),
+        (chapter.slide, convolution_by_loops),
+        (chapter.fix_crop, skip_by_padding),
+        (chapter.ceiling_of, ceiling_by_counting),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_right_answers_written_differently_are_accepted(exercise, answer):
+    assert exercise.verdict(answer) == ("✓", "")
+
+
+def test_the_receptive_fields_of_vgg_16():
+    assert chapter.receptive_field(chapter.VGG16) == 212
+    assert chapter.receptive_field([*chapter.VGG16, (7, 1)]) == 404
+
+
+def test_the_offset_is_the_networks():
+    assert chapter.crop_offset(100) == crop_offsets(32)[0] == 19
+
+
+def test_the_convolution_gives_what_the_linear_layer_gave():
+    linear, features = torch.nn.Linear(3 * 49, 6), torch.randn(2, 3, 7, 7)
+    slid = F.conv2d(features, chapter.convolutionalise(linear.weight, 3), linear.bias)
+    assert torch.allclose(slid[..., 0, 0], linear(features.flatten(1)), atol=1e-5)
+
+
+def test_a_coarser_stride_has_a_lower_ceiling():
+    truth = chapter.streets()[0][0]
+    scores = [chapter.ceiling(truth, 6, stride) for stride in (1, 8, 16, 32)]
+    assert scores[0] == 1 and scores == sorted(scores, reverse=True)

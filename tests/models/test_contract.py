@@ -1,0 +1,72 @@
+"""What every semantic network of the course promises, asked of all of them in one place."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from segcourse.models.fcn import FCN
+from segcourse.models.unet import UNet
+
+small_fcn = partial(FCN, width=4, hidden=16, kernel_size=3, padding=1, batch_norm=True)
+small_unet = partial(UNet, width=4, depth=2, padding=1)
+NETWORKS = {  # one line per network
+    "FCN-32s": partial(small_fcn, stride=32),
+    "FCN-16s": partial(small_fcn, stride=16),
+    "FCN-8s": partial(small_fcn, stride=8),
+    "U-Net": small_unet,
+    "U-Net, normalised": partial(small_unet, batch_norm=True),
+    "U-Net that adds": partial(small_unet, skip="add"),
+}
+
+
+def learning(network: partial) -> torch.nn.Module:
+    """A network that has seen a few batches: scores that start at zero have no gradients below."""
+    torch.manual_seed(0)
+    model = network(num_classes=3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        logits = model(torch.randn(2, 3, 32, 32))
+        truth = torch.randint(3, (2, 32, 32))
+        torch.nn.functional.cross_entropy(logits, truth).backward()
+        optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+class TestContract:
+    @pytest.mark.parametrize("classes", [1, 7])
+    def test_logits_have_the_size_of_the_image(self, network, classes):
+        logits = network(num_classes=classes)(torch.randn(2, 3, 32, 64))
+        assert logits.shape == (2, classes, 32, 64)
+        assert logits.dtype == torch.float32
+
+    def test_a_gradient_reaches_every_parameter(self, network):
+        model = learning(network)
+        model.zero_grad()
+        model(torch.randn(2, 3, 96, 96)).square().mean().backward()
+        idle = [
+            name
+            for name, p in model.named_parameters()
+            if p.requires_grad and (p.grad is None or not p.grad.any())
+        ]
+        assert not idle
+
+    def test_evaluation_does_not_depend_on_the_batch(self, network):
+        model, images = learning(network).eval(), torch.randn(2, 3, 32, 32)
+        assert torch.allclose(model(images)[:1], model(images[:1]), atol=1e-5)
+
+    def test_evaluation_repeats(self, network):
+        model, images = learning(network).eval(), torch.randn(2, 3, 32, 32)
+        assert torch.equal(model(images), model(images))
+
+    def test_weights_survive_saving(self, network):
+        model, images = learning(network).eval(), torch.randn(1, 3, 32, 32)
+        copy = network(num_classes=3).eval()
+        copy.load_state_dict(model.state_dict())
+        assert torch.equal(model(images), copy(images))
+
+    def test_everything_but_the_number_of_classes_is_named(self, network):
+        with pytest.raises(TypeError):
+            network.func(3, 3)

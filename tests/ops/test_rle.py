@@ -1,0 +1,83 @@
+"""Run-length code: COCO's own examples, round trips, and pycocotools where it is installed."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from segcourse.ops.masks import mask_box
+from segcourse.ops.rle import decode_rle, encode_rle, rle_area, rle_box
+
+MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
+
+
+@pytest.mark.parametrize(
+    "rows, counts",
+    [
+        ([[0, 1, 1], [0, 1, 0]], [2, 3, 1]),  # the picture in the module
+        ([[0, 0], [0, 0]], [4]),
+        ([[1, 1], [1, 1]], [0, 4]),
+        ([[1, 0], [0, 1]], [0, 1, 2, 1]),
+        ([[0, 0, 1, 1, 1, 0, 1]], [2, 3, 1, 1]),
+        ([[1], [1], [1], [1], [1], [1], [0]], [0, 6, 1]),
+        ([[1]], [0, 1]),
+    ],
+)
+def test_counts_run_down_the_columns_and_start_with_zeros(rows, counts):
+    mask = torch.tensor(rows)
+    assert encode_rle(mask) == {"size": list(mask.shape), "counts": counts}
+    assert torch.equal(decode_rle({"size": mask.shape, "counts": counts}), mask.bool())
+
+
+@settings(deadline=None)
+@given(MASKS)
+@example(np.zeros((5, 1), dtype=bool))
+@example(np.ones((1, 6), dtype=bool))
+def test_nothing_is_lost_and_area_and_box_need_no_decoding(array):
+    mask = torch.from_numpy(array)
+    code = encode_rle(mask)
+    assert torch.equal(decode_rle(code), mask)
+    assert rle_area(code) == int(mask.sum())
+    assert rle_box(code) == mask_box(mask)
+
+
+@settings(deadline=None)
+@given(MASKS)
+def test_agrees_with_pycocotools(array):
+    mask = pytest.importorskip("pycocotools.mask")
+    code = encode_rle(torch.from_numpy(array))
+    theirs = mask.encode(np.asfortranarray(array.astype(np.uint8)))
+    assert mask.frPyObjects(code, *array.shape)["counts"] == theirs["counts"]
+    x, y, width, height = mask.toBbox(theirs)
+    assert rle_box(code) == ((x, y, x + width, y + height) if array.any() else (0, 0, 0, 0))
+    assert rle_area(code) == mask.area(theirs)
+
+
+def test_zeros_in_the_middle_are_legal():
+    assert decode_rle({"size": [1, 4], "counts": [1, 0, 1, 2]}).tolist() == [
+        [False, False, True, True]
+    ]
+    assert rle_box({"size": [2, 2], "counts": [0, 0, 3, 1]}) == (1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "code, error, message",
+    [
+        ({"size": [2, 2], "counts": [3]}, ValueError, "sum to 4, but .* sum to 3"),
+        ({"size": [2, 2], "counts": [-1, 5]}, ValueError, "positive"),
+        ({"size": [0, 2], "counts": []}, ValueError, "size"),
+        ({"size": [2, 2], "counts": "04"}, TypeError, "compressed string"),
+        ({"counts": [4]}, ValueError, "size and counts"),
+        ([4], ValueError, "this is list"),
+    ],
+)
+def test_broken_codes_are_named(code, error, message):
+    for function in (decode_rle, rle_area, rle_box):
+        with pytest.raises(error, match=message):
+            function(code)
+
+
+def test_only_masks_are_encoded():
+    with pytest.raises(ValueError, match="holds 5"):
+        encode_rle(torch.tensor([[0, 5]]))
