@@ -67,7 +67,7 @@ def main() -> None:
         )
         matrix = evaluate(model, batches(test, size=25, shuffle=False), num_classes=len(CLASSES))
         rows[name] = {
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "miou": float(mean_iou(matrix)),
             **{f"iou_{c}": float(v) for c, v in zip(CLASSES, iou(matrix), strict=True)},
             "training_seconds": time.process_time() - started,

@@ -139,7 +139,7 @@ def show_images(
     columns = columns or min(len(images), 4)
     rows = math.ceil(len(images) / columns)
     figure = canvas(rows, columns, height=2.3)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.axis("off")
     for axes, (title, image) in zip(panels, images.items(), strict=False):
@@ -159,7 +159,7 @@ def show_labels(
     columns = columns or min(len(maps), 4)
     rows = math.ceil(len(maps) / columns)
     figure = canvas(rows, columns, height=2.3)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.axis("off")
     for axes, (title, labels) in zip(panels, maps.items(), strict=False):
@@ -299,7 +299,7 @@ def show_feature_maps(features: Tensor, *, alt: str, most: int = 16) -> None:
     columns = min(8, len(chosen))
     rows = math.ceil(len(chosen) / columns)
     figure = canvas(rows, columns, width=1.3, height=1.2)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.axis("off")
     for axes, channel in zip(panels, chosen.tolist(), strict=False):

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from benchmarks import report
+from benchmarks import camvid, report, training_step
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
 
@@ -39,3 +42,55 @@ def test_every_result_has_the_script_that_made_it(path):
     makers = [root / "benchmarks" / f"{path.stem}.py", root / "tools" / f"{path.stem}.py",
               root / "benchmarks" / f"{path.stem.split('_')[0]}.py"]  # fmt: skip
     assert any(maker.exists() for maker in makers)
+
+
+def test_camvid_without_data_says_what_to_fetch_and_where(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("SEGCOURSE_DATA", str(tmp_path))
+    assert camvid.main(["--model", "unet"]) != 0
+    message = capsys.readouterr().err
+    assert "701 frames with masks" in message and camvid.SOURCE in message
+    assert "SEGCOURSE_DATA" in message and str(tmp_path) in message
+
+
+@pytest.mark.parametrize("wrong", [["--model", "vgg"], ["--minutes", "0"], ["--height", "100"]])
+def test_camvid_refuses_bad_arguments(wrong, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        camvid.main(wrong)
+    assert stopped.value.code == 2 and wrong[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", camvid.MODELS)
+def test_camvid_trains_and_writes_when_the_data_is_there(model, monkeypatch, tmp_path):
+    """Six frames of noise in SegNet's layout, some unlabelled."""
+    generator = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for folder in (split, f"{split}annot"):
+            (tmp_path / "CamVid" / folder).mkdir(parents=True)
+        lines = []
+        for number in range(6):
+            picture = generator.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            mask = np.kron(generator.integers(0, 12, (6, 8)), np.ones((8, 8))).astype(np.uint8)
+            for folder, array in ((split, picture), (f"{split}annot", mask)):
+                Image.fromarray(array).save(tmp_path / "CamVid" / folder / f"{number}.png")
+            lines.append(f"{split}/{number}.png {split}annot/{number}.png")
+        (tmp_path / "CamVid" / f"{split}.txt").write_text("\n".join(lines))
+    monkeypatch.setenv("SEGCOURSE_DATA", str(tmp_path))
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(camvid, "FIGURES", tmp_path / "figures")
+    threads = torch.get_num_threads()
+    assert camvid.main(["--model", model, "--minutes", "0.002", "--height", "48"]) == 0
+    torch.set_num_threads(threads)
+    stored = json.loads((tmp_path / "results" / f"camvid_{model}.json").read_text())
+    assert stored["iou"].keys() == set(camvid.CLASSES) and 0 <= stored["miou"] <= 1
+    assert {"steps", "seconds", "seed", "environment"} <= stored.keys()
+    assert (tmp_path / "figures" / f"camvid_{model}.png").exists()
+
+
+def test_the_reference_of_the_training_step_is_the_same_network():
+    ours, plain = training_step.ours().eval(), training_step.Plain(8, 12).eval()
+    weights = zip(plain.state_dict(), ours.state_dict().values(), strict=True)
+    plain.load_state_dict(dict(weights))
+    image = torch.rand(1, 3, 32, 48)
+    with torch.no_grad():
+        assert torch.allclose(ours(image), plain(image), atol=1e-5)
+    assert training_step.parameters(ours) == training_step.parameters(plain)

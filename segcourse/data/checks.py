@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcourse.data.evidence import Facts, edge_correlation, near_copies
+from segcourse.data.evidence import Facts, edge_correlation, near_copies, peak
 from segcourse.ops.labels import IGNORE, shorten
 
 COPY = 0.98  # how alike two pictures of two splits may be
@@ -325,7 +325,7 @@ def check_alignment(facts: Sequence[Facts], context: Context) -> Finding | None:
         message = f"{len(mirrored)} of {len(known)} masks are mirrored ({kinds})"
         return Finding("error", "alignment", message, where(mirrored), remedy)
     shifted = [each for each in known if each.fit.shift != (0, 0)]
-    if shifted:
+    if len(shifted) > 0.1 * len(known):
         shifts = Counter(each.fit.shift for each in shifted)
         (down, right), number = shifts.most_common(1)[0]
         if number > len(known) / 2:
@@ -349,10 +349,13 @@ def check_strangers(known: Sequence[Facts]) -> Finding | None:
     if len(pairs) < 4:
         return None
     own = sum(each.fit.fit for each, _ in pairs) / len(pairs)
-    others = [
-        edge_correlation(a.edges.float(), b.borders.float(), reach=0).item() for a, b in pairs
-    ]
+    others = [edge_correlation(a.edges, b.borders, reach=0).item() for a, b in pairs]
     if own > 1.3 * max(sum(others) / len(others), 0):
+        return None
+    sizes = Counter(each.fit.surface.shape for each in known)
+    alike = [e.fit.surface for e in known if e.fit.surface.shape == sizes.most_common(1)[0][0]]
+    together = peak(torch.stack(alike).mean(dim=0))
+    if together.central and together.sharpness > 0.01:
         return None
     return Finding(
         "error", "alignment", "masks fit their pictures no better than those of other samples",

@@ -21,14 +21,35 @@ from segcourse.ops.labels import IGNORE
 
 REACH = 8  # pixels, the largest shift that is looked for
 CERTAIN = 0.05  # by how much a correlation must beat another to be believed
+SHARP_SHIFT = 0.07  # and how far a peak must stand above its surroundings, to prove a shift
+SHARP_MIRROR = 0.04  # or a mirroring
 
 
 class Alignment(NamedTuple):
     """How the mask would have to be moved to fit its picture best."""
 
-    shift: tuple[int, int]  # pixels (down, right); (0, 0) if it fits within one pixel
+    shift: tuple[int, int]  # pixels (down, right); (0, 0) if it fits, or nothing fits clearly
     mirrored: str  # "", or the mirroring under which it fits much better
-    fit: float  # correlation of edges and borders as they are, -1 to 1
+    surface: Tensor  # correlation of edges and borders for every shift
+
+    @property
+    def fit(self) -> float:
+        """Correlation as they are, -1 to 1."""
+        middle = len(self.surface) // 2
+        return self.surface[middle, middle].item()
+
+
+class Peak(NamedTuple):
+    """The highest point of a correlation over shifts."""
+
+    shift: tuple[int, int]  # (down, right)
+    height: float
+    sharpness: float  # how far it stands above everything 3 or more pixels away
+
+    @property
+    def central(self) -> bool:
+        """Whether it is no shift, within the accuracy of hand-drawn masks."""
+        return max(map(abs, self.shift)) <= 1
 
 
 def picture_edges(image: Tensor) -> Tensor:
@@ -51,22 +72,24 @@ def label_borders(labels: Tensor) -> Tensor:
     return border.clamp(max=1)
 
 
-def comparable(image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Edges of the picture and borders of its mask, without blocks of void: 2 x (H, W).
+def comparable(image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Edges of the picture and borders of its mask, at 1/n of the size: 2 x (H / n, W / n), n.
 
-    Lines of void around things count as borders. Of a padding or a region that nobody labelled,
-    the mask says nothing: there, both are at their means.
+    At about 160 pixels, borders drawn by hand lie where they should within a pixel. Lines of void
+    around things count as borders. Of a padding or a region that nobody labelled, the mask says
+    nothing: there, both are at their means.
     """
-    edges, borders = picture_edges(image), label_borders(labels)
+    step = max(1, max(labels.shape) // 160)
+    edges = picture_edges(F.avg_pool2d(image[None].float(), step)[0])
+    labels = labels[step // 2 :: step, step // 2 :: step][: edges.shape[0], : edges.shape[1]]
+    borders = label_borders(labels)
     void = (labels == IGNORE).float()[None]
     blocks = 1 - F.max_pool2d(1 - void, 7, stride=1, padding=3)  # void more than 6 pixels wide
     known = F.max_pool2d(blocks, 11, stride=1, padding=5)[0] == 0
     if not known.any():
-        return torch.zeros_like(edges), torch.zeros_like(borders)
-    return (
-        torch.where(known, edges, edges[known].mean()),
-        torch.where(known, borders, borders[known].mean()),
-    )
+        return torch.zeros_like(edges), torch.zeros_like(borders), step
+    edges = torch.where(known, edges, edges[known].mean())
+    return edges, torch.where(known, borders, borders[known].mean()), step
 
 
 def edge_correlation(edges: Tensor, borders: Tensor, reach: int = REACH) -> Tensor:
@@ -81,19 +104,30 @@ def edge_correlation(edges: Tensor, borders: Tensor, reach: int = REACH) -> Tens
     return shifts[: 2 * reach + 1, : 2 * reach + 1] / (a.norm() * b.norm()).clamp(min=1e-9)
 
 
+def peak(surface: Tensor) -> Peak:
+    """The highest point of a correlation over shifts: (2 reach + 1, 2 reach + 1)."""
+    reach = len(surface) // 2
+    row, column = divmod(int(surface.argmax()), len(surface))
+    steps = torch.arange(len(surface))
+    away = torch.maximum((steps - row).abs()[:, None], (steps - column).abs()[None])
+    height = surface.max().item()
+    around = surface[away >= 3].max().item() if (away >= 3).any() else height
+    return Peak((row - reach, column - reach), height, height - around)
+
+
 def alignment(image: Tensor, labels: Tensor, reach: int = REACH) -> Alignment:
     """Where the borders of a mask fit the edges of its picture best: (C, H, W), (H, W).
 
-    A shift or a mirroring is only reported if it fits clearly better than what is there.
+    A shift or a mirroring is only reported if it fits clearly better than what is there, and
+    clearly better than its surroundings.
     """
-    edges, borders = comparable(image, labels)
-    reach = min(reach, *(side // 4 for side in borders.shape))
+    edges, borders, step = comparable(image, labels)
+    reach = max(min(reach, *(side // 4 for side in borders.shape)), 1)
     here = edge_correlation(edges, borders, reach)
-    fit, best = here[reach, reach].item(), here.max().item()
-    row, column = divmod(int(here.argmax()), 2 * reach + 1)
-    shift = (row - reach, column - reach)
-    if max(map(abs, shift)) <= 1 or best < max(fit + CERTAIN, 1.2 * fit):
-        shift = (0, 0)
+    best, fit = peak(here), here[reach, reach].item()
+    shift = (0, 0)
+    if not best.central and best.sharpness > SHARP_SHIFT and best.height > fit + CERTAIN:
+        shift = (best.shift[0] * step, best.shift[1] * step)
     mirrors = {
         "left to right": borders.flip(1),
         "top to bottom": borders.flip(0),
@@ -101,12 +135,12 @@ def alignment(image: Tensor, labels: Tensor, reach: int = REACH) -> Alignment:
     }
     if borders.shape[0] == borders.shape[1]:
         mirrors["along the diagonal"] = borders.T
-    fits = {
-        name: edge_correlation(edges, other, reach).max().item() for name, other in mirrors.items()
-    }
-    name = max(fits, key=fits.get)
-    mirrored = name if fits[name] > max(best + CERTAIN, 1.3 * best) else ""
-    return Alignment((0, 0) if mirrored else shift, mirrored, fit)
+    peaks = {name: peak(edge_correlation(edges, other, reach)) for name, other in mirrors.items()}
+    name = max(peaks, key=lambda name: peaks[name].height)
+    found = peaks[name].central and peaks[name].sharpness > SHARP_MIRROR
+    if found and peaks[name].height > best.height + CERTAIN:
+        return Alignment((0, 0), name, here)
+    return Alignment(shift, "", here)
 
 
 def ramps(labels: Tensor) -> tuple[int, int]:
@@ -240,7 +274,7 @@ def look(dataset: Dataset, index: int, *, align: bool = True) -> Facts:
     facts.lines = thin_borders(labels, torch.zeros_like(labels) if instance is None else instance)
     if align and facts.sizes[0] == facts.sizes[1] and min(facts.sizes[1]) >= 16:
         facts.fit = alignment(image, labels)
-        facts.edges, facts.borders = (part.half() for part in comparable(image, labels))
+        facts.edges, facts.borders, _ = comparable(image, labels)
     return facts
 
 

@@ -60,15 +60,15 @@ from segcourse.ops.labels import IGNORE
 
 CLASSES = ("sky", "building", "road", "grass", "tree", "car", "person", "lamp")
 THINGS = (CAR, PERSON, LAMP)
-PALETTE = (  # Okabe and Ito's colours (grey added), which colour-blind readers can tell apart
+PALETTE = (  # after Okabe and Ito: the colour-blind tell them from each other and from black void
     (86, 180, 233),
     (213, 94, 0),
-    (150, 150, 150),
+    (200, 200, 200),
     (240, 228, 66),
-    (0, 158, 115),
+    (0, 130, 90),
     (0, 80, 160),
-    (204, 121, 167),
-    (30, 30, 30),
+    (200, 80, 150),
+    (100, 0, 60),
 )
 
 CLASS_OF_SURFACE = (0, 1, 1, 2, 3, 4, 4)  # sky, brick, plaster, road, grass, leaves, bark

@@ -458,7 +458,7 @@ def streets() -> list[tuple]:
 
 
 ceiling_of = Exercise(
-    "6.6 The ceiling of a stride",
+    "6.6 One label per block",
     solution=ceiling,
     cases=streets,
     mistakes=(

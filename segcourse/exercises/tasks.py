@@ -410,7 +410,7 @@ outline = Exercise(
         (disc(31, 13, hole=7), 0.85),
         (disc(31, 13, hole=7), 0.95),
         (rectangle(20, 30, 3, 2, 25, 17), 1.0),
-        (disc(15, 3.5), 0.7),
+        (disc(25, 8), 0.7),
         (rectangle(20, 20, 2, 2, 18, 18) & ~torch.eye(20).bool().roll(4, 1), 0.9),
     ],
     mistakes=(

@@ -8,12 +8,31 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.color import rgb2lab
 
 from segcourse.data.sample import Cached, batches
 from segcourse.data.toytown import CLASSES, MOST, PALETTE, THINGS, Toytown
 from segcourse.ops.labels import IGNORE, check_labels
 
 CAR, PERSON, LAMP = THINGS
+SIGHTS = {  # what the colour-blind see of linear RGB (Machado et al., 2009)
+    "trichromat": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanope": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranope": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanope": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
 HASH = "50f997d88808437ca096ecca4a27764d6cd4dabd8495f518bcb0162c7c2bd15f"
 PIXELS = (
     80, 74, 83, 79, 143, 200, 63, 94, 131, 143, 61, 186, 116, 157, 125, 119,
@@ -252,11 +271,16 @@ class TestDataset:
         copy = pickle.loads(pickle.dumps(Toytown(4, seed=3, void=1)))
         assert torch.equal(copy[2].semantic, Toytown(4, seed=3, void=1)[2].semantic)
 
-    def test_the_palette_has_one_clear_colour_per_class(self):
-        colours = torch.tensor(PALETTE, dtype=torch.float32)
-        assert colours.shape == (len(CLASSES), 3) and 0 <= colours.min() <= colours.max() <= 255
-        apart = torch.cdist(colours, colours) + 1e3 * torch.eye(len(colours))
-        assert apart.min() > 60
+    @pytest.mark.parametrize("sight", SIGHTS)
+    def test_the_palette_can_be_told_apart(self, sight):
+        colours = np.array([*PALETTE, (0, 0, 0)]) / 255  # void is black
+        assert colours.shape == (len(CLASSES) + 1, 3)
+        linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+        seen = np.clip(linear @ np.array(SIGHTS[sight]).T, 0, 1)
+        seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+        lab = rgb2lab(seen[None])[0]
+        apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1) + 1e3 * np.eye(len(lab))
+        assert apart.min() > 15  # 2.3 is just noticeable
 
 
 BAD = [

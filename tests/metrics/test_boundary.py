@@ -412,7 +412,7 @@ def test_two_ways_to_average():
         (A.long(), B, TypeError, "predicted must be a mask.*torch.int64.*labels == 3"),
         (A, B.float(), TypeError, "truth must be a mask.*torch.float32.*threshold"),
         (A.numpy(), B, TypeError, "predicted must be a mask.*ndarray"),
-        (A[None], B[None], ValueError, r"predicted must have shape \(H, W\).*\(1, 20, 20\).*mask\[0"),
+        (A[None], B[None], ValueError, r"must have shape \(H, W\).*\(1, 20, 20\): .*mask\[0"),
         (A[:0], B[:0], ValueError, r"at least one pixel, but has \(0, 20\)"),
         (A, B[:9], ValueError, r"\(20, 20\), but truth \(9, 20\)"),
     ],

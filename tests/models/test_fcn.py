@@ -267,6 +267,17 @@ def test_scores_start_at_zero_and_every_learning_parameter_gets_a_gradient(strid
     assert fixed <= {"twice", "upsample"}
 
 
+def test_equal_seeds_give_equal_encoders_whatever_the_stride():
+    """What the comparison of strides rests on: all three start from the same place."""
+    starts = []
+    for stride in STRIDES:
+        torch.manual_seed(7)
+        net = FCN(3, stride=stride, **CLASSROOM)
+        starts.append([*net.features.parameters(), *net.classifier.parameters()])
+    for other in starts[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(starts[0], other, strict=True))
+
+
 def test_evaluation_does_not_depend_on_the_batch_nor_on_dropout():
     net, images = FCN(3, **CLASSROOM).eval(), torch.randn(2, 3, 40, 48)
     torch.nn.init.normal_(net.score.weight)

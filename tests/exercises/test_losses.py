@@ -1,0 +1,118 @@
+"""The loss exercises accept every right answer and name the usual mistakes."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from segcourse.exercises import losses as chapter
+from segcourse.exercises.core import Exercise, YourTurn
+from segcourse.losses.overlap import dice, lovasz_weights
+from segcourse.losses.pixelwise import median_frequency_weights
+
+EXERCISES = [value for value in vars(chapter).values() if isinstance(value, Exercise)]
+MISTAKES = [
+    pytest.param(exercise, mistake, id=f"{exercise.title[:3]} {mistake.answer.__name__}")
+    for exercise in EXERCISES
+    for mistake in exercise.mistakes
+]
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEGCOURSE_HOME", str(tmp_path))
+
+
+def test_there_are_six_with_three_mistakes_each():
+    assert [e.title[:3] for e in EXERCISES] == ["5.1", "5.2", "5.3", "5.4", "5.5", "5.6"]
+    assert all(len(e.mistakes) >= 3 and len(e.hints) >= 2 for e in EXERCISES)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.title)
+def test_the_solution_passes_and_the_stub_is_not_attempted(exercise):
+    assert exercise.verdict(exercise.solution) == ("✓", "")
+
+    def raises(*_):
+        raise YourTurn
+
+    for stub in (..., raises):
+        assert exercise.verdict(stub) == ("○", ": not attempted yet")
+
+
+@pytest.mark.parametrize("exercise, mistake", MISTAKES)
+def test_every_catalogued_mistake_gets_its_own_advice(exercise, mistake):
+    mark, message = exercise.verdict(mistake.answer)
+    assert mark == "✗"
+    assert message.endswith(mistake.advice)
+
+
+def weights_with_loops(counts):
+    counts = counts.numpy()
+    frequency = []
+    for k in range(counts.shape[1]):
+        images = [row for row in counts if row[k]]
+        frequency.append(sum(r[k] for r in images) / sum(r.sum() for r in images) if images else 0)
+    middle = np.median([f for f in frequency if f])
+    return [middle / f if f else 0.0 for f in frequency]
+
+
+def slope_by_autograd(logits, truth):
+    logits = logits.clone().requires_grad_()
+    F.cross_entropy(logits[None], torch.tensor([truth])).backward()
+    return logits.grad
+
+
+def dice_with_loops(logits, truth):
+    p = logits.softmax(1).movedim(1, -1)[truth != 255].numpy()
+    t = truth[truth != 255].numpy()
+    losses = []
+    for k in np.unique(t):
+        hit = p[t == k, k].sum()
+        losses.append(1 - 2 * hit / (p[:, k].sum() + (t == k).sum()))
+    return np.float32(np.mean(losses))
+
+
+def hard_by_sorting(probability, threshold, min_kept):
+    p = sorted(probability.tolist())
+    amount = max(sum(value < threshold for value in p), min_kept)
+    return float(np.mean(-np.log(p[:amount])))
+
+
+def lovasz_with_loops(sorted_truth):
+    total, before, steps = int(sum(sorted_truth)), 0.0, []
+    for k in range(1, len(sorted_truth) + 1):
+        missed = int(sum(sorted_truth[:k]))
+        now = 1 - (total - missed) / (total + k - missed)
+        steps.append(now - before)
+        before = now
+    return steps
+
+
+def constant_by_min(loss, truth):
+    return min((q / 100 for q in range(1, 100)), key=lambda q: loss(0 * truth + q, truth))
+
+
+@pytest.mark.parametrize(
+    "exercise, answer",
+    [
+        (chapter.weights, weights_with_loops),
+        (chapter.weights, median_frequency_weights),
+        (chapter.slope, slope_by_autograd),
+        (chapter.batch_dice, dice_with_loops),
+        (chapter.batch_dice, dice),
+        (chapter.hard_pixels, hard_by_sorting),
+        (chapter.lovasz, lovasz_with_loops),
+        (chapter.lovasz, lovasz_weights),
+        (chapter.constant, constant_by_min),
+    ],
+)
+def test_right_answers_written_differently_are_accepted(exercise, answer):
+    assert exercise.verdict(answer) == ("✓", "")
+
+
+def test_the_best_constants_of_the_chapter():
+    """Cross-entropy wants the share, balanced cross-entropy a half, Dice everything."""
+    truth = chapter.foreground(5, 100)
+    found = [chapter.best_constant(loss, truth) for loss in (chapter.plain, chapter.balanced)]
+    assert found == pytest.approx([0.05, 0.5])
+    assert chapter.best_constant(chapter.overlap, truth) == pytest.approx(0.99)
