@@ -15,7 +15,7 @@ help:  ## list the commands
 $(DONE): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	@test -x $(UV) || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet uv; }
-	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	@$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
 	@$(UV) pip sync --quiet --python $(RUN) requirements.lock
 	@$(UV) pip install --quiet --python $(RUN) --no-deps --editable .
 	@touch $@

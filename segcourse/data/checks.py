@@ -357,8 +357,10 @@ def check_strangers(known: Sequence[Facts]) -> Finding | None:
     together = peak(torch.stack(alike).mean(dim=0))
     if together.central and together.sharpness > 0.01:
         return None
+    labels = set().union(*(each.counts for each in known)) - {IGNORE}
+    level = "error" if len(labels) > 2 else "warning"  # one class may have faint borders
     return Finding(
-        "error", "alignment", "masks fit their pictures no better than those of other samples",
+        level, "alignment", "masks fit their pictures no better than those of other samples",
         where(known), "sort both lists of files, and pair them by name.",
     )  # fmt: skip
 

@@ -18,11 +18,11 @@ PALETTE = ((0, 0, 0), (230, 159, 0))
 
 
 class Dots(Dataset):
-    """``length`` pictures of ``size`` x ``size`` pixels, of which ``share`` belong to dots.
+    """``length`` pictures of ``size`` x ``size`` pixels, of which dots fill ``share`` on average.
 
     Args:
         length: how many pictures.
-        share: of the foreground, reached to within one disc.
+        share: of the foreground, in all pictures; a single one is within one disc of it.
         seed: by convention 0 for training, 1 for validation, 2 for testing.
         size: side in pixels.
         radius: of the discs, in pixels.
@@ -70,7 +70,8 @@ class Dots(Dataset):
         rows, columns = np.mgrid[: self.size, : self.size]
         instance = np.zeros((self.size, self.size), dtype=np.int64)
         number = 0
-        while (instance > 0).sum() < self.share * self.size**2 - self.radius**2 * np.pi / 2:
+        wanted = self.share * self.size**2 - random.random() * np.pi * self.radius**2
+        while (instance > 0).sum() < wanted:  # a random end: on average the share is exact
             row, column = random.integers(0, self.size, 2)
             number += 1
             instance[(rows - row) ** 2 + (columns - column) ** 2 <= self.radius**2] = number

@@ -90,7 +90,7 @@ weights = Exercise(
     hints=(
         "Three steps: pixels of each class; pixels of the images in which it occurs; their ratio.",
         "(counts > 0) says which image shows which class; counts.sum(dim=1) how large each is.",
-        "weight = median of the frequencies (of occurring classes) / frequency; 0 if it never occurs.",
+        "weight = median of the frequencies that are not 0 / frequency; 0 if it never occurs.",
     ),
     describe=lambda counts: f"the counts {counts.tolist()}",
     digits=3,
@@ -432,7 +432,7 @@ lovasz = Exercise(
         ),
         Mistake(
             weights_with_a_fixed_union,
-            "The union is not fixed: background taken for foreground, a 0 in the list, enlarges it.",
+            "The union is not fixed: background taken for foreground (a 0 here) enlarges it.",
         ),
     ),
     hints=(

@@ -1,0 +1,160 @@
+"""What mistakes in loading labels cost, in mIoU -> results/label_errors.json, about 8 minutes.
+
+    python -m benchmarks.label_errors          everything
+    python -m benchmarks.label_errors --quick  one seed, few steps, to a file of its own
+
+The same small U-Net is trained for the same number of steps on Toytown scenes of 48 x 64 pixels.
+Only the way in which its training labels are prepared differs. All are judged on the same labels,
+prepared correctly; since the town is drawn, the truth under its void borders is known too.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks import report
+from segcourse.data.sample import Cached, Sample, batches
+from segcourse.data.toytown import CLASSES, Toytown
+from segcourse.data.transforms import Transformed, compose, random_flip, resize, warp
+from segcourse.data.transforms import pixel_grid as grid
+from segcourse.losses.pixelwise import cross_entropy
+from segcourse.metrics.semantic import iou, mean_iou
+from segcourse.models.unet import UNet
+from segcourse.ops.labels import IGNORE
+from segcourse.training import evaluate, fit, poly, seed_everything, warmup
+
+SIZE = (48, 64)
+VOID = 2  # pixels of void around things at full size, one after halving
+SCENES, STEPS, BATCH, LEARNING_RATE = 240, 300, 16, 1e-2
+SEEDS = (0, 1, 2)
+
+Change = Callable[[Sample], Sample]
+
+
+def interpolated(mode: str) -> Change:
+    """Halve image and labels, the labels by torch's interpolation ``mode``, as if quantities."""
+
+    def change(sample: Sample) -> Sample:
+        labels = F.interpolate(sample.semantic[None, None].float(), SIZE, mode=mode)[0, 0].long()
+        return resize(SIZE)(sample)._replace(semantic=labels)
+
+    return change
+
+
+def void_is_sky(sample: Sample) -> Sample:
+    """Give void the class 0, as a colour table filled with zeros does."""
+    return sample._replace(semantic=sample.semantic.masked_fill(sample.semantic == IGNORE, 0))
+
+
+def moved(most: int) -> Change:
+    """Shift by up to ``most`` pixels in both directions."""
+
+    def change(sample: Sample) -> Sample:
+        shift = torch.randint(-most, most + 1, (2,))
+        return warp(sample, grid(*SIZE) - shift)
+
+    return change
+
+
+def own_draws(change: Change) -> Change:
+    """The mistake: a random transform called once for the image and once more for the labels."""
+
+    def twice(sample: Sample) -> Sample:
+        return sample._replace(image=change(sample).image, semantic=change(sample).semantic)
+
+    return twice
+
+
+SMALL = resize(SIZE)
+ARMS = {  # name: (void around things, what is done once, what is done at every look)
+    "labels by nearest": (0, SMALL, None),
+    "labels bilinear": (0, interpolated("bilinear"), None),
+    "labels by torch's nearest": (0, interpolated("nearest"), None),
+    "void ignored": (VOID, SMALL, None),
+    "void as class 0": (VOID, compose(SMALL, void_is_sky), None),
+    "flip, one draw": (0, SMALL, random_flip()),
+    "flip, two draws": (0, SMALL, own_draws(random_flip())),
+    "shift, one draw": (0, SMALL, moved(3)),
+    "shift, two draws": (0, SMALL, own_draws(moved(3))),
+}
+
+
+def small_unet() -> UNet:
+    """The network of every arm."""
+    return UNet(len(CLASSES), width=8, depth=3, padding=1, batch_norm=True, dropout=0.0)
+
+
+def loss(model: UNet, batch: tuple[Tensor, ...]) -> Tensor:
+    """Cross-entropy; void is skipped."""
+    return cross_entropy(model(batch[0]), batch[1])
+
+
+def train(arm: str, scenes: Cached, seed: int, steps: int) -> UNet:
+    """One network, trained on labels prepared as the arm says."""
+    _, _, at_every_look = ARMS[arm]
+    dataset = Transformed(scenes, at_every_look) if at_every_look else scenes
+    seed_everything(seed)
+    model = small_unet()
+    fit(
+        model,
+        loss,
+        batches(dataset, size=BATCH, seed=seed),
+        steps=steps,
+        learning_rate=LEARNING_RATE,
+        schedule=warmup(poly(0.9)),
+        progress=False,
+    )
+    return model
+
+
+def judge(model: UNet, truths: dict[str, list[Sample]]) -> dict[str, list[float]]:
+    """IoU of every class, on labels without void, with void ignored, and with void as class 0."""
+    scores = {}
+    for name, samples in truths.items():
+        matrix = evaluate(model, batches(samples, size=20, shuffle=False), num_classes=len(CLASSES))
+        scores[name] = [round(value, 4) for value in iou(matrix).tolist()]
+        scores[f"{name}, mean"] = round(mean_iou(matrix), 4)
+    return scores
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run all arms and write what they cost."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one seed, few steps")
+    quick = parser.parse_args(arguments).quick
+    seeds, steps, scenes = ((0,), 4, 32) if quick else (SEEDS, STEPS, SCENES)
+    torch.set_num_threads(1)
+    tested = {void: Toytown(8 if quick else 80, seed=1, void=void) for void in (0, VOID)}
+    truths = {
+        "full truth": Cached(Transformed(tested[0], SMALL)),
+        "void ignored": Cached(Transformed(tested[VOID], SMALL)),
+        "void as class 0": Cached(Transformed(tested[VOID], compose(SMALL, void_is_sky))),
+    }
+    begin, arms = time.process_time(), {}
+    for arm, (void, once, _) in ARMS.items():
+        samples = Cached(Transformed(Toytown(scenes, seed=0, void=void), once))
+        runs = [judge(train(arm, samples, seed, steps), truths) for seed in seeds]
+        arms[arm] = {key: [run[key] for run in runs] for key in runs[0]}
+        print(f"{arm:28} {arms[arm]['full truth, mean']}", flush=True)
+    payload = {
+        "what": "mIoU of a small U-Net on Toytown after its training labels were damaged",
+        "size": SIZE,
+        "scenes": scenes,
+        "steps": steps,
+        "batch": BATCH,
+        "learning_rate": LEARNING_RATE,
+        "seeds": seeds,
+        "parameters": sum(weight.numel() for weight in small_unet().parameters()),
+        "classes": CLASSES,
+        "arms": arms,
+        "cpu_seconds": round(time.process_time() - begin),
+    }
+    report.write("label_errors_quick" if quick else "label_errors", payload)
+
+
+if __name__ == "__main__":
+    main()

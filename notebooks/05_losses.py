@@ -1,0 +1,1039 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Losses: what a network is asked to get right
+#
+# The same network, the same pictures, the same number of steps: with one loss it finds
+# nothing at all, with another it finds most of what there is.
+#
+# After this chapter you can
+#
+# - write cross-entropy, class weights, focal, Dice and Lovász losses from their
+#   formulas, with void pixels left out;
+# - say what each of them does to a single pixel, from its gradient;
+# - predict which loss collapses when the foreground is rare, and why;
+# - choose class weights, and know what they cost;
+# - recognise the usual bugs by the number they leave behind.
+#
+# You need chapters 02 (void, class frequencies) and 03 (IoU, Dice). The notebook takes
+# less than a minute on one CPU thread, most of it two short trainings.
+
+# %% tags=["hide-cell"]
+from importlib.util import find_spec
+
+if find_spec("segcourse") is None:  # on Colab
+    get_ipython().system("pip install -q git+https://github.com/OWNER/REPO")
+
+import torch
+
+from segcourse.training import seed_everything
+
+seed_everything(0)
+
+# %%
+import statistics
+
+import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from segcourse import viz
+from segcourse.data import dots, toytown
+from segcourse.data.dots import Dots
+from segcourse.data.measured import measured
+from segcourse.data.sample import Cached, batches, stack
+from segcourse.data.toytown import Toytown
+from segcourse.losses import boundary, overlap, pixelwise
+from segcourse.losses.overlap import dice
+from segcourse.losses.pixelwise import cross_entropy
+from segcourse.metrics.semantic import confusion_matrix, iou, pixel_accuracy
+from segcourse.models.unet import UNet
+from segcourse.ops.labels import IGNORE
+from segcourse.training import fit
+
+# %% [markdown]
+# ## The problem
+#
+# Here are pictures with a few bright discs on clouds and noise. You can see the discs;
+# about one pixel in a hundred belongs to one.
+
+# %%
+pictures = Cached(Dots(200, share=0.01, seed=0))
+checks = stack(list(Dots(50, share=0.01, seed=1)))
+share = checks.semantic.float().mean().item()
+print("images", tuple(checks.image.shape), "truth", tuple(checks.semantic.shape))
+print(f"foreground: {share:.4f} of the pixels")
+
+# %% [markdown]
+# We train a small U-Net (chapter 08 opens that box) with the loss of every tutorial,
+# cross-entropy. It has *one* output channel: a positive logit means "dot".
+
+
+# %%
+def train(loss):
+    """160 steps of 8 pictures, always from the same start."""
+    seed_everything(0)
+    net = UNet(1, width=8, depth=2, padding=1, batch_norm=True, dropout=0.0)
+    history = fit(
+        net,
+        lambda net, batch: loss(net(batch[0]), batch[1]),
+        batches(pictures, size=8, seed=0),
+        steps=160,
+        learning_rate=3e-3,
+    )
+    return net.eval(), history
+
+
+@torch.no_grad()
+def answer(net):
+    """Logits of the validation pictures: -> (50, 1, 64, 64)."""
+    return torch.cat([net(part) for part in checks.image.split(25)])
+
+
+def score(logits, threshold=0.0):
+    """Confusion matrix of dots against background."""
+    found = (logits[:, 0] > threshold).long()
+    return confusion_matrix(found, checks.semantic, 2)
+
+
+# %% tags=["tol=0.05"]
+plain, plain_history = train(cross_entropy)
+plain_logits = answer(plain)
+matrix = score(plain_logits)
+print(f"loss: from {plain_history[0]:.3f} to {plain_history[-1]:.3f}")
+print(f"pixel accuracy {pixel_accuracy(matrix):.3f}")
+print(f"IoU of the dots {iou(matrix)[1]:.3f}")
+
+# %% [markdown]
+# The loss went down, the accuracy is splendid, and the network finds nothing:
+
+# %%
+viz.show_images(
+    {
+        "picture": checks.image[3],
+        "truth": checks.semantic[3] == 1,
+        "found with cross-entropy": plain_logits[3, 0] > 0,
+    },
+    alt="A noisy grey picture with one or two bright discs, the mask of these discs, "
+    "and the prediction of the network trained with cross-entropy, which is black.",
+)
+
+# %% [markdown]
+# Nothing is broken here: this *is* what the loss asks for at first. This chapter is
+# about asking better.
+#
+# ## The idea
+#
+# A loss turns logits and truth into one number, and its gradient tells every pixel
+# where to go. Losses for segmentation differ in two decisions.
+#
+# **How much does each pixel count?** *Pixelwise* losses are weighted means of the
+# cross-entropy of single pixels. Every one of them is
+#
+# $$L = \frac{1}{\sum_i v_i} \sum_i w_i\, \bigl(-\log p_i\bigr)$$
+#
+# where $p_i$ is the probability of the true class of pixel $i$. Class weights, focal
+# loss, hard-pixel mining and U-Net's border weights are four answers to "what is
+# $w_i$?", and you always have to ask what is divided by ($v_i$).
+#
+# **Or do pixels count at all?** *Overlap* losses compare whole regions. With
+# probabilities $p$ and a one-hot truth $t$, sum over the pixels of a class:
+#
+# $$I = \sum p\,t, \qquad S = \sum p, \qquad T = \sum t$$
+#
+# | loss | of a class | sees true negatives |
+# |---|---|---|
+# | Dice | $1 - 2I / (S + T)$ | no |
+# | Jaccard | $1 - I / (S + T - I)$ | no |
+# | Tversky | $1 - I / (I + \alpha\,(S - I) + \beta\,(T - I))$ | no |
+# | Lovász | $1 - \mathrm{IoU}$, made continuous by sorting | no |
+#
+# The shapes are the same for all of them:
+
+# %%
+scenes = stack(list(Toytown(2, seed=2, void=1)))
+truth = scenes.semantic
+logits = torch.randn(2, 8, 96, 128, generator=torch.Generator().manual_seed(1))
+viz.print_table(
+    [
+        {"what": "logits", "axes": "N K H W", "shape": tuple(logits.shape)},
+        {"what": "truth", "axes": "N H W", "shape": tuple(truth.shape)},
+        {"what": "loss", "axes": "-", "shape": tuple(dice(logits, truth).shape)},
+    ]
+)
+print("void pixels:", (truth == IGNORE).sum().item())
+
+# %% [markdown]
+# ### Why it collapses
+#
+# Before a network has learnt what a dot looks like, it can only give every pixel the
+# same probability. Which constant does each loss like best? No training, only a search
+# over constants:
+
+
+# %%
+def best_constant(loss, share):
+    """The probability, given to all of 1000 pixels, for which a loss is least."""
+    truth = (torch.arange(1000) < share * 1000).long().reshape(1, 1, -1)
+    grid = torch.arange(1, 1000).double() / 1000
+    flat = [torch.logit(p).expand(1, 1, 1, 1000) for p in grid]
+    return grid[torch.stack([loss(z, truth) for z in flat]).argmin()].item()
+
+
+LOSSES = {
+    "cross-entropy": cross_entropy,
+    "balanced CE": pixelwise.balanced_cross_entropy,
+    "focal (0.25, 2)": lambda z, y: pixelwise.sigmoid_focal(z, y, alpha=0.25),
+    "Dice": dice,
+    "Tversky (0.3, 0.7)": overlap.tversky,
+    "Dice + CE": lambda z, y: dice(z, y) + cross_entropy(z, y),
+    "Lovász": overlap.lovasz_softmax,
+}
+table = [
+    {"loss": name, **{f"{s:.0%}": best_constant(loss, s) for s in (0.01, 0.05, 0.3)}}
+    for name, loss in LOSSES.items()
+]
+viz.print_table(table)
+
+# %% [markdown]
+# Read the first column. Cross-entropy wants the *share* of the foreground: far below
+# one half, so "nothing" everywhere. The network goes there first, within a few steps,
+# and then every pixel is nearly right and the gradient nearly gone. Balanced
+# cross-entropy stays undecided at one half. Dice wants *everything* to be foreground
+# and learns by taking away. The focal loss, whose fame is imbalance, asks for less than
+# a half too.
+#
+# ## Build it
+#
+# ### Cross-entropy
+#
+# Take the log-softmax, pick the true class, leave out void. Void pixels need some valid
+# class for `gather`; what they give is multiplied by zero afterwards.
+
+# %%
+counted = truth != IGNORE
+safe = truth.where(counted, 0)
+log_p = logits.log_softmax(dim=1)  # (N, K, H, W)
+pixel_loss = -log_p.gather(1, safe[:, None])[:, 0] * counted  # (N, H, W)
+by_hand = pixel_loss.sum() / counted.sum()
+print(f"{by_hand:.4f}", tuple(pixel_loss.shape))
+print("package:", torch.allclose(by_hand, cross_entropy(logits, truth)))
+theirs = F.cross_entropy(logits, truth, ignore_index=IGNORE)
+print("PyTorch:", torch.allclose(by_hand, theirs))
+
+# %% [markdown]
+# Its gradient is as simple as gradients get: probability minus target, divided by the
+# number of pixels.
+
+# %%
+x = logits.clone().requires_grad_()
+(slope,) = torch.autograd.grad(cross_entropy(x, truth), x)
+target = F.one_hot(safe, 8).movedim(-1, 1)
+expected = (logits.softmax(1) - target) * counted[:, None] / counted.sum()
+print("gradient is (p - t) / N:", torch.allclose(slope, expected, atol=1e-9))
+
+# %% [markdown]
+# ### Class weights
+#
+# Give the pixels of rare classes more weight. How much? Three schemes, from the counts
+# of a hundred Toytown scenes, with $f$ the share of a class:
+#
+# | scheme | weight |
+# |---|---|
+# | inverse frequency | $1 / f$, scaled to mean 1 |
+# | median frequency (SegNet) | $\mathrm{median}(f) / f$, in images with the class |
+# | log frequency (ENet) | $1 / \ln(1.02 + f)$ |
+
+# %%
+maps = torch.stack([scene.semantic for scene in Toytown(100)])
+counts = pixelwise.class_counts(maps, 8)  # (100, 8)
+schemes = {
+    "share": pixelwise.frequency(counts),
+    "inverse": pixelwise.inverse_frequency_weights(counts),
+    "median": pixelwise.median_frequency_weights(counts),
+    "log": pixelwise.log_frequency_weights(counts),
+}
+rows = [
+    {"class": name, **{s: w[k].item() for s, w in schemes.items()}}
+    for k, name in enumerate(toytown.CLASSES)
+]
+viz.print_table(rows)
+
+# %% [markdown]
+# The first two span the same ratio between the rarest and the most frequent class as
+# the frequencies themselves; the logarithm is gentler. Hold on to the *ratio* of the
+# weights. Their size matters only if you divide by the number of pixels instead of by
+# the sum of the weights:
+
+# %%
+weight = schemes["median"]
+for divide_by in ("weights", "pixels"):
+    once = cross_entropy(logits, truth, weight=weight, divide_by=divide_by)
+    ten = cross_entropy(logits, truth, weight=10 * weight, divide_by=divide_by)
+    print(f"by {divide_by:8s} {once:8.4f}   weights times ten: {ten:8.4f}")
+here = (weight[safe] * counted).sum()
+print("by hand:", torch.allclose((weight[safe] * pixel_loss).sum() / here,
+    cross_entropy(logits, truth, weight=weight)))  # fmt: skip
+
+# %% [markdown]
+# ### Focal loss
+#
+# The focal loss lets *easy* pixels fade, whatever their class: $w = (1 - p)^\gamma$. It
+# comes on a softmax (one probability for the true class) or, as in RetinaNet, as one
+# yes-or-no question per class with a sigmoid.
+
+# %%
+p = log_p.gather(1, safe[:, None])[:, 0].exp()
+by_hand = ((1 - p) ** 2 * pixel_loss).sum() / counted.sum()
+package = pixelwise.focal(logits, truth, gamma=2.0)
+print(f"{by_hand:.4f}", "package:", torch.allclose(by_hand, package))
+for value in (0.9, 0.5, 0.1):
+    print(f"p = {value}: {(1 - value) ** 2:.2f} of the cross-entropy remains")
+
+# %%
+p = torch.linspace(0.01, 1, 100)
+viz.show_curves(
+    {f"gamma = {g}": (p, -((1 - p) ** g) * p.log()) for g in (0, 0.5, 2, 5)},
+    xlabel="probability of the true class",
+    ylabel="loss of the pixel",
+    alt="Four falling curves. The larger gamma, the earlier the loss reaches zero on "
+    "the way right; for badly wrong pixels at the left all four are alike.",
+)
+
+# %% [markdown]
+# RetinaNet multiplies positives by $\alpha = 0.25$ and negatives by $0.75$. Yes, the
+# *rare* class gets the smaller weight: with $\gamma = 2$ its pixels are so much harder
+# that they would dominate otherwise. Take only half of the recipe and it hurts.
+#
+# ### Hard pixels only
+#
+# Online hard example mining (OHEM) has weights 0 and 1: it averages over the pixels
+# whose true class has a small probability, and at least over `min_kept` of them.
+
+# %%
+hard = pixel_loss[counted]
+hard = hard[hard > -torch.log(torch.tensor(0.05))]  # p below 0.05
+print(f"{len(hard)} of {counted.sum()} pixels are hard, mean {hard.mean():.4f}")
+package = pixelwise.ohem(logits, truth, threshold=0.05, min_kept=100)
+print("package:", torch.allclose(hard.mean(), package))
+
+# %% [markdown]
+# ### Dice, Jaccard, Tversky
+#
+# Three sums per class, over the pixels of the whole batch, and one ratio.
+
+# %%
+probability = logits.softmax(dim=1) * counted[:, None]
+target = F.one_hot(safe, 8).movedim(-1, 1) * counted[:, None]
+I = (probability * target).sum(dim=(0, 2, 3))  # noqa: E741
+S, T = probability.sum(dim=(0, 2, 3)), target.sum(dim=(0, 2, 3))
+present = T > 0
+print("classes present:", present.sum().item(), "of", len(T))
+forms = {
+    "dice": 1 - 2 * I / (S + T),
+    "jaccard": 1 - I / (S + T - I),
+    "tversky": 1 - I / (I + 0.3 * (S - I) + 0.7 * (T - I)),
+}
+for name, by_class in forms.items():
+    by_hand = by_class[present].mean()
+    package = getattr(overlap, name)(logits, truth)
+    print(f"{name:8s} {by_hand:.4f}", torch.allclose(by_hand, package))
+
+# %% [markdown]
+# **The convention of this course, said once:** a class that the truth does not contain
+# is left out of the mean, as it is in the metrics. Others charge for it, or count it as
+# perfect; compare their numbers with care.
+#
+# ### Lovász-softmax
+#
+# IoU jumps when a pixel changes sides, so it has no useful gradient. The Lovász
+# extension fills in between: sort the pixels of a class by their error $|t - p|$, and
+# weigh each error by what that mistake would *add* to $1 - \mathrm{IoU}$ if all larger
+# errors were mistakes already.
+
+# %%
+sorted_truth = torch.tensor([1.0, 0, 1, 0])  # the largest error first
+missed, invented = sorted_truth.cumsum(0), (1 - sorted_truth).cumsum(0)
+size = sorted_truth.sum()
+running = 1 - (size - missed) / (size + invented)  # 1 - IoU after each mistake
+weights = torch.cat([running[:1], running.diff()])
+errors = torch.tensor([0.9, 0.6, 0.3, 0.1])
+print("1 - IoU so far:", [round(v, 4) for v in running.tolist()])
+print("weights:       ", [round(v, 4) for v in weights.tolist()])
+print(f"loss: {errors @ weights:.4f}")
+print("package:", torch.allclose(weights, overlap.lovasz_weights(sorted_truth)))
+
+
+# %%
+def lovasz(p, t):
+    """One class: probabilities and 0/1 truth, both (pixels,) -> scalar."""
+    errors, order = (t - p).abs().sort(descending=True)
+    return errors @ overlap.lovasz_weights(t[order])
+
+
+planes = zip(logits.softmax(dim=1).unbind(1), target.unbind(1), strict=True)
+each = [lovasz(p[counted], t[counted].float()) for p, t in planes if t.any()]
+by_hand = torch.stack(each).mean()
+print(f"{by_hand:.4f}", torch.allclose(by_hand, overlap.lovasz_softmax(logits, truth)))
+
+# %% [markdown]
+# ### What one pixel feels
+#
+# The value of a loss is for plots; training only sees the gradient. Take 100 pixels, 10
+# of them foreground, and move the logit of *one* foreground pixel from far wrong
+# (left) to far right (right). How hard does each loss pull it up?
+
+
+# %%
+def pull(loss, value):
+    """Minus the gradient at one foreground pixel whose logit is ``value``."""
+    truth = (torch.arange(100) < 10).long().reshape(1, 1, 100)
+    z = torch.where(truth == 1, 0.0, -3.0)[:, None].double()
+    z[..., 0] = value
+    z.requires_grad_()
+    return -torch.autograd.grad(loss(z, truth), z)[0][0, 0, 0, 0].item()
+
+
+shown = ("cross-entropy", "focal (0.25, 2)", "Dice", "Lovász")
+values = torch.linspace(-10, 6, 81).tolist()
+curves = {name: [pull(LOSSES[name], v) for v in values] for name in shown}
+viz.show_curves(
+    {k: (values, [v / max(curve) for v in curve]) for k, curve in curves.items()},
+    xlabel="logit of the pixel",
+    ylabel="pull, as a share of its strongest",
+    alt="Cross-entropy and focal loss pull hardest at the left, where the pixel is "
+    "most wrong. Dice and Lovász peak in the middle and let go at both ends.",
+)
+
+# %% [markdown]
+# Cross-entropy pulls hardest where the pixel is most wrong. Overlap losses go through
+# the probability, and a saturated sigmoid passes nothing on: a pixel that is
+# *certainly* wrong is left alone. Four foreground pixels, all at logit -20:
+
+# %%
+z = torch.full((1, 1, 2, 2), -20.0, dtype=torch.float64, requires_grad=True)
+y = torch.ones(1, 2, 2, dtype=torch.long)
+for name in ("cross-entropy", "Dice"):
+    (slope,) = torch.autograd.grad(LOSSES[name](z, y), z)
+    print(f"{name:14s} gradient of a pixel {slope[0, 0, 0, 0]:.2e}")
+
+# %% [markdown]
+# This is why practice adds the two: cross-entropy brings lost pixels back, Dice looks
+# after small regions. The sum needs no function of its own:
+#
+#     loss = dice(logits, truth) + cross_entropy(logits, truth)
+#
+# Log both terms separately, though; their scales differ and change during training.
+#
+# ### Where the boundary is
+#
+# Two ideas make *places* count. The boundary loss weighs every probability by its
+# signed distance to the true border (negative inside), so distant false positives cost
+# most. U-Net's weight map multiplies the cross-entropy of background pixels between
+# close objects by up to eleven: lose that seam, and two cells become one.
+
+# %%
+cells = Dots(1, share=0.16, radius=7.0, seed=31)[0]
+distance = boundary.signed_distance(cells.semantic[None], 2)[0, 1]
+seams = pixelwise.border_weights(cells.instance)
+print("objects:", len(cells.instance.unique()) - 1)
+print(f"signed distance from {distance.min():.2f} to {distance.max():.2f} pixels")
+inside = seams[cells.semantic == 1].max()
+print(f"border weight up to {seams.max():.2f}, inside objects {inside:.2f}")
+viz.show_images(
+    {"objects": cells.instance, "signed distance": distance, "border weights": seams},
+    alt="Left: several round objects. Middle: the distance to their outline, darkest "
+    "in their middles, brightest far away. Right: weights that light up in the narrow "
+    "gaps between neighbouring objects.",
+)
+
+# %%
+z = torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(2))
+y, w = cells.semantic[None], 1 + seams[None]
+by_hand = (w * F.cross_entropy(z, y, reduction="none")).mean()
+package = pixelwise.pixel_weighted_cross_entropy(z, y, w)
+print(f"weighted loss {by_hand:.4f}, package:", torch.allclose(by_hand, package))
+
+# %% [markdown]
+# ## Are these the papers' losses?
+#
+# The package is tested, value *and* gradient, against PyTorch, torchvision,
+# segmentation-models-pytorch and MONAI. Two of these oracles are at hand:
+
+# %%
+z, y = answer(plain)[:4].double(), checks.semantic[:4]
+flat = y[:, None].double()
+pairs = {
+    "binary cross-entropy": (
+        cross_entropy(z, y),
+        F.binary_cross_entropy_with_logits(z, flat),
+    ),
+    "focal (RetinaNet)": (
+        pixelwise.sigmoid_focal(z, y, alpha=0.25),
+        sigmoid_focal_loss(z, flat, alpha=0.25, gamma=2, reduction="mean"),
+    ),
+    "label smoothing": (
+        cross_entropy(logits, truth, label_smoothing=0.1),
+        F.cross_entropy(logits, truth, ignore_index=IGNORE, label_smoothing=0.1),
+    ),
+}
+for name, (ours, theirs) in pairs.items():
+    print(f"{name:21s}", torch.allclose(ours, theirs))
+
+# %% [markdown]
+# Where libraries and papers disagree with each other, this is what you get here:
+#
+# | loss | elsewhere | here |
+# |---|---|---|
+# | cross-entropy | smp, mmsegmentation: void counts in the division | it does not |
+# | a batch of void | PyTorch: nan | 0, with gradient 0 |
+# | focal, K classes | smp: sigmoids; MONAI: softmax, divided by K too | both, named |
+# | absent class | smp: 0 in the mean; MONAI: charged | left out, or charged |
+# | `smooth` | smp adds it before doubling | $(2I + s)/(S + T + s)$ |
+# | Tversky | which error is $\alpha$ depends on the paper | `false_positives=` |
+# | focal Tversky | smp: power of the class mean | mean of the powers |
+# | OHEM | mmsegmentation divides by all pixels | by the chosen ones |
+# | border weights | some ports fill objects too | background only |
+#
+# ## Train it
+#
+# The same start, the same pictures in the same order, the same steps. Only the loss
+# changes:
+
+# %% tags=["tol=0.1"]
+trained, trained_history = train(dice)
+trained_logits = answer(trained)
+for name, values in {"cross-entropy": plain_logits, "Dice": trained_logits}.items():
+    matrix = score(values)
+    accuracy = pixel_accuracy(matrix)
+    print(f"{name:14s} IoU {iou(matrix)[1]:.3f}   accuracy {accuracy:.3f}")
+
+# %%
+rows = [3, 8, 20]
+viz.show_predictions(
+    [Dots(50, share=0.01, seed=1)[row] for row in rows],
+    {
+        "cross-entropy": (plain_logits[rows, 0] > 0).long(),
+        "Dice": (trained_logits[rows, 0] > 0).long(),
+    },
+    dots.CLASSES,
+    dots.PALETTE,
+    alt="Three noisy pictures in rows. The column of cross-entropy is empty; the "
+    "column of Dice shows the discs of the truth, with a few false specks.",
+)
+
+# %% [markdown]
+# A loss curve would not have told you: the two losses have different scales, and both
+# fall.
+
+# %%
+viz.show_curves(
+    {"cross-entropy": plain_history, "Dice": trained_history},
+    xlabel="step",
+    ylabel="loss",
+    smooth=8,
+    alt="Cross-entropy falls quickly to nearly zero; Dice stays near one for a while "
+    "and then falls. The curve nearer to zero belongs to the network that finds "
+    "nothing.",
+)
+
+# %% [markdown]
+# ## What did the idea buy?
+#
+# Nine losses, three shares of foreground, three seeds each, with the recipe above
+# (`python -m benchmarks.loss_sweep` repeats it). A larger share means *more* discs, not
+# larger ones. IoU of the dots, mean and standard deviation:
+
+# %%
+results = measured("loss_sweep")
+SHARES = (0.01, 0.05, 0.3)
+runs = {(row["loss"], row["share"]): row for row in results["sweep"]}
+names = list(dict.fromkeys(name for name, _ in runs))
+
+
+def spread(values):
+    """Mean and standard deviation as text."""
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+viz.print_table(
+    [
+        {"loss": name, **{f"{s:.0%}": spread(runs[name, s]["iou"]) for s in SHARES}}
+        for name in names
+    ]
+)
+
+# %%
+viz.show_bars(
+    {
+        f"{s:.0%}": {
+            name: (statistics.mean(found), statistics.stdev(found))
+            for name in ("cross-entropy", "focal (0.25, 2)", "balanced CE", "Dice")
+            for found in [runs[name, s]["iou"]]
+        }
+        for s in SHARES
+    },
+    ylabel="IoU of the dots",
+    alt="Bars for four losses at 1, 5 and 30 percent of foreground. At 30 percent they "
+    "are nearly equal; at 1 percent cross-entropy and focal loss have no bar at all.",
+)
+
+# %%
+rare = {name: runs[name, 0.01]["iou"] for name in names}
+print("never above 0.01:", [name for name, found in rare.items() if max(found) < 0.01])
+best = max(rare, key=lambda name: statistics.mean(rare[name]))
+print(f"best at 1 %: {best}, {spread(rare[best])}")
+common = [statistics.mean(runs[name, 0.3]["iou"]) for name in names]
+print(f"at 30 % all are between {min(common):.2f} and {max(common):.2f}")
+
+# %% [markdown]
+# READ
+
+# %%
+row = runs["cross-entropy", 0.01]
+viz.print_table(
+    [
+        {"seed": seed, "IoU at 0.5": a, "threshold": t, "IoU there": b, "p of dots": p}
+        for seed, (a, t, b, p) in enumerate(
+            zip(
+                row["iou"],
+                row["threshold"],
+                row["iou_at_threshold"],
+                row["probability_of_dots"],
+                strict=True,
+            )
+        )
+    ]
+)
+later = results["longer"]
+print(f"after {later['steps']} steps: IoU {spread(later['iou'])}")
+
+# %% [markdown]
+# READ2
+#
+# ### Class weights on Toytown
+#
+# Several classes, several of them rare. The same small U-Net, cross-entropy with three
+# choices of weights, three seeds:
+
+# %%
+town = results["toytown"]
+rows = []
+for k, name in enumerate(town["classes"]):
+    found = {s: [run[k] for run in v["iou"]] for s, v in town["schemes"].items()}
+    row = {s: spread(values) for s, values in found.items()}
+    rows.append({"IoU": name, "share": town["share"][k], **row})
+viz.print_table(rows)
+for key in ("mean_iou", "pixel_accuracy"):
+    values = {s: spread(v[key]) for s, v in town["schemes"].items()}
+    print(key.replace("_", " "), values)
+
+# %% [markdown]
+# READ3
+
+# %%
+person = town["classes"].index("person")
+viz.print_table(
+    [
+        {
+            "weights": name,
+            "precision of person": statistics.mean(r[person] for r in v["precision"]),
+            "recall of person": statistics.mean(r[person] for r in v["recall"]),
+        }
+        for name, v in town["schemes"].items()
+    ]
+)
+
+# %% [markdown]
+# READ4
+#
+# ## Where it breaks
+#
+# A loss chooses among the answers that a network can give. Suppose its answers are
+# coarse: one value per block of $s \times s$ pixels. Here is the truth itself, each
+# block decided by majority, scored against the truth. No loss can do better than such a
+# network allows:
+
+# %%
+shape = checks.semantic.float()[:, None]
+coarse = {}
+for stride in (1, 2, 4, 8):
+    blocks = (F.avg_pool2d(shape, stride) >= 0.5).float()
+    coarse[stride] = F.interpolate(blocks, scale_factor=stride)[:, 0].long()
+for stride, blocks in coarse.items():
+    found = iou(confusion_matrix(blocks, checks.semantic, 2))[1]
+    print(f"stride {stride}: IoU of the best blocks {found:.3f}")
+
+# %%
+viz.show_images(
+    {f"stride {stride}": blocks[3] == 1 for stride, blocks in coarse.items()},
+    alt="The mask of the discs at stride 1, 2, 4 and 8. The discs turn into a few "
+    "blocks and at stride 8 nothing is left of most of them.",
+)
+
+# %% [markdown]
+# Networks that began as classifiers have a stride of 32. Getting the pixels back is the
+# subject of the next chapters, beginning with FCN.
+#
+# ## Common mistakes
+#
+# **Softmax twice.** Wrong: `cross_entropy(logits.softmax(1), truth)`. No error, no
+# warning: probabilities are numbers too. But then the "logits" lie between 0 and 1, and
+# even a perfect answer keeps a large loss:
+
+# %%
+perfect = 50.0 * F.one_hot(safe, 8).movedim(-1, 1)
+once, twice = (
+    cross_entropy(value, truth) for value in (perfect, perfect.softmax(dim=1))
+)
+print(f"loss of a perfect answer: right {once:.4f}, softmax twice {twice:.4f}")
+
+# %% [markdown]
+# **The logarithm of a probability.** Wrong: `softmax(...).log()`. Right: `log_softmax`.
+# One confident mistake is enough:
+
+# %%
+confident = torch.tensor([[0.0, 200.0]])  # the true class is 0
+print("softmax, then log:", -confident.softmax(1).log()[0, 0].item())
+print("log_softmax:      ", -confident.log_softmax(1)[0, 0].item())
+
+# %% [markdown]
+# **Dice on thresholded logits.** Wrong: `dice_of((logits > 0).float(), truth)`. A step
+# has no slope, so there is nothing to train with:
+
+# %%
+z = torch.randn(1, 1, 8, 8, requires_grad=True)
+hard, soft = (z > 0).float(), z.sigmoid()
+print("a gradient can flow: hard", hard.requires_grad, "- soft", soft.requires_grad)
+
+# %% [markdown]
+# **A mean over classes that are not there.** Wrong: `loss.mean()` over all $K$. Two of
+# eight classes in the picture, all pixels right, and yet:
+
+# %%
+two = (safe > 3).long()
+right = 50.0 * F.one_hot(two, 8).movedim(-1, 1).float()
+for classes in ("present", "all"):
+    print(f"{classes:8s} Dice loss {dice(right, two, classes=classes):.3f}")
+
+# %% [markdown]
+# **Weights in the wrong order.** They come in class order, background first. Turned
+# around, balanced cross-entropy becomes an unbalancing one. Its best constant at 5 %:
+
+# %%
+for weight in ([0.05, 0.95], [0.95, 0.05]):
+    found = best_constant(lambda z, y, w=weight: cross_entropy(z, y, weight=w), 0.05)
+    print(f"weights {weight}: {found:.3f}")
+
+# %% [markdown]
+# **A large `smooth` beside a tiny mask.** The constant is in pixels. A mask of 4 pixels
+# that is missed altogether should cost 1:
+
+# %%
+truth_of_four = (torch.arange(64) < 4).long().reshape(1, 8, 8)
+nothing = torch.full((1, 1, 8, 8), -30.0)
+for smooth in (0.0, 1.0, 100.0):
+    print(f"smooth {smooth:5.1f}: {dice(nothing, truth_of_four, smooth=smooth):.3f}")
+
+# %% [markdown]
+# **Sum or mean?** The two differ by the number of pixels, and so do the gradients. A
+# learning rate belongs to a loss *and* its reduction:
+
+# %%
+x = logits.clone().requires_grad_()
+norms = {}
+for reduction in ("mean", "sum"):
+    value = F.cross_entropy(x, truth, ignore_index=IGNORE, reduction=reduction)
+    norms[reduction] = torch.autograd.grad(value, x)[0].norm()
+print(f"the sum's gradient is {norms['sum'] / norms['mean']:.0f} times as long")
+print("counted pixels:", counted.sum().item())
+
+# %% [markdown]
+# ## Exercises
+#
+# Run a cell untouched and it says "not attempted yet". `ex.<name>.hint()` gives a hint,
+# each time a blunter one. The solution is behind the toggle.
+#
+# ### 5.1 Median-frequency weights
+#
+# From the pixels of every class in every image, `counts` (N, K), compute the weights
+# (K,). A class that never occurs gets 0 and does not move the median. Hint:
+# `ex.weights.hint()`.
+
+# %%
+from segcourse.exercises import losses as ex
+
+
+def median_weights(counts): ...  # your code
+
+
+ex.weights.check(median_weights)
+
+# %%
+ex.weights.show_solution()
+
+# %% [markdown]
+# ### 5.2 What a pixel feels
+#
+# The gradient of one pixel's cross-entropy with respect to its logits (K,), as a
+# formula, without autograd. `truth` is the number of the true class. Hint:
+# `ex.slope.hint()`.
+
+
+# %%
+def gradient_at_a_pixel(logits, truth): ...  # your code
+
+
+ex.slope.check(gradient_at_a_pixel)
+
+# %%
+ex.slope.show_solution()
+
+# %% [markdown]
+# ### 5.3 Mend the Dice loss
+#
+# This code runs, and has four bugs:
+#
+#     def soft_dice(logits, truth):
+#         safe = truth.where(truth != 255, 0)
+#         target = F.one_hot(safe, logits.shape[1]).movedim(-1, 1)
+#         overlap = (logits * target).sum()
+#         size = (logits + target).sum()
+#         return (1 - 2 * overlap / size).mean()
+#
+# Write it right: the mean over the classes that the truth contains, sums over the
+# batch, void not counted. Hint: `ex.batch_dice.hint()`.
+
+
+# %%
+def soft_dice(logits, truth): ...  # your code
+
+
+ex.batch_dice.check(soft_dice)
+
+# %%
+ex.batch_dice.show_solution()
+
+# %% [markdown]
+# ### 5.4 Hard pixels
+#
+# Given the probability of the true class of every pixel (pixels,), return the mean of
+# $-\log p$ over the hard ones: those below `threshold`, but at least the `min_kept`
+# hardest, or all if there are fewer. Hint: `ex.hard_pixels.hint()`.
+
+
+# %%
+def hard_mean(probability, threshold, min_kept): ...  # your code
+
+
+ex.hard_pixels.check(hard_mean)
+
+# %%
+ex.hard_pixels.show_solution()
+
+# %% [markdown]
+# ### 5.5 Lovász weights
+#
+# The truth (0 or 1) of pixels sorted by their error, the largest first. What does each
+# further mistake add to $1 - \mathrm{IoU}$? Do `1 0 1 0` on paper first. Hint:
+# `ex.lovasz.hint()`.
+
+
+# %%
+def error_weights(sorted_truth): ...  # your code
+
+
+ex.lovasz.check(error_weights)
+
+# %%
+ex.lovasz.show_solution()
+
+# %% [markdown]
+# ### 5.6 An experiment: the best constant
+#
+# Which constant probability does a loss like best? `loss(probability, truth)` takes two
+# vectors. Try 0.01, 0.02, ..., 0.99 and return the best. Then invent a loss of your own
+# and ask where a network trained with it will go first. Hint: `ex.constant.hint()`.
+
+
+# %%
+def best_constant_of(loss, truth): ...  # your code
+
+
+ex.constant.check(best_constant_of)
+
+# %%
+ex.constant.show_solution()
+
+# %% [markdown]
+# ## Quiz
+#
+# Choose an answer; it explains itself.
+
+# %% [markdown]
+# **Q1. One pixel in a hundred is foreground. To which constant does cross-entropy first
+# take a network?**
+#
+# <details class="quiz wrong"><summary>0.5, because there are two classes</summary>
+#
+# Not quite: that is the best constant of *balanced* cross-entropy.
+#
+# </details>
+# <details class="quiz right"><summary>0.01, the share of the foreground</summary>
+#
+# Right: the mean of p - t is zero there. And 0.01 is below one half everywhere.
+#
+# </details>
+# <details class="quiz wrong"><summary>1, to be safe</summary>
+#
+# Not quite: that is where Dice goes first; it does not count true negatives.
+#
+# </details>
+
+# %% [markdown]
+# **Q2. Why can Dice alone fail to bring back a pixel that is wrong with certainty?**
+#
+# <details class="quiz right"><summary>The sigmoid is saturated</summary>
+#
+# Right: its slope p (1 - p) is nearly zero. Cross-entropy's logarithm cancels it.
+#
+# </details>
+# <details class="quiz wrong"><summary>Dice ignores false negatives</summary>
+#
+# Not quite: they enlarge T without I, so the loss does see them. It is the way back to
+# the logit that is blocked.
+#
+# </details>
+# <details class="quiz wrong"><summary>Dice has no gradient at all</summary>
+#
+# Not quite: the soft form has one. The thresholded metric has none.
+#
+# </details>
+
+# %% [markdown]
+# **Q3. You multiply all class weights by ten. Which loss changes?**
+#
+# <details class="quiz wrong"><summary>Both forms of weighted cross-entropy</summary>
+#
+# Not quite: dividing by the sum of the weights cancels the factor.
+#
+# </details>
+# <details class="quiz right"><summary>Only the one that divides by pixels</summary>
+#
+# Right, and with it the effective learning rate.
+#
+# </details>
+# <details class="quiz wrong"><summary>Neither</summary>
+#
+# Not quite: with a plain mean over pixels the factor stays.
+#
+# </details>
+
+# %% [markdown]
+# **Q4. In RetinaNet's focal loss with α = 0.25, which pixels get the smaller α?**
+#
+# <details class="quiz right"><summary>the rare positives</summary>
+#
+# Right: γ has already made the many easy negatives small, and α corrects that.
+#
+# </details>
+# <details class="quiz wrong"><summary>the frequent negatives</summary>
+#
+# Not quite: they get 1 - α = 0.75. It surprises everybody.
+#
+# </details>
+# <details class="quiz wrong"><summary>the easy ones, whatever their class</summary>
+#
+# Not quite: fading the easy ones is the work of γ.
+#
+# </details>
+
+# %% [markdown]
+# **Q5. Which Tversky weights find more of a lesion, but raise more false alarms?**
+#
+# <details class="quiz wrong"><summary>0.7 on false positives, 0.3 on misses</summary>
+#
+# Not quite: that makes false alarms expensive, so the network finds less.
+#
+# </details>
+# <details class="quiz wrong"><summary>0.5 and 0.5</summary>
+#
+# Not quite: that is Dice, which charges both alike.
+#
+# </details>
+# <details class="quiz right"><summary>0.3 on false positives, 0.7 on misses</summary>
+#
+# Right: a miss costs more than a false alarm.
+#
+# </details>
+
+# %% [markdown]
+# **Q6. A batch contains no pixel of class 4. In this course, its Dice loss**
+#
+# <details class="quiz wrong"><summary>is 1, whatever is predicted</summary>
+#
+# Not quite: a mean with constant ones only hides the other classes.
+#
+# </details>
+# <details class="quiz right"><summary>is left out of the mean</summary>
+#
+# Right. The price: false positives of class 4 cost nothing in this batch. Cross-entropy
+# beside it does charge for them.
+#
+# </details>
+# <details class="quiz wrong"><summary>is nan</summary>
+#
+# Not quite: a loss must stay finite; here 0 / 0 never enters the mean.
+#
+# </details>
+
+# %% [markdown]
+# **Q7. Where is U-Net's border weight largest?**
+#
+# <details class="quiz wrong"><summary>on the outline of every object</summary>
+#
+# Not quite: near a lonely object the second nearest is far away, and the term vanishes.
+#
+# </details>
+# <details class="quiz wrong"><summary>inside small objects</summary>
+#
+# Not quite: objects themselves get nothing from this term.
+#
+# </details>
+# <details class="quiz right"><summary>in the narrow gap between two objects</summary>
+#
+# Right: there the distances to the nearest and the second nearest are both small.
+#
+# </details>
+
+# %% [markdown]
+# ## Take-aways
+#
+# - Ask of every loss: what is a pixel's weight, what is divided by, which classes are in
+#   the mean, and is void out?
+# - A rare foreground makes cross-entropy say "nothing" first. Balance, overlap, or a
+#   lower threshold get you out; the famous focal loss, with its usual settings, does not.
+# - Cross-entropy pulls on lost pixels, overlap looks after small regions. Their sum is a
+#   sound default.
+# - Class weights trade precision for recall. Take the gentlest that finds your class.
+# - Loss values of different losses cannot be compared. Compare IoU.
+#
+# ## Further reading
+#
+# - [Lin et al., Focal loss for dense object detection](https://arxiv.org/abs/1708.02002)
+# - [Milletari et al., V-Net](https://arxiv.org/abs/1606.04797): Dice as a loss
+# - [Sudre et al., Generalised Dice](https://arxiv.org/abs/1707.03237)
+# - [Salehi et al., Tversky loss](https://arxiv.org/abs/1706.05721), and
+#   [Abraham and Khan, focal Tversky](https://arxiv.org/abs/1810.07842)
+# - [Berman et al., The Lovász-softmax loss](https://arxiv.org/abs/1705.08790)
+# - [Kervadec et al., Boundary loss](https://arxiv.org/abs/1812.07032), and
+#   [Karimi and Salcudean, Hausdorff distance losses](https://arxiv.org/abs/1904.10030)
+# - [Eigen and Fergus](https://arxiv.org/abs/1411.4734), median-frequency balancing;
+#   [Paszke et al., ENet](https://arxiv.org/abs/1606.02147), logarithmic weights;
+#   [Xie and Tu, HED](https://arxiv.org/abs/1504.06375), balanced cross-entropy
+# - [Shrivastava et al., Online hard example mining](https://arxiv.org/abs/1604.03540)
+# - [Ronneberger et al., U-Net](https://arxiv.org/abs/1505.04597), the border weight map

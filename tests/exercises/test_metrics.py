@@ -1,0 +1,130 @@
+"""The metrics exercises accept every right answer and name the usual mistakes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import binary_erosion
+
+from segcourse.exercises import metrics as chapter
+from segcourse.exercises.core import Exercise, YourTurn
+from segcourse.metrics import boundary, semantic
+
+EXERCISES = [value for value in vars(chapter).values() if isinstance(value, Exercise)]
+MISTAKES = [
+    pytest.param(exercise, mistake, id=f"{exercise.title[:3]} {mistake.answer.__name__}")
+    for exercise in EXERCISES
+    for mistake in exercise.mistakes
+]
+
+
+def test_there_are_six_with_three_mistakes_each():
+    assert [e.title[:3] for e in EXERCISES] == ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6"]
+    assert all(len(e.mistakes) >= 3 and len(e.hints) >= 2 for e in EXERCISES)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.title)
+def test_the_solution_passes_and_the_stub_is_not_attempted(exercise):
+    assert exercise.verdict(exercise.solution) == ("✓", "")
+
+    def raises(*_):
+        raise YourTurn
+
+    def untouched(*_): ...
+
+    for stub in (..., raises, untouched):
+        assert exercise.verdict(stub) == ("○", ": not attempted yet")
+
+
+@pytest.mark.parametrize("exercise, mistake", MISTAKES)
+def test_every_catalogued_mistake_gets_its_own_advice(exercise, mistake):
+    mark, message = exercise.verdict(mistake.answer)
+    assert mark == "✗"
+    assert message.endswith(mistake.advice)
+    assert sum(other.advice in message for other in exercise.mistakes) == 1
+
+
+def dice_in_numpy(predicted, truth):
+    p, t = predicted.numpy().astype(int), truth.numpy().astype(int)
+    with np.errstate(invalid="ignore"):
+        return np.divide(2 * (p * t).sum(), p.sum() + t.sum())
+
+
+def iou_by_loops(matrix):
+    scores = []
+    for k in range(len(matrix)):
+        union = sum(matrix[k, j] + matrix[j, k] for j in range(len(matrix))) - matrix[k, k]
+        scores.append(float(matrix[k, k]) / float(union) if union else math.nan)
+    return scores
+
+
+def count_by_einsum(predicted, truth, num_classes):
+    classes = torch.arange(num_classes)
+    true = (truth[..., None] == classes).double()
+    ours = (predicted[..., None] == classes).double()
+    return torch.einsum("hwi,hwj->ij", true, ours)
+
+
+def average_by_concatenation(batches, num_classes):
+    predicted = torch.cat([predicted for predicted, _ in batches])
+    truth = torch.cat([truth for _, truth in batches])
+    scores = []
+    for label in range(num_classes):
+        p, t = (predicted == label) & (truth != 255), truth == label
+        if (p | t).any():
+            scores.append((p & t).sum() / (p | t).sum())
+    return torch.stack(scores).mean()
+
+
+def band_by_scipy(mask, width):
+    core = binary_erosion(np.pad(mask.numpy(), 1), np.ones((3, 3)), iterations=width)
+    return mask.numpy() & ~core[1:-1, 1:-1]
+
+
+def choose_by_table(situation):
+    order = ["mean IoU", "boundary IoU", "Hausdorff", "HD95", "ASSD", "mask AP", "PQ"]
+    return order[list(chapter.SITUATIONS).index(situation)]
+
+
+@pytest.mark.parametrize(
+    "exercise, answer",
+    [
+        (chapter.dice, dice_in_numpy),
+        (chapter.iou, iou_by_loops),
+        (chapter.count, count_by_einsum),
+        (chapter.average, average_by_concatenation),
+        (chapter.band, band_by_scipy),
+        (chapter.choose, choose_by_table),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_right_answers_written_differently_are_accepted(exercise, answer):
+    assert exercise.verdict(answer) == ("✓", "")
+
+
+def test_the_solutions_say_what_the_package_says():
+    for predicted, truth in chapter.MASKS.values():
+        matrix = semantic.confusion_matrix(predicted.long(), truth.long(), 2)
+        want = semantic.dice(matrix)[1].item()
+        assert chapter.dice_of_masks(predicted, truth) == pytest.approx(want, nan_ok=True)
+    for predicted, truth, classes in chapter.count.inputs():
+        matrix = semantic.confusion_matrix(predicted, truth, classes)
+        assert torch.equal(chapter.count_pairs(predicted, truth, classes), matrix)
+        ours = chapter.iou_from_matrix(matrix).double()
+        assert torch.allclose(ours, semantic.iou(matrix), equal_nan=True)
+    for mask, width in chapter.band.inputs():
+        want = boundary.inner_band(mask.numpy(), width)
+        assert np.array_equal(chapter.inner_band(mask, width).numpy(), want)
+
+
+def test_the_batches_are_divided_differently_and_score_the_same():
+    scores = {chapter.mean_iou_of_batches(*case) for case in chapter.average.inputs()}
+    assert max(scores) - min(scores) < 1e-6
+    wrong = [chapter.mean_of_batches(*case) for case in chapter.average.inputs()]
+    assert max(wrong) - min(wrong) > 0.05
+
+
+def test_every_situation_has_one_of_the_metrics():
+    chosen = [chapter.choose_metric(situation) for situation in chapter.SITUATIONS]
+    assert len(set(chosen)) == len(chosen) and set(chosen) < set(chapter.METRICS)
