@@ -1,4 +1,4 @@
-"""Which loss collapses when the foreground is rare? -> results/loss_sweep.json, about 14 minutes.
+"""Which loss collapses when the foreground is rare? -> results/loss_sweep.json, about 10 minutes.
 
     python -m benchmarks.loss_sweep          everything
     python -m benchmarks.loss_sweep --quick  one seed, few steps, to a file of its own

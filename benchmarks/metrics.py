@@ -23,7 +23,7 @@ from segcourse.ops.labels import IGNORE
 CLASSES, MAPS, SIDE, SEED = 19, 64, 512, 0
 
 
-def seconds(task: Callable[[], object], repeats: int = 5) -> float:
+def seconds(task: Callable[[], object], repeats: int = 3) -> float:
     """The least processor time of a call."""
     times = []
     for _ in range(repeats):

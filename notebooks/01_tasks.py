@@ -17,7 +17,7 @@
 # - convert between label maps, instance maps, panoptic PNGs, run-length codes, polygons
 #   and one-hot masks;
 # - say what each encoding forgets, with a count;
-# - recognise five bugs that corrupt labels without an error message.
+# - recognise seven bugs that corrupt labels without an error message.
 #
 # You need Python and the indexing of PyTorch tensors, no segmentation and no training.
 # The notebook takes well under a minute on one CPU thread.
@@ -61,7 +61,23 @@ cup = photographs.Photographs("coffee")[0]
 #
 # A classifier says *what* is in a picture. A detector says roughly *where*: it draws a
 # box. Here is a street; it comes from Toytown, the generated data set of this course,
-# so the truth is known to the pixel. How much of each box is the object?
+# so the truth is known to the pixel.
+
+# %%
+boxed = scene.image.clone()
+white = torch.ones(3, 1)
+for mask in object_masks(scene.instance):
+    x0, y0, x1, y1 = mask_box(mask)
+    boxed[:, y0:y1, [x0, x1 - 1]] = white[..., None]
+    boxed[:, [y0, y1 - 1], x0:x1] = white[..., None]
+viz.show_images(
+    {"what a detector says": boxed, "what is there": scene.instance > 0},
+    alt="A street with a white box around every car, person and lamp, and beside it "
+    "the pixels of these objects: the boxes overlap, and much of them is no object.",
+)
+
+# %% [markdown]
+# How much of each box is the object?
 
 # %%
 rows = []
@@ -102,9 +118,9 @@ viz.print_table(rows, digits=2)
 #   classes for the background. Every pixel has a semantic label, and an instance number
 #   where there is one.
 #
-# What cannot be counted is called **stuff**, what can be counted **things**. Which
-# class is which is a decision of the data set, not of nature: a crowd can be stuff,
-# every person a thing.
+# What cannot be counted (不可数) is called **stuff**, what can be counted (可数)
+# **things**. Which class is which is a decision of the data set, not of nature: a crowd
+# can be stuff, every person a thing.
 #
 # With $P$ the pixels, $K$ classes and the label *void* for pixels that nobody could
 # name:
@@ -149,7 +165,15 @@ viz.show_images(
 
 # %% [markdown]
 # In this course a picture with its truth is a `Sample`: all three tasks follow from the
-# two label maps in it.
+# two label maps in it. This is the usual way to look at one:
+
+# %%
+viz.show_sample(
+    scene,
+    CLASSES,
+    PALETTE,
+    alt="The street again: picture, classes with a legend of their names, and objects.",
+)
 
 # %%
 for name, part in scene._asdict().items():
@@ -302,7 +326,8 @@ wide = read.long()  # before multiplying: a byte cannot hold 256 * G
 again = wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
 
 print("nothing lost:", torch.equal(again, ids))
-print("package, ids:", torch.equal(panoptic_ids(scene.semantic, scene.instance), ids))
+packed = panoptic_ids(scene.semantic, scene.instance)
+print("package, numbers:", torch.equal(packed, ids))
 print("package, colours:", torch.equal(ids_to_rgb(ids), rgb))
 print("package, back:", torch.equal(rgb_to_ids(read), ids))
 semantic, instance = split_ids(again)
@@ -692,14 +717,21 @@ grey = reread(scene.semantic.to(torch.uint8), "JPEG", quality=95)
 print(f"class map through JPEG: {100 * (grey == scene.semantic).double().mean():.1f} %")
 
 # %% [markdown]
-# **Eight bits for panoptic numbers.** Wrong: `ids.to(torch.uint8)`, or a grey PNG.
-# Right: three bytes, `ids_to_rgb(ids)`, or a 16-bit PNG if no number exceeds 65535.
+# **Eight bits for many objects.** Wrong: `instance.to(torch.uint8)`, or a grey PNG. A
+# byte counts to 255; an aerial picture or a dish of cells has more objects. Object 256
+# becomes 0, no object; object 257 becomes object 1. Right: three bytes, or a 16-bit
+# PNG. All our streets side by side make such a picture:
 
 # %%
-streets = [panoptic_ids(sample.semantic, sample.instance) for sample in town]
-before = sum(len(each.unique()) for each in streets)
-after = sum(len(each.to(torch.uint8).unique()) for each in streets)
-print(f"{before} segments in 40 streets, {after} after eight bits")
+panorama, most = [], 0
+for sample in town:
+    numbered = torch.where(sample.instance > 0, sample.instance + most, 0)
+    panorama.append(numbered)
+    most += int(sample.instance.max())
+panorama = torch.cat(panorama, dim=1)
+stored = rgb_to_ids(ids_to_rgb(panorama))
+print("objects in three bytes:", len(stored.unique()) - 1)
+print("objects in one byte:", len(panorama.to(torch.uint8).unique()) - 1)
 
 # %% [markdown]
 # **Class 0 packed as number 0.** In COCO's panoptic files the number 0 means void. If
@@ -707,6 +739,7 @@ print(f"{before} segments in 40 streets, {after} after eight bits")
 # evaluation that follows COCO skips it. Right: number the classes from 1 in such files.
 
 # %%
+streets = [panoptic_ids(sample.semantic, sample.instance) for sample in town]
 lost = sum(int((each == 0).sum()) for each in streets)
 total = sum(each.numel() for each in streets)
 print(f"pixels that COCO's tools would take for void: {lost / total:.1%}")

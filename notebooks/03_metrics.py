@@ -20,8 +20,8 @@
 # - measure outlines: boundary IoU, boundary F1, Hausdorff, HD95, ASSD;
 # - choose a metric for a task, and find the pair of predictions it would rank wrongly.
 #
-# You need chapters 01 (tasks) and 02 (data). The notebook takes about half a minute on
-# one CPU thread; nothing is trained.
+# You need chapters 01 (tasks) and 02 (data). Nothing is trained: the notebook takes
+# less than half a minute on one CPU thread.
 
 # %% tags=["hide-cell"]
 from importlib.util import find_spec
@@ -36,7 +36,7 @@ from segcourse.training import seed_everything
 seed_everything(0)
 
 # %%
-from itertools import combinations
+from itertools import combinations, permutations
 
 import torch.nn.functional as F
 from scipy.ndimage import label as number_regions
@@ -113,16 +113,24 @@ predicted = coarse(truth)
 print(tuple(truth.shape), tuple(predicted.shape))
 
 # %%
-scene, car = 4, CLASSES.index("car")
-cases = (truth[scene] == car).long() + 2 * (predicted[scene] == car).long()
+car = CLASSES.index("car")
+scene = int((truth == car).sum(dim=(1, 2)).argmax())  # the one with most of cars
+
+
+def four_cases(name):
+    ours, true = (labels[scene] == CLASSES.index(name) for labels in (predicted, truth))
+    return true.long() + 2 * ours.long()
+
+
 CASES = ("rest (TN)", "miss (FN)", "false alarm (FP)", "hit (TP)")
 CASE_COLOURS = ((225, 225, 225), (204, 121, 167), (230, 159, 0), (0, 114, 178))
 viz.show_labels(
-    {"the four cases of 'car'": cases},
+    {name: four_cases(name) for name in ("car", "tree", "lamp")},
     CASES,
     CASE_COLOURS,
-    alt="Cars as blue blocks of hits, with orange steps of false alarms and pink steps "
-    "of misses along their outlines; everything else is grey.",
+    alt="One scene, three times: the cars, the trees, the lamps. Large areas are blue "
+    "hits, with orange false alarms and pink misses along their stepped outlines; the "
+    "thin lamps are mostly misses and false alarms.",
 )
 
 # %% [markdown]
@@ -287,7 +295,8 @@ viz.print_table([{"class d": rule, "mean IoU": x} for rule, x in answers.items()
 # | counts as 1 | segmentation-models-pytorch (`iou_score`, by default) |
 #
 # So never compare numbers of two libraries before you know their rule. A class that
-# occurs in the *prediction* only is not absent: its IoU is 0, by every rule.
+# occurs in the *prediction* only is not absent: its IoU is 0. (MONAI, which looks at
+# the truth alone, leaves it out all the same.)
 
 # %%
 only_predicted = confusion_matrix(torch.tensor([[0, 1]]), torch.tensor([[0, 0]]), 3)
@@ -542,8 +551,8 @@ SPOIL = {
     "grown by 2": lambda mask: grow(mask, 2),
     "shrunk by 1": lambda mask: ~grow(~mask),
     "ragged outline": ragged,
-    "a stray pixel or four": stray,
-    "a fifth cut off": cut,
+    "a speck far away": stray,
+    "foot cut off": cut,
     "blocks of 8": coarse,
 }
 viz.show_labels(
@@ -594,11 +603,37 @@ for judge in JUDGES:
 viz.print_table(rows)
 
 # %% [markdown]
-# A few stray pixels are the *best* mask for most metrics and the *worst* for the
-# Hausdorff distance, which hears nothing but the farthest pixel. HD95 forgives them
+# A speck of four pixels is the *best* mask for most metrics and the *worst* for the
+# Hausdorff distance, which hears nothing but the farthest pixel. HD95 forgives it
 # entirely. Growing by two keeps the area nearly right and moves every bit of outline
-# beyond the tolerance.
-#
+# beyond the tolerance. Which pairs do two metrics fight over hardest?
+# Each row is one pair of discs: the first metric takes one, the second takes the other.
+
+
+# %%
+def gain(judge, a, b):
+    """How much better the judge finds a than b, as a share of its whole range."""
+    scores = [verdict[judge] for verdict in verdicts.values()]
+    larger_is_better = 1 if judge not in ("HD", "HD95", "ASSD") else -1
+    difference = verdicts[a][judge] - verdicts[b][judge]
+    return larger_is_better * difference / (max(scores) - min(scores))
+
+
+def hardest(one, other):
+    """The pair of spoilt discs that two judges disagree on most."""
+    return max(
+        permutations(verdicts, 2),
+        key=lambda pair: min(gain(one, *pair), -gain(other, *pair)),
+    )
+
+
+rows = []
+for one, other in combinations(("IoU", "boundary IoU", "HD", "HD95"), 2):
+    a, b = hardest(one, other)
+    rows.append({"first": one, "takes": a, "second": other, "takes ": b})
+viz.print_table(rows)
+
+# %% [markdown]
 # One disc is an anecdote. Do the same with the houses, trees and cars of Toytown, and
 # count how often two metrics put two predictions in opposite order:
 
@@ -659,7 +694,7 @@ viz.show_curves(
     xlabel="side of the square in pixels",
     ylabel="score after a shift by one pixel",
     alt="Two curves over the side of a square. IoU climbs towards one as the square "
-    "grows; boundary IoU stays almost level, well below.",
+    "grows; boundary IoU stays level, far below.",
 )
 
 # %% [markdown]
@@ -677,7 +712,7 @@ viz.show_curves(
 # | the worst error | Hausdorff distance | it is a maximum |
 # | classes of equal size | pixel accuracy | each pixel has a vote |
 # | are the *objects* found? | mask AP: chapter 14 | counts objects, uses scores |
-# | things and stuff in one number | panoptic quality: chapter 17 | segments, no overlaps |
+# | things and stuff in one number | panoptic quality: chapter 17 | whole segments |
 #
 # And report two: one for area, one for outlines. They see different mistakes.
 
@@ -700,7 +735,8 @@ print(f"cars: {objects}, regions: {regions}")
 print(f"scenes with the wrong number of cars: {sum(a != b for a, b in rows)} of 32")
 
 # %%
-crowd = max(range(32), key=lambda i: rows[i][0] - rows[i][1])
+melted = [i for i in range(32) if rows[i][0] > rows[i][1]]
+crowd = max(melted, key=lambda i: (town[i].semantic == car).sum())
 viz.show_sample(
     town[crowd],
     CLASSES,
@@ -782,7 +818,9 @@ print(f"right {boundary.hausdorff(A, B, spacing=(3.0, 1.0)):.1f} mm")
 from segcourse.exercises import metrics as ex
 
 
-def dice(predicted, truth): ...  # your code
+def dice(predicted, truth):
+    # your code
+    ...
 
 
 ex.dice.check(dice)
@@ -798,7 +836,9 @@ ex.dice.show_solution()
 
 
 # %%
-def iou_from_matrix(matrix): ...  # your code
+def iou_from_matrix(matrix):
+    # your code
+    ...
 
 
 ex.iou.check(iou_from_matrix)
@@ -814,7 +854,9 @@ ex.iou.show_solution()
 
 
 # %%
-def count_pairs(predicted, truth, num_classes): ...  # your code
+def count_pairs(predicted, truth, num_classes):
+    # your code
+    ...
 
 
 ex.count.check(count_pairs)
@@ -841,7 +883,9 @@ ex.count.show_solution()
 
 
 # %%
-def dataset_iou(batches, num_classes): ...  # your code
+def dataset_iou(batches, num_classes):
+    # your code
+    ...
 
 
 ex.average.check(dataset_iou)
@@ -858,7 +902,9 @@ ex.average.show_solution()
 
 
 # %%
-def inner_band(mask, width): ...  # your code
+def inner_band(mask, width):
+    # your code
+    ...
 
 
 ex.band.check(inner_band)
@@ -880,7 +926,9 @@ print(ex.METRICS)
 
 
 # %%
-def choose(situation): ...  # your code
+def choose(situation):
+    # your code
+    ...
 
 
 ex.choose.check(choose)
@@ -972,9 +1020,9 @@ ex.choose.show_solution()
 # </details>
 
 # %% [markdown]
-# **Q5. Why does boundary IoU put a frame of zeros around the mask before eroding it?**
+# **Q5. Why does boundary IoU frame the mask with zeros before eroding it?**
 #
-# <details class="quiz right"><summary>for objects at the border of the picture</summary>
+# <details class="quiz right"><summary>for objects at the border of the image</summary>
 #
 # Right: without it, erosion leaves the pixels at the border in the core, and the band
 # is missing there.

@@ -235,7 +235,7 @@ LOOK = """option => {
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_a_quiz_keeps_its_secret_until_it_is_opened(visit, name):
+def test_quiz_and_solutions_keep_their_secret_until_they_are_opened(visit, name):
     page = visit.open(name)
     page.add_style_tag(content=STILL)
     options = page.locator("details.quiz")
@@ -255,10 +255,6 @@ def test_a_quiz_keeps_its_secret_until_it_is_opened(visit, name):
         assert mark in opened[-1]
     assert opened[0] != opened[1]
 
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_solutions_are_closed_and_can_be_opened_from_the_keyboard(visit, name):
-    page = visit.open(name)
     solution = page.locator("details.solution").first
     assert page.locator("details.solution[open]").count() == 0
     assert not solution.locator("pre").is_visible()
@@ -493,3 +489,16 @@ def test_the_reading_list_is_kept_and_chinese_pages_are_marked(target):
     title = re.search(r"\[(.*?)\]\(https", line)[1]
     if re.search(r"[\u4e00-\u9fff]", title):
         assert "(中文)" in line
+
+
+ARXIV = re.compile(r"arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})")
+TEXTS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_what_a_chapter_cites_is_in_the_bibliography(text):
+    listed = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    cited = text.read_text(encoding="utf-8")
+    assert set(ARXIV.findall(cited)) <= set(ARXIV.findall(listed))
+    keys = re.findall(r"`([a-z]+(?:19|20)\d\d[a-z0-9]*)`", cited)
+    assert set(keys) <= set(re.findall(r"^@\w+\{([^,]+),", listed, re.M))

@@ -218,6 +218,14 @@ def dice_without_two(logits: Tensor, truth: Tensor) -> Tensor:
     return (1 - (p * t).sum(axes) / (p + t).sum(axes))[t.sum(axes) > 0].mean()
 
 
+def dice_as_given(logits: Tensor, truth: Tensor) -> Tensor:
+    safe = truth.where(truth != 255, 0)
+    target = F.one_hot(safe, logits.shape[1]).movedim(-1, 1)
+    overlap = (logits * target).sum()
+    size = (logits + target).sum()
+    return (1 - 2 * overlap / size).mean()
+
+
 def dice_of_each_image(logits: Tensor, truth: Tensor) -> Tensor:
     losses = [soft_dice(x[None], t[None]) for x, t in zip(logits, truth, strict=True)]
     return torch.stack(losses).mean()
@@ -271,6 +279,10 @@ batch_dice = Exercise(
             dice_without_two,
             "Without the factor 2 a perfect prediction has loss 1/2: the denominator counts the "
             "overlap twice.",
+        ),
+        Mistake(
+            dice_as_given,
+            "This is the code as it was given. Start with its inputs: are logits probabilities?",
         ),
         Mistake(
             dice_of_each_image,

@@ -87,7 +87,7 @@ def hausdorff_dt_loss(
 
     d_t and d_p are the distances to the boundary of the truth and of the prediction p > 0.5; no
     gradient runs through them. Grows with the square of the image's side: give it a small weight.
-    Karimi, Salcudean. TMI 2020. https://arxiv.org/abs/1904.10030
+    Karimi, Salcudean. 2019. https://arxiv.org/abs/1904.10030
 
     Args:
         logits: a channel per class, or one for the foreground.

@@ -107,7 +107,7 @@ def log_dice(
 def log_cosh_dice(logits: Tensor, truth: Tensor, **how) -> Tensor:
     """log(cosh(dice)), flat near a perfect overlap: (N, K, H, W), (N, H, W) -> scalar.
 
-    Jadon. CIBCB 2020. https://arxiv.org/abs/2006.14822. ``how`` goes to :func:`dice`.
+    Jadon. 2020. https://arxiv.org/abs/2006.14822. ``how`` goes to :func:`dice`.
     """
     return dice(logits, truth, **how).cosh().log()
 
@@ -116,7 +116,7 @@ def generalised_dice(logits: Tensor, truth: Tensor, *, per_image: bool = False) 
     """1 - 2 sum(w I) / sum(w (S + T)), w = 1 / T^2: (N, K, H, W), (N, H, W) -> scalar in [0, 1].
 
     One ratio for all classes, in which small ones weigh more; absent classes have weight 0.
-    Sudre et al. DLMIA 2017. https://arxiv.org/abs/1707.03237
+    Sudre et al. 2017. https://arxiv.org/abs/1707.03237
     """
     overlap, predicted, true = region_sums(logits, truth, per_image=per_image)
     weight = torch.where(true > 0, 1 / at_least_one(true) ** 2, 0)
@@ -180,7 +180,7 @@ def tversky(
     """Mean of 1 - I / (I + a FP + b FN): (N, K, H, W), (N, H, W) -> scalar in [0, 1].
 
     Dice with a price for each kind of error; 0.5 and 0.5 is Dice, 1 and 1 is Jaccard.
-    Salehi, Erdogmus, Gholipour. MLMI 2017. https://arxiv.org/abs/1706.05721
+    Salehi, Erdogmus, Gholipour. 2017. https://arxiv.org/abs/1706.05721
 
     Args:
         logits: a channel per class, or one for the foreground.
@@ -212,7 +212,7 @@ def focal_tversky(
 ) -> Tensor:
     """Mean of (1 - Tversky index)^power over present classes: (N, K, H, W), (N, H, W) -> scalar.
 
-    Abraham, Khan. ISBI 2019. https://arxiv.org/abs/1810.07842 (their 1 / gamma is our ``power``).
+    Abraham, Khan. 2018. https://arxiv.org/abs/1810.07842 (their 1 / gamma is our ``power``).
     The slope of x^0.75 is infinite at 0, so 1 - index is kept above 1e-7.
 
     Raises:

@@ -131,7 +131,7 @@ def at_least_one(amount: Tensor) -> Tensor:
 def pixel_weighted_cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """Sum of w(x) times -log p(x) by the number of counted pixels: all (N, ...) -> scalar.
 
-    Ronneberger, Fischer, Brox. "U-Net." MICCAI 2015, equation 1. https://arxiv.org/abs/1505.04597
+    Ronneberger, Fischer, Brox. "U-Net." MICCAI 2015. https://arxiv.org/abs/1505.04597
 
     Args:
         logits: (N, K, H, W).
@@ -154,7 +154,7 @@ def balanced_cross_entropy(logits: Tensor, truth: Tensor, *, per_image: bool = F
     """Cross-entropy in which both classes weigh the same: (N, 1, H, W), (N, H, W) -> scalar.
 
     Positives are weighed by the share of negatives and the other way round, counted over the batch
-    or in each image. Xie, Tu. "Holistically-Nested Edge Detection." ICCV 2015, equation 2.
+    or in each image. Xie, Tu. "Holistically-Nested Edge Detection." ICCV 2015.
     https://arxiv.org/abs/1504.06375
 
     Raises:
@@ -367,7 +367,7 @@ def border_weights(instance: Tensor, *, w0: float = 10.0, sigma: float = 5.0) ->
 
     w0 exp(-(d1 + d2)^2 / (2 sigma^2)) with the distances to the nearest and the second nearest
     object, in pixels; 0 inside objects and in images with fewer than two. The weight map of
-    U-Net (https://arxiv.org/abs/1505.04597, equation 2) is this plus a weight per class.
+    U-Net (https://arxiv.org/abs/1505.04597) is this plus a weight per class.
 
     Raises:
         TypeError, ValueError: if the map holds no object numbers, or sigma is not positive.

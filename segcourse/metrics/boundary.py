@@ -16,9 +16,9 @@ maps, and ``mean_by_class`` or ``mean_by_image`` say how to average. The convent
   pixel, (rows, columns), or one number for both.
 
 Sources: Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013
-(BF score); Kohli, Ladicky, Torr, IJCV 2009 (trimap); Cheng et al., "Boundary IoU", CVPR 2021,
-https://arxiv.org/abs/2103.16562; Huttenlocher, Klanderman, Rucklidge, PAMI 1993 (Hausdorff);
-Nikolov et al. 2018, https://arxiv.org/abs/1809.04430 (surface Dice).
+(BF score); Kohli et al., "Robust higher order potentials", CVPR 2008 (trimap); Cheng et al.,
+"Boundary IoU", CVPR 2021, https://arxiv.org/abs/2103.16562; Nikolov et al. 2018,
+https://arxiv.org/abs/1809.04430 (surface Dice).
 """
 
 import math
@@ -162,8 +162,8 @@ def surface_dice(
 ) -> float:
     """Share of both outlines, pooled, that is within ``tolerance`` of the other one: -> number.
 
-    The pixels of the outlines are counted; the original implementation weighs them by the length
-    of outline they stand for.
+    The pixels of the outlines are counted, as in MONAI; other code weighs them by the length of
+    outline that they stand for.
     """
     tolerance = check_width(tolerance, "tolerance")
     forth, back = surface_distances(predicted, truth, spacing=spacing)

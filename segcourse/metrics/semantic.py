@@ -15,8 +15,8 @@ Rows are the truth, columns the prediction. The conventions, said once for every
 - **Data set.** Sum the matrices of all batches *before* taking a score. The mean of the scores of
   images or batches is another number, and the latter depends on the batch size.
 
-Long, Shelhamer, Darrell, "Fully convolutional networks", CVPR 2015, section 5, has pixel accuracy,
-mean accuracy, mean IoU and frequency weighted IoU, under these conventions.
+Long, Shelhamer, Darrell, "Fully convolutional networks for semantic segmentation", CVPR 2015,
+report pixel accuracy, mean accuracy, mean IoU and frequency weighted IoU by these conventions.
 """
 
 import math
