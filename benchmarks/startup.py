@@ -6,9 +6,7 @@ import sys
 
 from benchmarks import report
 
-CLOCK = (
-    "import time, torch; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
-)
+CLOCK = "import time, torch; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
 
 
 def milliseconds(statement: str, repeats: int = 7) -> float:

@@ -131,6 +131,10 @@ viz.print_table(rows, digits=2)
 # $$\text{panoptic: } P \to \{(\text{class}, \text{object})\} \cup \{\text{void}\},
 # \quad \text{stuff has object } 0$$
 #
+# Two data sets have set the formats in which all this is stored: **COCO** (photographs of
+# everyday things) and **Cityscapes** (streets, seen from a car). You will meet both names
+# in every chapter. Void is stored as 255, which this course calls `IGNORE`.
+#
 # The Toytown scene and a photograph, each in all three:
 
 
@@ -305,6 +309,9 @@ viz.print_table(
 #
 # $$\text{id} = 1000 \cdot \text{class} + \text{object}, \qquad
 # \text{id} = R + 256\,G + 65536\,B$$
+#
+# This course numbers objects from 1, so that object 0 can mean stuff. The files of
+# Cityscapes number them from 0 and give stuff its plain class, which exercise 1.4 reads.
 
 # %%
 ids = 1000 * scene.semantic + scene.instance
@@ -337,8 +344,8 @@ print("objects:", torch.equal(instance, scene.instance))
 # %% [markdown]
 # ### Run-length code
 #
-# A mask is mostly long runs of the same value, so store the lengths: zeros, ones,
-# zeros, ... COCO runs **down the columns**, and the first count is always of zeros.
+# A mask is mostly long runs of the same value, so store the lengths (*run-length
+# encoding*, RLE): zeros, ones, zeros, ... COCO runs **down the columns**, and the first count is always of zeros.
 
 
 # %%
@@ -402,8 +409,9 @@ print("same pixels:", torch.equal(fill(coin_ring, 303, 384), coin))
 # %% [markdown]
 # Back from a mask to a polygon: walk along the edges of its pixels. Nothing is lost,
 # but there is a corner at every stair, so annotation tools *simplify* (Douglas and
-# Peucker: drop vertices that lie closer than a tolerance to the line between their
-# neighbours).
+# Peucker: drop vertices that lie closer than a tolerance to the line between those that
+# are kept). How alike two masks are, we measure by their **IoU**, *intersection over
+# union*: the pixels in both, divided by the pixels in either. 1 means identical.
 
 
 # %%

@@ -10,7 +10,14 @@ from PIL import Image
 
 from tools import notebooks
 
-HEADER = "# ---\n# jupyter:\n#   kernelspec:\n#     display_name: Python 3\n#     name: python3\n# ---\n\n"
+HEADER = """# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+"""
 CHAPTER = (
     HEADER
     + """# %% [markdown]

@@ -1,8 +1,8 @@
 """Measure how long every chapter takes on one thread: python -m tools.runtimes [stems ...]
 
-Each notebook runs alone in a process of its own. Training time is the time of the cells that call
-``fit``; memory is the kernel's peak. Writes results/runtimes.json, which the book shows.
-Measure on a machine that does nothing else.
+Each notebook runs in a process of its own. Seconds are processor time on one thread, which other
+programs on the machine disturb little; training time is that of the cells that call ``fit``;
+memory is the kernel's peak. Writes results/runtimes.json, which the book shows.
 """
 
 import argparse
@@ -11,10 +11,11 @@ import multiprocessing
 import os
 import resource
 import sys
-from datetime import datetime
 
 import jupytext
+import psutil
 from nbclient import NotebookClient
+from nbformat import NotebookNode
 
 from benchmarks import report
 from tools.notebooks import FOLDER
@@ -43,22 +44,34 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(stem: str) -> dict[str, float]:
     """Seconds in all, seconds of training, and peak memory in GiB of one notebook."""
     notebook = jupytext.read(FOLDER / f"{stem}.py")
+    training, begin = 0.0, 0.0
+
+    def used() -> float:
+        times = psutil.Process(client.km.provisioner.pid).cpu_times()
+        return times.user + times.system
+
+    def before(cell: NotebookNode, cell_index: int) -> None:
+        nonlocal begin
+        begin = used()
+
+    def after(cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:
+        nonlocal training
+        training += used() - begin if "fit(" in cell.source else 0.0
+
     client = NotebookClient(
-        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+        notebook,
+        timeout=900,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(FOLDER)}},
+        on_cell_execute=before,
+        on_cell_executed=after,
     )
     client.execute()
-    seconds = {True: 0.0, False: 0.0}
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            times = cell.metadata["execution"]
-            begin = datetime.fromisoformat(times["iopub.execute_input"].replace("Z", "+00:00"))
-            end = datetime.fromisoformat(times["shell.execute_reply"].replace("Z", "+00:00"))
-            seconds["fit(" in cell.source] += (end - begin).total_seconds()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / GIB
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
-        "seconds": round(sum(seconds.values()), 1),
-        "training_seconds": round(seconds[True], 1),
-        "peak_gib": round(peak, 2),
+        "seconds": round(spent.ru_utime + spent.ru_stime, 1),
+        "training_seconds": round(training, 1),
+        "peak_gib": round(spent.ru_maxrss / GIB, 2),
     }
 
 

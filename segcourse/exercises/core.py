@@ -144,7 +144,7 @@ class Exercise:
         else:
             message = f"{where}expected {wanted} but got {brief(result)}."
         advice = self.recognise(got)
-        if advice is None and result is None:
+        if advice is None and all(other is None for other in got):
             advice = "The answer returns None: is a `return` missing?"
         return message + (f"\n  {advice}" if advice else "")
 
