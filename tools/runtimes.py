@@ -14,6 +14,7 @@ import sys
 
 import jupytext
 import psutil
+import torch
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("chapters", nargs="*", help="stems such as 08_unet; default: all")
     chosen = parser.parse_args(arguments).chapters
     os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
     stems = [path.stem for path in sorted(FOLDER.glob("[0-9][0-9]_*.py"))]
     path = report.RESULTS / "runtimes.json"
     known = json.loads(path.read_text())["chapters"] if path.exists() else {}
