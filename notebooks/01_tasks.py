@@ -131,9 +131,9 @@ viz.print_table(rows, digits=2)
 # $$\text{panoptic: } P \to \{(\text{class}, \text{object})\} \cup \{\text{void}\},
 # \quad \text{stuff has object } 0$$
 #
-# Two data sets have set the formats in which all this is stored: **COCO** (photographs of
-# everyday things) and **Cityscapes** (streets, seen from a car). You will meet both names
-# in every chapter. Void is stored as 255, which this course calls `IGNORE`.
+# Two data sets have set the formats in which all this is stored: **COCO** (photographs
+# of everyday things) and **Cityscapes** (streets, seen from a car). You will meet both
+# names again and again. Void is stored as 255, which this course calls `IGNORE`.
 #
 # The Toytown scene and a photograph, each in all three:
 
@@ -311,7 +311,7 @@ viz.print_table(
 # \text{id} = R + 256\,G + 65536\,B$$
 #
 # This course numbers objects from 1, so that object 0 can mean stuff. The files of
-# Cityscapes number them from 0 and give stuff its plain class, which exercise 1.4 reads.
+# Cityscapes number them from 0 and give stuff its plain class; exercise 1.4 reads one.
 
 # %%
 ids = 1000 * scene.semantic + scene.instance
@@ -345,7 +345,8 @@ print("objects:", torch.equal(instance, scene.instance))
 # ### Run-length code
 #
 # A mask is mostly long runs of the same value, so store the lengths (*run-length
-# encoding*, RLE): zeros, ones, zeros, ... COCO runs **down the columns**, and the first count is always of zeros.
+# encoding*, RLE): zeros, ones, zeros, ... COCO runs **down the columns**, and the first
+# count is always of zeros.
 
 
 # %%
