@@ -107,3 +107,12 @@ def test_a_table_is_aligned_text(capsys):
 def test_a_table_of_unlike_rows_is_refused(rows):
     with pytest.raises(ValueError, match="same keys"):
         viz.print_table(rows)
+
+
+@pytest.mark.parametrize(
+    "name", ["sample", "images", "labels", "overlay", "predictions", "features"]
+)
+def test_every_panel_holds_its_picture(name, shown):
+    FIGURES[name]()
+    [(figure, _)] = shown
+    assert figure.axes and all(axes.images for axes in figure.axes)
