@@ -1,4 +1,4 @@
-"""Transposed convolutions that enlarge maps bilinearly: interpolation written as a layer.
+"""Enlarging maps bilinearly: as a transposed convolution that could learn, and as a function.
 
 Long, Shelhamer, Darrell. "Fully Convolutional Networks for Semantic Segmentation." CVPR 2015,
 section 3.3. https://arxiv.org/abs/1411.4038
@@ -12,6 +12,7 @@ where two tents overlap, their slopes add up to one. For factor 2, along one axi
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -55,3 +56,14 @@ def bilinear_upsample(channels: int, factor: int, *, padding: int = 0) -> nn.Con
         layer.weight.zero_()
         layer.weight[range(channels), range(channels)] = bilinear_kernel(size)
     return layer.requires_grad_(False)
+
+
+def resize(x: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """Bilinear interpolation to ``size`` = (height, width): (N, C, h, w) -> (N, C, height, width).
+
+    Two conventions exist, and equal weights give different logits in them. ``align_corners=False``
+    (torchvision) lets pixels be squares and lays the borders of both maps over each other;
+    ``align_corners=True`` (Caffe, TensorFlow's DeepLab) lets them be points and lays the centres
+    of the corner pixels over each other: it suits sides of the form 8n + 1.
+    """
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=align_corners)

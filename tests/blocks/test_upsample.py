@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segcourse.blocks.upsample import bilinear_kernel, bilinear_upsample
+from segcourse.blocks.upsample import bilinear_kernel, bilinear_upsample, resize
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,11 @@ def test_impossible_layers_are_refused(wrong):
         bilinear_upsample(*wrong)
     with pytest.raises(ValueError, match="at least 1"):
         bilinear_kernel(0)
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_resize_lays_borders_or_corner_centres_over_each_other(align):
+    ramp = torch.arange(5.0).view(1, 1, 1, 5).expand(1, 1, 3, 5)
+    row = resize(ramp, (6, 9), align_corners=align)[0, 0, 0]
+    centres = torch.arange(9.0) / 2 if align else ((torch.arange(9) + 0.5) * 5 / 9 - 0.5)
+    assert torch.allclose(row, centres.clamp(0, 4), atol=1e-6)
