@@ -17,7 +17,7 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -25,17 +25,29 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import RESULTS, write
+from segcourse.blocks.conv import conv_bn_relu
+from segcourse.blocks.resnet import ResNet
 from segcourse.data.sample import Cached, batches, stack
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.losses.overlap import dice
 from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
 from segcourse.metrics.boundary import boundary_f1, boundary_iou, class_scores, mean_by_class
 from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
+from segcourse.models.deconvnet import DeconvNet
+from segcourse.models.deeplab_v1 import DeepLabV1
+from segcourse.models.deeplab_v2 import DeepLabV2
+from segcourse.models.deeplab_v3 import DeepLabV3
+from segcourse.models.deeplab_v3_plus import DeepLabV3Plus
 from segcourse.models.fcn import FCN
+from segcourse.models.fcn_resnet import FCNResNet
+from segcourse.models.gfrnet import GFRNet
+from segcourse.models.pspnet import PSPNet
+from segcourse.models.refinenet import RefineNet
+from segcourse.models.segnet import SegNet, SegNetBasic
 from segcourse.models.unet import UNet
 from segcourse.training import fit, poly, predict, seed_everything, warmup
 
-TRAINING = dict(steps=800, batch=4, learning_rate=1e-2, scenes=1600)
+TRAINING = dict(steps=760, batch=4, learning_rate=1e-2, scenes=1600)
 TEST, TEST_SEED = 100, 2  # scenes that no chapter trains on or chooses with
 SEEDS = (0, 1, 2)
 EDGE = 2  # pixels: tolerance of the boundary F1, width of the band of the boundary IoU
@@ -48,9 +60,39 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "fcn_32s": partial(FCN, stride=32, **SMALL_FCN),
     "fcn_16s": partial(FCN, stride=16, **SMALL_FCN),
     "fcn_8s": partial(FCN, stride=8, **SMALL_FCN),
+    "deconvnet": partial(DeconvNet, width=8, hidden=64, kernel_size=3),
     "unet": partial(UNet, width=12, depth=3, padding=1, batch_norm=True, dropout=0.0),
+    "segnet": partial(SegNet, width=12),
+    "segnet_basic": partial(SegNetBasic, width=16),
+    "fcn_resnet": partial(FCNResNet, layers=18, width=16, auxiliary=True),
+    "pspnet": partial(PSPNet, layers=18, width=20, stages=3, align_corners=False, auxiliary=True),
+    "deeplab_v1": partial(
+        DeepLabV1, width=8, hidden=64, rate=4, multi_scale=True, batch_norm=True, dropout=0.0
+    ),
+    "deeplab_v2": partial(DeepLabV2, layers=18, width=12, rates=(1, 2, 4, 6)),
+    "refinenet": partial(
+        RefineNet, layers=18, width=12, channels=16, batch_norm=True, dropout=0.0, image_scale=2.0
+    ),
+    "gfrnet": partial(GFRNet, width=8, dropout=0.0),
+    "deeplab_v3": partial(
+        DeepLabV3,
+        backbone=partial(ResNet, 18, width=20, deep_stem=True, stages=3),
+        output_stride=8,
+        rates=(2, 4, 6),
+        channels=64,
+        dropout=0.0,
+    ),
+    "deeplab_v3_plus": partial(
+        DeepLabV3Plus,
+        backbone=partial(ResNet, 18, width=24, deep_stem=True, stages=3),
+        rates=(1, 2, 4),
+        channels=48,
+        dropout=0.0,
+        convolution=conv_bn_relu,
+    ),
 }
-AUXILIARY: dict[str, float] = {}  # weight of every stage but the last; 1 where nothing is said
+# Weight of every stage but the last; 1 where nothing is said.
+AUXILIARY: dict[str, float] = {"fcn_resnet": 0.4, "pspnet": 0.4}
 
 
 def every_stage(model: nn.Module, image: Tensor, auxiliary: float) -> Iterator[tuple]:
@@ -63,9 +105,9 @@ def every_stage(model: nn.Module, image: Tensor, auxiliary: float) -> Iterator[t
     yield 1.0, last
 
 
-def course_loss(scenes: Cached, auxiliary: float = 1.0) -> Callable[..., Tensor]:
+def course_loss(scenes: Cached, num_classes: int, auxiliary: float) -> Callable[..., Tensor]:
     """Cross-entropy with log-frequency weights, plus Dice, of every supervised stage."""
-    counts = class_counts(torch.stack([scene.semantic for scene in scenes]), len(CLASSES))
+    counts = class_counts(torch.stack([scene.semantic for scene in scenes]), num_classes)
     weight = log_frequency_weights(counts)
 
     def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
@@ -78,22 +120,39 @@ def course_loss(scenes: Cached, auxiliary: float = 1.0) -> Callable[..., Tensor]
     return loss
 
 
-def run(name: str, seed: int, steps: int) -> dict:
-    """Train one network with one seed and score it on the test scenes."""
+def train(
+    build: Callable[[int], nn.Module],
+    scenes: Cached,
+    *,
+    seed: int,
+    steps: int,
+    auxiliary: float = 1.0,
+    num_classes: int = len(CLASSES),
+) -> nn.Module:
+    """A network that has learnt from the scenes, as all of this bench and of the ablations do."""
     torch.set_num_threads(1)
-    train = Cached(Toytown(TRAINING["scenes"]))
-    test = stack(list(Toytown(TEST, seed=TEST_SEED)))
-    loss = course_loss(train, AUXILIARY.get(name, 1.0))
+    loss = course_loss(scenes, num_classes, auxiliary)
     seed_everything(seed)
-    model, started = NETWORKS[name](len(CLASSES)), time.process_time()
+    model = build(num_classes)
     fit(
         model,
         loss,
-        batches(train, size=TRAINING["batch"], seed=seed),
+        batches(scenes, size=TRAINING["batch"], seed=seed),
         steps=steps,
         learning_rate=TRAINING["learning_rate"],
-        schedule=warmup(poly(0.9)),
+        schedule=warmup(poly(0.9), share=0.5),
         progress=False,
+    )
+    return model
+
+
+def run(name: str, seed: int, steps: int) -> dict:
+    """Train one network with one seed and score it on the test scenes."""
+    scenes = Cached(Toytown(TRAINING["scenes"]))
+    test = stack(list(Toytown(TEST, seed=TEST_SEED)))
+    started = time.process_time()
+    model = train(
+        NETWORKS[name], scenes, seed=seed, steps=steps, auxiliary=AUXILIARY.get(name, 1.0)
     )
     trained = time.process_time()
     predicted = predict(model, test.image, size=10)
@@ -108,10 +167,10 @@ def run(name: str, seed: int, steps: int) -> dict:
     }
 
 
-def scores(predicted: Tensor, truth: Tensor) -> dict:
+def scores(predicted: Tensor, truth: Tensor, classes: Sequence[str] = CLASSES) -> dict:
     """Everything about the quality of label maps: (N, H, W) each."""
-    matrix = confusion_matrix(predicted, truth, len(CLASSES))
-    per_class = dict(zip(CLASSES, (round(v, 4) for v in iou(matrix).tolist()), strict=True))
+    matrix = confusion_matrix(predicted, truth, len(classes))
+    per_class = dict(zip(classes, (round(v, 4) for v in iou(matrix).tolist()), strict=True))
     edges = {
         "boundary_f1": partial(class_scores, boundary_f1, tolerance=EDGE),
         "boundary_iou": partial(class_scores, boundary_iou, width=EDGE),
@@ -121,7 +180,7 @@ def scores(predicted: Tensor, truth: Tensor) -> dict:
         "iou": per_class,
         "thin_iou": per_class[THIN],
         **{
-            name: round(mean_by_class(score(predicted, truth, len(CLASSES))), 4)
+            name: round(mean_by_class(score(predicted, truth, len(classes))), 4)
             for name, score in edges.items()
         },
     }

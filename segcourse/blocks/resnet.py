@@ -14,6 +14,10 @@ exist for the first block of such a stage, and equal weights give different feat
 - ``dilate_first=False``: it keeps the dilation of the stage before (torchvision, timm, DETR-DC5);
 - ``dilate_first=True``: it is dilated like the rest (PSPNet, DeepLab v2, segmentation_models).
 
+``multi_grid=(1, 2, 4)`` multiplies the dilation of the last stage, one factor a block, so that its
+blocks, the first included, look at different distances (DeepLab v3,
+https://arxiv.org/abs/1706.05587).
+
 Three things differ from the paper: a bottleneck strides in its 3 x 3 convolution instead of its
 first 1 x 1, as everyone does by now; the classifier is left out; and ``deep_stem=True`` replaces
 the 7 x 7 convolution by three of 3 x 3, as PSPNet does.
@@ -80,7 +84,7 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Features of the stem and of every stage: (N, C, H, W) -> list of five, finest first.
+    """Features of the stem and of every stage: (N, C, H, W) -> list of 1 + stages, finest first.
 
     ResNet-50 on 224 x 224: (N, 64, 112, 112), (N, 256, 56, 56), (N, 512, 28, 28),
     (N, 1024, 14, 14), (N, 2048, 7, 7); ``channels`` lists the second axis.
@@ -92,9 +96,13 @@ class ResNet(nn.Module):
         output_stride: 32, 16 or 8: the stride of the last features.
         dilate_first: the convention for a dilated stage's first block, see above.
         deep_stem: three 3 x 3 convolutions instead of one 7 x 7; the last has twice the channels.
+        stages: how many of the four are built; the rest would go to waste if nobody looked at them.
+        multi_grid: factors of the fourth stage's dilation, one a block; none by default.
+        ceil_mode: round even sides up when pooling, as Caffe does; torchvision rounds down.
 
     Raises:
-        ValueError: for a number of layers or an output stride that does not exist.
+        ValueError: for a number of layers, an output stride or stages that do not exist, and for
+            what is no batch of images.
     """
 
     def __init__(
@@ -106,26 +114,32 @@ class ResNet(nn.Module):
         output_stride: int = 32,
         dilate_first: bool = False,
         deep_stem: bool = False,
+        stages: int = 4,
+        multi_grid: tuple[int, ...] = (),
+        ceil_mode: bool = False,
     ):
         super().__init__()
-        check_arguments(layers, in_channels, width, output_stride)
+        check_arguments(layers, in_channels, width, output_stride, stages)
         blocks, bottleneck = BLOCKS[layers]
+        check_multi_grid(multi_grid, blocks[3])
         self.stem = stem(in_channels, width, deep_stem)
-        self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1, ceil_mode=ceil_mode)
         self.stages = nn.ModuleList()
         self.channels = [width * 2 if deep_stem else width]
         before = 1
-        for level, dilation in enumerate(DILATIONS[output_stride]):
+        for level, dilation in enumerate(DILATIONS[output_stride][:stages]):
             strided = level > 0 and dilation == before
             stage = nn.Sequential()
-            for number in range(blocks[level]):
-                keeps = number == 0 and not dilate_first
+            grid = multi_grid if level == 3 else ()
+            for number, factor in enumerate(grid or (1,) * blocks[level]):
+                keeps = number == 0 and not dilate_first and not grid
+                rate = factor * dilation
                 block = Residual(
                     self.channels[-1] if number == 0 else stage[-1].out_channels,
                     width * 2**level,
                     bottleneck=bottleneck,
                     stride=2 if strided and number == 0 else 1,
-                    dilations=(before if keeps else dilation, dilation),
+                    dilations=(before if keeps else rate, rate),
                 )
                 stage.append(block)
             self.stages.append(stage)
@@ -133,6 +147,11 @@ class ResNet(nn.Module):
             before = dilation
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        if image.ndim != 4:
+            raise ValueError(
+                f"a ResNet takes images (N, C, H, W), but this has shape {tuple(image.shape)}: add "
+                "the axis of the batch with image[None]."
+            )
         features = [self.stem(image)]
         x = self.pool(features[0])
         for stage in self.stages:
@@ -152,7 +171,18 @@ def stem(in_channels: int, width: int, deep: bool) -> nn.Sequential:
     )
 
 
-def check_arguments(layers: int, in_channels: int, width: int, output_stride: int) -> None:
+def check_multi_grid(multi_grid: tuple[int, ...], blocks: int) -> None:
+    """Refuse factors that cannot be dealt out to the last stage's blocks."""
+    if multi_grid and (len(multi_grid) != blocks or min(multi_grid) < 1):
+        raise ValueError(
+            f"multi_grid={multi_grid} does not fit: the last stage has {blocks} blocks, and each "
+            "needs a factor of at least 1."
+        )
+
+
+def check_arguments(
+    layers: int, in_channels: int, width: int, output_stride: int, stages: int
+) -> None:
     """Refuse what would build no ResNet."""
     if layers not in BLOCKS:
         raise ValueError(f"ResNet-{layers} does not exist: choose one of {sorted(BLOCKS)}.")
@@ -160,6 +190,8 @@ def check_arguments(layers: int, in_channels: int, width: int, output_stride: in
         raise ValueError(
             f"output_stride={output_stride} cannot be built: choose one of {sorted(DILATIONS)}."
         )
+    if stages not in (1, 2, 3, 4):
+        raise ValueError(f"stages={stages} cannot be built: a ResNet has between 1 and 4 of them.")
     if min(in_channels, width) < 1:
         raise ValueError(
             f"ResNet(in_channels={in_channels}, width={width}) has nothing to compute with: both "

@@ -143,11 +143,61 @@ def test_dilations_are_those_of_the_table():
     assert spread == [[1, 2, 2, 2, 2, 2], [2, 4, 4]]
 
 
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+def test_fewer_stages_give_the_first_features_of_all(stages):
+    options = dict(width=4, output_stride=8, dilate_first=True)
+    all_of_them, some = ResNet(18, **options).eval(), ResNet(18, stages=stages, **options).eval()
+    some.load_state_dict({k: all_of_them.state_dict()[k] for k in some.state_dict()})
+    image = torch.randn(1, 3, 64, 64)
+    features, first = all_of_them(image), some(image)
+    assert len(first) == len(some.channels) == 1 + stages
+    assert all(torch.equal(a, b) for a, b in zip(features, first, strict=False))
+
+
+def test_an_image_without_a_batch_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(3, 32, 32\).*image\[None\]"):
+        ResNet(18, width=4)(torch.zeros(3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    "layers, output_stride, multi_grid, last",
+    [
+        (50, 32, (1, 2, 4), [1, 2, 4]),
+        (50, 16, (1, 2, 4), [2, 4, 8]),
+        (50, 8, (1, 2, 4), [4, 8, 16]),
+        (18, 8, (1, 2), [4, 8]),
+    ],
+)
+def test_multi_grid_multiplies_the_dilations_of_the_last_stage(
+    layers, output_stride, multi_grid, last
+):
+    options = dict(width=4, output_stride=output_stride)
+    net, plain = ResNet(layers, multi_grid=multi_grid, **options), ResNet(layers, **options)
+    place = 1 if layers == 50 else 0
+    spread = [
+        [[block.layers[place][0].dilation[0] for block in stage] for stage in each.stages]
+        for each in (net, plain)
+    ]
+    assert spread[0][:3] == spread[1][:3] and spread[0][3] == last
+    shapes = [[f.shape for f in each.eval()(torch.randn(1, 3, 65, 70))] for each in (net, plain)]
+    assert shapes[0] == shapes[1]
+    net.load_state_dict(plain.state_dict())  # equal weights fit
+
+
+@pytest.mark.parametrize("layers, multi_grid", [(50, (1, 2)), (18, (1, 2, 4)), (50, (1, 0, 2))])
+def test_a_multi_grid_that_does_not_fit_is_refused(layers, multi_grid):
+    blocks = 2 if layers == 18 else 3
+    with pytest.raises(ValueError, match=f"does not fit: the last stage has {blocks} blocks"):
+        ResNet(layers, multi_grid=multi_grid)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ({"layers": 51}, r"ResNet-51 does not exist: choose one of \[18, 34"),
         ({"output_stride": 4}, r"output_stride=4 cannot be built: choose one of \[8, 16, 32\]"),
+        ({"stages": 0}, "stages=0 cannot be built: a ResNet has between 1 and 4"),
+        ({"stages": 5}, "stages=5 cannot be built"),
         ({"width": 0}, "both must be at least 1"),
         ({"in_channels": 0}, "both must be at least 1"),
     ],

@@ -1,0 +1,239 @@
+"""What each idea buys: a network with and without it, everything else equal, three seeds.
+
+    python -m benchmarks.ablations                       all of them
+    python -m benchmarks.ablations --only gates --dry    one of them, printed only
+
+Data, loss and schedule are those of benchmarks/architectures.py, with half of its steps. An arm
+without an idea keeps all layers of the arm with it, unless the idea is a layer of its own.
+results/ablations.json keeps what it knows of ablations that were not run again.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+from collections.abc import Callable
+from functools import cache, partial
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from benchmarks.architectures import (
+    AUXILIARY,
+    NETWORKS,
+    SEEDS,
+    TEST,
+    TEST_SEED,
+    TRAINING,
+    scores,
+    train,
+)
+from benchmarks.report import RESULTS, write
+from segcourse.blocks import unpool
+from segcourse.blocks.upsample import resize
+from segcourse.data.sample import Cached, Sample, stack
+from segcourse.data.toytown import CLASSES, Toytown
+from segcourse.models import gfrnet, pspnet
+from segcourse.models.unet import SKIPS
+from segcourse.ops.crf import dense_crf
+from segcourse.ops.labels import IGNORE
+from segcourse.training import predict
+
+STEPS = TRAINING["steps"] // 2
+GRASS, SIGN = CLASSES.index("grass"), 10  # the sign's side, in pixels
+
+Scores = dict[str, dict]
+
+
+@cache
+def scenes() -> tuple[Cached, Sample]:
+    """Training scenes, and the test scenes as one batch."""
+    return Cached(Toytown(TRAINING["scenes"])), stack(list(Toytown(TEST, seed=TEST_SEED)))
+
+
+def learnt(name: str, seed: int, steps: int, **changes: object) -> nn.Module:
+    """A network of the bench, trained, perhaps with other arguments."""
+    return train(
+        partial(NETWORKS[name], **changes),
+        scenes()[0],
+        seed=seed,
+        steps=steps,
+        auxiliary=AUXILIARY.get(name, 1.0),
+    )
+
+
+def judged(name: str, seed: int, steps: int, **changes: object) -> dict:
+    """The scores of a network of the bench on the test scenes."""
+    test = scenes()[1]
+    return scores(predict(learnt(name, seed, steps, **changes), test.image, size=10), test.semantic)
+
+
+# ------------------------------------------------------------------- one function an ablation
+
+
+def unpooling(seed: int, steps: int) -> Scores:
+    """SegNet: values return to where the maxima were, or are enlarged bilinearly."""
+
+    def bilinear(x: Tensor, maxima: unpool.Maxima) -> Tensor:
+        return resize(x, maxima.size)
+
+    found = {"indices": judged("segnet", seed, steps)}
+    with mock.patch.object(unpool, "unpool", bilinear):
+        found["bilinear"] = judged("segnet", seed, steps)
+    return found
+
+
+def dilation(seed: int, steps: int) -> Scores:
+    """DeepLab v1: the taps of fc6 apart, or side by side."""
+    return {
+        "rate of the bench": judged("deeplab_v1", seed, steps),
+        "rate 1": judged("deeplab_v1", seed, steps, rate=1),
+    }
+
+
+@torch.no_grad()
+def crf(seed: int, steps: int) -> Scores:
+    """DeepLab v1's probabilities, before and after the dense CRF."""
+    test = scenes()[1]
+    with torch.enable_grad():
+        model = learnt("deeplab_v1", seed, steps).eval()
+    logits = torch.cat([model(images) for images in test.image.split(10)])
+    return {
+        "none": scores(logits.argmax(dim=1), test.semantic),
+        "dense CRF": scores(dense_crf(logits, test.image, **CRF).argmax(dim=1), test.semantic),
+    }
+
+
+# Chosen on other scenes than those of the test; the papers' values are for pictures of 500 pixels.
+CRF: dict[str, float] = {}
+
+
+class Signed(Dataset):
+    """Scenes in which the colour of a sign in the sky decides what all of the grass is called."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        image, semantic, instance = (part.clone() for part in self.dataset[index])
+        draw = torch.Generator().manual_seed(index)
+        blue = int(torch.randint(2, (), generator=draw))
+        column = int(torch.randint(image.shape[-1] - SIGN, (), generator=draw))
+        place = (..., slice(SIGN), slice(column, column + SIGN))
+        image[place] = torch.tensor([1.0 - blue, 0.0, float(blue)])[:, None, None]
+        semantic[place] = IGNORE
+        semantic[(semantic == GRASS) & bool(blue)] = len(CLASSES)
+        return Sample(image, semantic, instance)
+
+
+def pyramid(seed: int, steps: int) -> Scores:
+    """PSPNet and the same layers without pooling, where only a far sign tells two classes apart."""
+    classes = (*CLASSES, "meadow")
+    training = Cached(Signed(scenes()[0]))
+    test = stack(list(Signed(Toytown(TEST, seed=TEST_SEED))))
+
+    def judge() -> dict:
+        model = train(
+            NETWORKS["pspnet"],
+            training,
+            seed=seed,
+            steps=steps,
+            auxiliary=AUXILIARY["pspnet"],
+            num_classes=len(classes),
+        )
+        found = scores(predict(model, test.image, size=10), test.semantic, classes)
+        both = (found["iou"]["grass"], found["iou"]["meadow"])
+        return {**found, "context_iou": round(statistics.mean(both), 4)}
+
+    found = {"pyramid": judge()}
+    with mock.patch.object(pspnet.F, "adaptive_avg_pool2d", lambda x, grid: x):
+        found["same layers, nothing pooled"] = judge()
+    return found
+
+
+def gates(seed: int, steps: int) -> Scores:
+    """G-FRNet: skips multiplied by what the stage below sees, or passed on as they are."""
+
+    def passed(self, x: Tensor, below: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+        feature = self.feature(x)
+        guess = resize(guess, feature.shape[-2:], align_corners=True)
+        return feature, self.predict(torch.cat([self.normalise(feature), guess], dim=1))
+
+    found = {"gated": judged("gfrnet", seed, steps)}
+    with mock.patch.object(gfrnet.GatedRefinement, "forward", passed):
+        found["not gated"] = judged("gfrnet", seed, steps)
+    return found
+
+
+def output_stride(seed: int, steps: int) -> Scores:
+    """DeepLab v3: how far apart the features are that it scores."""
+    return {
+        str(stride): judged("deeplab_v3", seed, steps, output_stride=stride)
+        for stride in (32, 16, 8)
+    }
+
+
+def skips(seed: int, steps: int) -> Scores:
+    """U-Net: features concatenated, added, or left out."""
+    return {skip: judged("unet", seed, steps, skip=skip) for skip in SKIPS}
+
+
+ABLATIONS: dict[str, Callable[[int, int], Scores]] = {
+    each.__name__: each for each in (unpooling, dilation, crf, pyramid, gates, output_stride, skips)
+}
+
+
+def one(name: str, seed: int, steps: int) -> Scores:
+    """An ablation by its name, for a process of its own."""
+    return ABLATIONS[name](seed, steps)
+
+
+def gathered(runs: list[Scores]) -> dict:
+    """Every arm: mean and spread (largest minus smallest) of the mIoU, and all of its runs."""
+    arms = {}
+    for arm in runs[0]:
+        each = [run[arm] for run in runs]
+        scored = [run["miou"] for run in each]
+        numbers = [key for key, value in each[0].items() if isinstance(value, float)]
+        arms[arm] = {
+            **{key: round(statistics.mean(run[key] for run in each), 4) for key in numbers},
+            "miou_spread": round(max(scored) - min(scored), 4),
+            "runs": each,
+        }
+    return arms
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the chosen ablations; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=ABLATIONS, default=list(ABLATIONS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, a core each")
+    parser.add_argument("--dry", action="store_true", help="print, and write nothing")
+    options = parser.parse_args(arguments)
+    path = RESULTS / "ablations.json"
+    known = json.loads(path.read_text())["ablations"] if path.exists() else {}
+    tasks = [(name, seed, options.steps) for name in options.only for seed in options.seeds]
+    pool = multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=1)
+    with pool:
+        results = pool.starmap(one, tasks, chunksize=1)
+    for name in options.only:
+        runs = [r for (other, *_), r in zip(tasks, results, strict=True) if other == name]
+        known[name] = {"question": ABLATIONS[name].__doc__, "arms": gathered(runs)}
+        for arm, found in known[name]["arms"].items():
+            shown = {key: value for key, value in found.items() if key != "runs"}
+            print(f"{name:14} {arm:28} {shown}", flush=True)
+    if not options.dry:
+        ordered = {name: known[name] for name in ABLATIONS if name in known}
+        write("ablations", {**TRAINING, "steps": options.steps, "ablations": ordered})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

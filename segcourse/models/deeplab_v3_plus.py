@@ -1,0 +1,101 @@
+"""DeepLab v3+: DeepLab v3 knows what is there; a short decoder recalls where it ends.
+
+Chen, Zhu, Papandreou, Schroff, Adam. "Encoder-Decoder with Atrous Separable Convolution for
+Semantic Image Segmentation." ECCV 2018. https://arxiv.org/abs/1802.02611
+
+    stride 4                                                 4                       1
+    image ┬─ fine ── 1 x 1 ── (48) ────────────────────────┐
+          │ (256)                             concatenate (304) ─ 3 x 3 ─ 3 x 3 ─ 1 x 1 ─ x 4 ─→
+          └─ backbone ── coarse ── ASPP ── (256) ── x 4 ───┘       (256)   (256)    K
+               stride 16  (2048)
+
+DeepLab v3 enlarges its logits 16 times, and blurs what is narrower than that. Here they are drawn
+at stride 4, where the backbone's early features still show where things end; 48 of their 256
+channels must do, so that they do not outvote the coarse ones. All 3 x 3 convolutions behind the
+backbone, ASPP's included, are separable (``blocks/xception.py``), each at a ninth of the price.
+
+The defaults build the paper's network on Xception-65; ``backbone=partial(ResNet, 101)`` with
+``convolution=conv_bn_relu`` builds one of ordinary convolutions. Three things differ:
+
+- Convolutions start from He's initialisation instead of ImageNet weights.
+- Batch normalisation forgets as fast as PyTorch's default; the official code's decay is 0.9997.
+- Maps are enlarged with ``align_corners=False``; the official code has True, which suits its
+  crops of 513 = 4 * 128 + 1 pixels.
+
+segmentation_models' network is wired a little differently; ``segcourse/porting.py`` says how.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from segcourse.blocks.aspp import ASPP, rates_at
+from segcourse.blocks.conv import conv_bn_relu, initialise
+from segcourse.blocks.upsample import resize
+from segcourse.blocks.xception import Xception, separable_conv
+from segcourse.models.deeplab_v3 import check_arguments
+
+
+class DeepLabV3Plus(nn.Module):
+    """Score every class at every pixel: (N, 3, H, W) -> (N, num_classes, H, W) logits.
+
+    Args:
+        num_classes: channels of the logits, background included.
+        backbone: builds what sees the image, and is called with ``output_stride=``: ``Xception``,
+            ``ResNet``, or either with arguments, ``partial(ResNet, 18, width=16)``.
+        output_stride: 32, 16 or 8: the stride of ASPP.
+        rates: of ASPP's 3 x 3 convolutions; by default 6, 12, 18 at output stride 16, twice as
+            much at 8.
+        channels: of ASPP and the decoder; 256 in the paper.
+        fine_channels: what is kept of the features at stride 4; 48 in the paper.
+        dropout: after ASPP.
+        convolution: of ASPP and the decoder, ``separable_conv`` or ``conv_bn_relu``.
+        early: let the second convolution of the decoder follow ASPP, before the fine features
+            join, as in segmentation_models.
+        align_corners: of both enlargements: True suits images of 16n + 1 pixels, False of 16n.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        backbone: Callable[..., nn.Module] = Xception,
+        output_stride: int = 16,
+        rates: tuple[int, ...] | None = None,
+        channels: int = 256,
+        fine_channels: int = 48,
+        dropout: float = 0.1,
+        convolution: Callable[..., nn.Module] = separable_conv,
+        early: bool = False,
+        align_corners: bool = False,
+    ):
+        super().__init__()
+        self.align_corners = align_corners
+        counts = {"num_classes": num_classes, "fine_channels": fine_channels}
+        check_arguments("DeepLabV3Plus", backbone, counts)
+        self.backbone = backbone(output_stride=output_stride)
+        _, fine, *_, coarse = self.backbone.channels
+        self.aspp = ASPP(
+            coarse,
+            channels,
+            rates=rates_at(output_stride) if rates is None else rates,
+            dropout=dropout,
+            convolution=convolution,
+        )
+        self.reduce = conv_bn_relu(fine, fine_channels, kernel_size=1)
+        first = convolution(channels + fine_channels, channels)
+        second = convolution(channels, channels)
+        self.refine = second if early else nn.Identity()
+        self.decoder = nn.Sequential(first, *([] if early else [second]))
+        self.head = initialise(nn.Conv2d(channels, num_classes, kernel_size=1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        _, fine, *_, coarse = self.backbone(image)
+        x = self.enlarge(self.refine(self.aspp(coarse)), fine)
+        x = self.decoder(torch.cat([x, self.reduce(fine)], dim=1))
+        return self.enlarge(self.head(x), image)
+
+    def enlarge(self, x: Tensor, like: Tensor) -> Tensor:
+        """A map at the size of another: (N, C, h, w), (N, ..., H, W) -> (N, C, H, W)."""
+        return resize(x, like.shape[-2:], align_corners=self.align_corners)

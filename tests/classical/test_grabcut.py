@@ -1,0 +1,196 @@
+"""GrabCut: an energy that never increases, exact steps, and OpenCV under the same energy."""
+
+import math
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from segcourse.classical.grabcut import (
+    NOISE,
+    box_hints,
+    component_costs,
+    cost,
+    fit,
+    grabcut,
+    learn,
+    mask_energy,
+    moments,
+    refit,
+)
+from segcourse.data.photographs import NAMES, Photographs
+from segcourse.ops.labels import IGNORE
+from segcourse.ops.masks import mask_box
+
+BOX = (12, 10, 54, 54)
+
+
+def scene() -> tuple[torch.Tensor, torch.Tensor]:
+    """A reddish rectangle on green under noise, in 0 ... 255, and its mask."""
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[16:48, 20:44] = True
+    palette = torch.tensor([[40.0, 90.0, 40.0], [180.0, 60.0, 60.0]])
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 12, (64, 64, 3)))
+    image = (palette[mask.long()] + noise).clamp(0, 255).round().byte()
+    return image.movedim(-1, 0), mask
+
+
+def opencv(image: torch.Tensor, box: tuple[int, int, int, int]) -> torch.Tensor:
+    """The mask of cv2.grabCut after 5 iterations: (3, H, W) uint8 -> (H, W) bool."""
+    cv2.setRNGSeed(0)
+    x0, y0, x1, y1 = box
+    picture = image.movedim(0, -1).flip(-1).contiguous().numpy()
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    rectangle = (x0, y0, x1 - x0, y1 - y0)
+    cv2.grabCut(picture, mask, rectangle, *models, 5, cv2.GC_INIT_WITH_RECT)
+    return torch.from_numpy((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD))
+
+
+def falls(energies: list[float]) -> bool:
+    return all(a >= b for a, b in pairwise(energies))
+
+
+def test_a_noisy_rectangle_is_found_exactly():
+    image, mask = scene()
+    found = grabcut(image, box_hints(BOX, (64, 64)))
+    assert torch.equal(found.mask, mask) and torch.equal(opencv(image, BOX), mask)
+    assert falls(found.energies)
+    assert torch.equal(grabcut(image / 255, box_hints(BOX, (64, 64))).mask, mask)
+
+
+def photograph(name: str) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
+    """A small photograph, and a box around its largest object."""
+    image, _, instance = Photographs(name, longest=96)[0]
+    largest = int(instance[instance > 0].mode().values)
+    x0, y0, x1, y1 = mask_box(instance == largest)
+    height, width = instance.shape
+    box = max(x0 - 3, 1), max(y0 - 3, 1), min(x1 + 3, width - 1), min(y1 + 3, height - 1)
+    return (image * 255).round().byte(), box
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_energies_of_photographs_fall_and_end_no_higher_than_opencvs(name):
+    image, box = photograph(name)
+    found = grabcut(image, box_hints(box, tuple(image.shape[-2:])))
+    assert falls(found.energies)
+    theirs = mask_energy(image, opencv(image, box))
+    assert found.energies[-1] <= theirs + 1e-6 * abs(theirs)
+
+
+def test_certain_pixels_keep_their_side():
+    image, mask = scene()
+    hints = torch.full((64, 64), IGNORE)
+    hints[:8], hints[20:30, 24:30] = 0, 1
+    hints[2, 2], hints[30, 30] = 1, 0  # mistakes, yet obeyed
+    found = grabcut(image, hints).mask
+    assert not found[hints == 0].any() and found[hints == 1].all()
+    assert ((found != mask) & (hints == IGNORE)).float().mean() < 0.02
+
+
+def test_the_energy_is_what_it_says():
+    """Every term written out, for one Gaussian a side."""
+    image, mask = (part[..., 14:22, 18:26] for part in scene())
+    colours = image.double() / 255
+    total = 0.0
+    for side in (~mask, mask):
+        points = colours[:, side].T.numpy()
+        mean, spread = points.mean(axis=0), np.cov(points.T, bias=True) + NOISE**2 * np.eye(3)
+        density = multivariate_normal(mean, spread).logpdf(points)
+        total += (3 / -2 * math.log(2 * math.pi) - density).sum()
+        total += len(points) * NOISE**2 * np.trace(np.linalg.inv(spread)) / 2
+    steps = [(0, 1), (1, 0), (1, 1), (1, -1)]
+    pairs = [
+        (colours[:, y, x], colours[:, y + down, x + right], math.hypot(down, right),
+         mask[y, x] != mask[y + down, x + right])
+        for y in range(8) for x in range(8) for down, right in steps
+        if y + down < 8 and 0 <= x + right < 8
+    ]  # fmt: skip
+    squares = [float((a - b).square().sum()) for a, b, _, _ in pairs]
+    beta = 1 / (2 * np.mean(squares))
+    for (_, _, distance, differ), square in zip(pairs, squares, strict=True):
+        total += 50 / distance * math.exp(-beta * square) * bool(differ)
+    assert math.isclose(mask_energy(image, mask, components=1), total, rel_tol=1e-9)
+
+
+def test_a_fit_is_the_best_of_its_component():
+    """Step 2: no other mean or covariance explains the pixels of a component better."""
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.rand(40, 3, generator=generator, dtype=torch.float64) * 0.1 + 0.4
+    points = moments(colours)
+    model = fit(points, torch.zeros(40, dtype=torch.int64), 1)
+    assert torch.allclose(model.means[0], colours.mean(dim=0))
+    spread = torch.cov(colours.T, correction=0) + NOISE**2 * torch.eye(3)
+    assert torch.allclose(model.covariances[0], spread)
+    best = component_costs(points, model).sum()
+    for _ in range(20):
+        shift = 0.003 * torch.randn(3, generator=generator, dtype=torch.float64)
+        bend = 2e-5 * torch.randn(3, 3, generator=generator, dtype=torch.float64)
+        other = model._replace(
+            means=model.means + shift, covariances=model.covariances + bend + bend.T
+        )
+        assert component_costs(points, other).sum() > best
+
+
+def test_learning_never_loses_what_it_had():
+    generator = torch.Generator().manual_seed(1)
+    points = moments(torch.rand(300, 3, generator=generator, dtype=torch.float64))
+    model = fit(points, torch.randint(5, (300,), generator=generator), 5)
+    results = (model, refit(points, model), learn(points, model, 5, 0))
+    before, after, best = (float(cost(points, result).sum()) for result in results)
+    assert before > after >= best
+
+
+def test_without_gamma_every_pixel_decides_alone():
+    image, mask = scene()
+    found = grabcut(image, box_hints(BOX, (64, 64)), gamma=0)
+    points = moments(image.double().flatten(1).T / 255)
+    outside, inside = (cost(points, model).view(64, 64) for model in found.models)
+    undecided = box_hints(BOX, (64, 64)) == IGNORE
+    assert torch.equal(found.mask[undecided], (inside < outside)[undecided])
+    assert (found.mask == mask).double().mean() > 0.97
+
+
+def test_flat_colours_and_few_pixels_are_no_trouble():
+    image = torch.zeros(3, 8, 8)
+    image[0, 2:5, 2:5] = 1
+    found = grabcut(image, box_hints((1, 1, 6, 6), (8, 8)))
+    assert torch.equal(found.mask, image[0] == 1) and math.isfinite(found.energies[-1])
+    grey = grabcut(image[:1], box_hints((1, 1, 6, 6), (8, 8)))
+    assert torch.equal(grey.mask, found.mask)
+
+
+def test_an_even_image_ends_without_an_error():
+    found = grabcut(torch.full((3, 8, 8), 0.5), box_hints((1, 1, 6, 6), (8, 8)))
+    assert falls(found.energies) and not found.mask[0].any()
+
+
+def test_a_box_becomes_hints():
+    hints = box_hints((1, 0, 3, 2), (3, 4))
+    assert hints.tolist() == [[0, IGNORE, IGNORE, 0], [0, IGNORE, IGNORE, 0], [0, 0, 0, 0]]
+    assert (box_hints((-5, -5, 2, 9), (3, 4)) == IGNORE).sum() == 6
+
+
+IMAGE = torch.rand(3, 6, 6)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: box_hints((0, 0, 4, 3), (3, 4)), "outside"),
+        (lambda: box_hints((4, 0, 8, 3), (3, 4)), "inside"),
+        (lambda: grabcut(IMAGE, torch.zeros(6, 6).long()), "smaller box"),
+        (lambda: grabcut(IMAGE, torch.full((6, 6), IGNORE)), "smaller box"),
+        (lambda: grabcut(IMAGE, torch.full((6, 6), 2)), "2"),
+        (lambda: grabcut(IMAGE, box_hints((1, 1, 3, 3), (5, 5))), r"\(5, 5\)"),
+        (lambda: grabcut(IMAGE * 255, box_hints((1, 1, 3, 3), (6, 6))), "divide"),
+        (lambda: grabcut(IMAGE, box_hints((1, 1, 3, 3), (6, 6)), components=0), "components=0"),
+        (lambda: grabcut(IMAGE, box_hints((1, 1, 3, 3), (6, 6)), gamma=-1), "strength=-1"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
