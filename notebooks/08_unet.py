@@ -55,7 +55,8 @@ from segcourse.losses.pixelwise import (
     pixel_weighted_cross_entropy,
 )
 from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
-from segcourse.models.unet import UNet, mirror, overlap_tile
+from segcourse.models.unet import UNet, overlap_tile
+from segcourse.ops.borders import mirror
 from segcourse.training import evaluate, fit, poly, predict, warmup
 
 validation = Cached(Toytown(100, seed=1))
@@ -805,11 +806,13 @@ def resized(height, width):
 
 
 black = torch.stack([pad_to_multiple(8)(sample).image for sample in odd])
+fill = pad_to_multiple(8, mirrored=True)
+glass = torch.stack([fill(sample).image for sample in odd])
 answers = {
     "resized to 48 x 64": resized(48, 64),
     "resized to 96 x 128": resized(96, 128),
     "filled with black": predict(model, black)[:, :99, :133],
-    "filled with a mirror": predict(model, mirror(images, 0, 104, 136))[:, :99, :133],
+    "filled with a mirror": predict(model, glass)[:, :99, :133],
 }
 for name, classes in answers.items():
     print(f"{name:21} {mean_iou(confusion_matrix(classes, target, 8)):.3f}")
