@@ -24,7 +24,8 @@ from segcourse.losses.overlap import dice
 from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
 from segcourse.metrics.semantic import iou, mean_iou
 from segcourse.models import unet
-from segcourse.models.unet import UNet, mirror
+from segcourse.models.unet import UNet
+from segcourse.ops.borders import mirror
 from segcourse.training import evaluate, fit, poly, seed_everything, warmup
 
 SEEDS = (0, 1, 2)

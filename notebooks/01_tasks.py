@@ -142,7 +142,8 @@ viz.print_table(rows, digits=2)
 def three_tasks(sample, palette):
     """The picture, its classes, its objects, and both at once."""
     classes = colorize(sample.semantic, palette)
-    objects = torch.from_numpy(viz.colour_objects(sample.instance))
+    used = [palette[label] for label in sample.semantic.unique() if label != IGNORE]
+    objects = torch.from_numpy(viz.colour_objects(sample.instance, beside=used))
     thing = (sample.instance > 0)[..., None]
     return {
         "picture": sample.image,

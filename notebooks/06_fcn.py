@@ -21,6 +21,19 @@
 #
 # You need chapter 03 (metrics), the weights of chapter 05, and the basics of
 # convolution in PyTorch. Most of the run time is one training of 200 steps.
+#
+# A few words first. The **encoder** is the part of a network that turns a picture into
+# maps of features, each coarser than the one before. The **stride of a map** is the
+# distance, in pixels of the image, between two neighbouring positions of it: the
+# product of the strides of all layers so far. The **scores** of a position are one
+# number for each of the $K$ classes, made from its features by a convolution with a 1 x
+# 1 kernel; the largest one wins. The **receptive field** of a position is the part of
+# the image that its features depend on.
+#
+# **VGG-16**, the classifier that FCN starts from, has thirteen 3 x 3 convolutions in
+# five stages (`conv1_1` is the first one of the first stage). Each stage ends in a max
+# pooling that halves the map, `pool1` to `pool5`. Then come three linear layers, `fc6`,
+# `fc7`, and one that gives the scores.
 
 # %% tags=["hide-cell"]
 from importlib.util import find_spec
@@ -65,19 +78,19 @@ town = Toytown(4, seed=2)
 # the patch, write the answer into the pixel.
 #
 # Here are three patches of 15 x 15 pixels, each from another class. Could *you* name
-# them?
+# all of them?
 
 # %%
 picture, truth, _ = town[0]
-middles = {"A": (57, 48), "B": (84, 72), "C": (38, 32)}
+middles = {"A": (84, 60), "B": (44, 101), "C": (66, 26)}
 windows = {
     f"patch {name}": picture[:, y - 7 : y + 8, x - 7 : x + 8]
     for name, (y, x) in middles.items()
 }
 viz.show_images(
     {"picture": picture, **windows},
-    alt="A street scene and three patches cut from it. Without their surroundings the "
-    "patches are mere textures: nobody could tell for certain what they belong to.",
+    alt="A street scene and three patches cut from it. Without their surroundings they "
+    "are textures: stones, as of a wall or a road; a brown blob; a post by a wheel.",
 )
 
 # %%
@@ -117,7 +130,8 @@ print(f"one patch per pixel holds {side**2} times the pixels of the picture")
 # map is coarse: VGG-16 pools five times, so neighbouring answers lie 32 pixels apart.
 # And enlarging a coarse map does not bring back where things end. FCN answers with
 # **bilinear enlargement** for the first and **skips** for the second: the maps of
-# stride 16 and 8 get scores of their own, which are added on the way up.
+# stride 16 and 8 get scores of their own, by a 1 x 1 convolution each, which are added
+# on the way up.
 
 # %%
 blue, green, orange = 0, 2, 4
@@ -192,8 +206,8 @@ print(tuple(picture.shape), "->", tuple(in_one_pass.shape))
 print("same answers:", torch.allclose(one_by_one, in_one_pass, atol=1e-5))
 
 # %% [markdown]
-# Same answers; now the price. PyTorch counts the multiplications for us, on the `meta`
-# device, where tensors have shapes but no numbers.
+# Same answers; now the price. PyTorch counts the multiplications and additions for us,
+# on the `meta` device, where tensors have shapes but no numbers.
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -207,7 +221,7 @@ def operations(network, *shape):
 
 
 def price(kernel, before, after, patch, image):
-    """A convolution on every patch, and once on the image: operations of each."""
+    """A convolution on all ``count`` patches, and once on the image: operations."""
     with torch.device("meta"):
         layer = nn.Conv2d(before, after, kernel)
     once = operations(layer, 1, before, *image)
@@ -258,13 +272,13 @@ with torch.device("meta"):
 
 
 def classify(image):
-    return fc6(vgg(image)[-1])
+    return fc6(vgg(image)[-1])  # VGG returns all five pools; the last has stride 32
 
 
 with torch.device("meta"):
     _, _, rows, columns = classify(torch.empty(1, 3, 512, 512)).shape
 crops = rows * columns * operations(classify, 1, 3, 224, 224)
-print(f"{rows} x {columns} positions")
+print(f"pool5 has 512 / 32 = 16 rows, and 7 x 7 fits {rows} x {columns} times")
 print(f"crops: {crops / operations(classify, 1, 3, 512, 512):.1f} times the operations")
 
 # %% [markdown]
@@ -310,6 +324,7 @@ for stride in (32, 16, 8):
     enlarged[f"averaged and x{stride}"] = up(F.avg_pool2d(mask, stride))[0, 0]
 viz.show_images(
     enlarged,
+    limits=(0, 1),
     alt="A mask of buildings, and what is left of it after averaging over blocks and "
     "enlarging bilinearly: a blur at stride 32, rough shapes at 16, fair shapes at 8.",
 )
@@ -322,22 +337,39 @@ viz.show_images(
 #
 # $$\text{pixel} = \text{step} \cdot n + \text{start}$$
 #
-# and each layer changes the start. FCN pads its first convolution by 100 pixels, so
-# that the unpadded 7 x 7 of fc6 finds room in any image: `conv1_1` starts 99 pixels
-# *outside*. Five poolings move the start to the middle of 32 rows ($+15.5$), fc6 moves
-# it three positions inwards ($+3 \cdot 32$), and a transposed convolution of size $2f$
-# puts the centre of its first stamp at row $f - 0.5$ of the finer map. The distance
-# between two starts, in steps, is where the crop begins:
+# The step is the stride of the map; the start is where its position 0 is centred, and
+# each layer moves it:
+#
+# - FCN pads `conv1_1` by 100 pixels, so that the unpadded 7 x 7 of fc6 finds room in
+#   any image. The first 3 x 3 window covers the rows -100, -99, -98: start -99.
+# - Pooling puts the first position in the middle of the rows that it takes together: 2
+#   rows for pool1, 32 for pool5. Their middle is (step - 1) / 2 rows further.
+# - fc6 covers positions 0 to 6 of pool5: its middle is position 3, three steps further.
+# - Enlarging by $f$ stamps a kernel of $2f$ rows, whose middle is $f - 0.5$. So row 0
+#   of the finer map lies $f - 0.5$ of *its* steps before the old start.
 
 # %%
 conv1 = -99
-start = {step: conv1 + (step - 1) / 2 for step in (8, 16, 32)}  # pool3, pool4, pool5
-score = start[32] + 3 * 32
-print(f"x32: crop at {31.5 - score:.0f}")
-score = score - 1.5 * 16  # enlarged by 2: the step is now 16
-print(f"pool4: crop at {(score - start[16]) / 16:.0f}, x16: crop at {15.5 - score:.0f}")
-score = score - 1.5 * 8
-print(f"pool3: crop at {(score - start[8]) / 8:.0f}, x8: crop at {7.5 - score:.0f}")
+start = {f"pool{n}": conv1 + (2**n - 1) / 2 for n in (3, 4, 5)}
+start["score"] = start["pool5"] + 3 * 32
+start["score x32"] = start["score"] - (32 - 0.5)
+start["score x2"] = start["score"] - (2 - 0.5) * 16  # laid over pool4: sum 16
+start["sum 16 x16"] = start["score x2"] - (16 - 0.5)
+start["sum 16 x2"] = start["score x2"] - (2 - 0.5) * 8  # laid over pool3: sum 8
+start["sum 8 x8"] = start["sum 16 x2"] - (8 - 0.5)
+viz.print_table([{"map": k, "start": v} for k, v in start.items()], digits=1)
+
+# %% [markdown]
+# Where two maps of the same step meet, the distance of their starts, counted in steps,
+# is where the larger one must be cropped; the enlarged map is cropped where the image
+# begins, at pixel 0:
+
+# %%
+print(f"x32 is cropped at {-start['score x32']:.0f}")
+print(f"pool4 at {(start['score x2'] - start['pool4']) / 16:.0f},", end=" ")
+print(f"x16 at {-start['sum 16 x16']:.0f}")
+print(f"pool3 at {(start['sum 16 x2'] - start['pool3']) / 8:.0f},", end=" ")
+print(f"x8 at {-start['sum 8 x8']:.0f}")
 print([crop_offsets(stride) for stride in (32, 16, 8)])
 
 # %% [markdown]
@@ -356,11 +388,12 @@ def fcn_8s(w, image):
     for stage, depth in enumerate((2, 2, 3, 3, 3)):
         for place in range(depth):
             padding = 100 if stage == place == 0 else 1
-            x = conv(x, f"features.stages.{stage}.{2 * place}", padding).relu()
+            layer = 2 * place  # a ReLU stands between two convolutions
+            x = conv(x, f"features.stages.{stage}.{layer}", padding).relu()
         x = F.max_pool2d(x, 2, ceil_mode=True)
         pools.append(x)
     x = conv(x, "classifier.0").relu()  # fc6
-    x = conv(x, "classifier.3").relu()  # fc7
+    x = conv(x, "classifier.3").relu()  # fc7; 1 and 2 are a ReLU and a dropout
     x = conv(x, "score")
     for number, (skip, offset) in enumerate([(pools[3], 5), (pools[2], 9)]):
         x = F.conv_transpose2d(x, w[f"twice.{number}.weight"], stride=2)
@@ -408,14 +441,19 @@ viz.print_table(rows)
 
 # %% [markdown]
 # The difference between the two columns are the enlargements: fixed, bilinear, without
-# bias. Nearly everything else is one layer:
+# bias. They are stored as full layers from every class to every class, of which only
+# the diagonal is not zero: x32 alone has 21 x 21 kernels of 64 x 64. Of what learns,
+# most is one layer:
 
 # %%
 with torch.device("meta"):
     fc6 = FCN(21).classifier[0]
     linear = nn.Linear(512 * 7 * 7, 4096)
-print("fc6 slides:  ", sum(p.numel() for p in fc6.parameters()))
+slides = sum(p.numel() for p in fc6.parameters())
+print("x32 is stored as", 21 * 21 * 64 * 64)
+print("fc6 slides:  ", slides)
 print("fc6 of VGG16:", sum(p.numel() for p in linear.parameters()))
+print(f"its share of FCN-8s: {slides / ours:.0%}")
 
 # %% [markdown]
 # The maps of three image sizes, read off while the network runs:
@@ -473,6 +511,11 @@ for name, room in zip(("pool4", "pool3", "logits"), spare, strict=True):
 # this class, all three strides and the at-once variant, and require equal logits to
 # 1e-5; above you did the same against twenty lines of your own.
 #
+# The authors trained FCN-32s first, started FCN-16s from its weights and FCN-8s from
+# those of FCN-16s. **At once** is their shortcut: FCN-8s in a single training, with
+# pool4 and pool3 weakened so that the coarse scores lead in the beginning. Ours starts
+# from random weights as large as He et al. (2015) found best for ReLU networks.
+#
 # | | released | here |
 # |---|---|---|
 # | start | ImageNet weights, scores at zero | He's initialisation, scores at zero |
@@ -502,9 +545,10 @@ learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
 print(f"{learning} parameters learn; crops start at {model.offsets}")
 
 # %% [markdown]
-# With `padding=1` the enlarged maps are larger than the skips, by their rim, so it is
-# they that are cropped: by one position, one position, and four pixels. `fuse` writes
-# that as a negative offset.
+# With `padding=1` nothing lies outside the image, but every enlargement adds a rim: now
+# the enlarged map is larger than the skip, and is the one to crop, by one position in
+# both sums. `fuse` writes that as a negative offset. The last number crops the final
+# enlargement, by its rim of four pixels.
 
 
 # %%
@@ -571,8 +615,12 @@ for stride in (32, 16, 8, 4):
 viz.print_table(rows)
 
 # %% [markdown]
-# Two lessons. Enlarge scores, not labels: between two positions the averages still tell
-# where the border runs. And thin classes suffer first, whatever you do.
+# Two lessons. For the mean, enlarge scores, not labels: between two positions the
+# averages still tell where the border runs. And thin classes suffer first, whatever you
+# do. A lamp at stride 8 even prefers labels: where it fills most of a block it gets all
+# of it, while its average is outvoted by the neighbours' on the way up. (No row is a
+# limit. Whoever counts a lamp's share double gives it more blocks, and a better IoU:
+# that is what class weights teach a network.)
 #
 # Now the networks. Three seeds; within a seed all three start from the same encoder,
 # see the same batches, and take the same 200 steps, **each trained on its own**. That
@@ -632,9 +680,10 @@ viz.show_bars(
 # than the second. Sky and road gain least, people and trees most; lamps start from
 # nothing.
 #
-# Compare with the table of coarse truths: the networks stay near its averages, a little
-# above them at strides 32 and 16, a little below at 8. A network may put its scores
-# wherever they help most, but it has to find them first.
+# Compare with the table of coarse truths: in the mean the networks stay near its
+# averages, a little above them at strides 32 and 16, a little below at 8. On lamps they
+# beat the averages clearly: trained with class weights, they give a thin thing more
+# than its share.
 
 # %%
 rows = [
@@ -679,12 +728,14 @@ print(f"from 32s to 8s: {fair:.3f} at equal steps, {unfair:.3f} in the chain")
 print(f"three times the steps alone, without any skip: {patience:.3f}")
 
 # %% [markdown]
-# Two things went wrong. Part of the chain's gain is patience: FCN-32s alone, given as
-# many steps, rises as well, without any skip. That the chain's total still comes out
-# near the fair one is luck that you could not have known. And sharing destroys what was
-# measured: training FCN-8s *changes* FCN-32s, since they are the same layers, and what
-# is left of FCN-32s afterwards is a ruin. Compare networks that share nothing but a
-# seed.
+# The totals agree. But you know that only because the fair comparison stands beside it:
+# in the chain, FCN-8s differs from FCN-32s by two skips *and* by three times the
+# training, and FCN-32s alone shows that so much training is worth something without any
+# skip. A chain cannot tell the two apart, however its total comes out. And sharing
+# destroys what was measured: training FCN-8s *changes* FCN-32s, since they are the same
+# layers, and what is left of FCN-32s afterwards is a ruin. Compare networks that share
+# nothing but a seed. (The authors' three networks do not share layers, but each starts
+# from the one before: their steps add up in the same way.)
 #
 # ## Where it breaks
 #
@@ -693,8 +744,8 @@ print(f"three times the steps alone, without any skip: {patience:.3f}")
 # %%
 thin = validation[9]
 rows, columns = (thin.semantic == CLASSES.index("lamp")).nonzero().T
-top, left = max(int(rows.min()) - 6, 0), max(int(columns.min()) - 12, 0)
-window = (..., slice(top, top + 48), slice(left, left + 64))
+top, left = max(int(rows.min()) - 4, 0), max(int(columns.min()) - 8, 0)
+window = (..., slice(top, top + 30), slice(left, left + 40))
 predicted = predict(model, thin.image[None])
 close = type(thin)(*(part[window] for part in thin))
 viz.show_predictions(
@@ -786,8 +837,8 @@ with torch.device("meta"):
 # %% [markdown]
 # **Pooling that rounds down.** Caffe rounds up, PyTorch down unless told
 # (`ceil_mode=True`). With padding 100 everything still fits, so nobody complains; but
-# weights made for one rounding then see other maps. With padding 1 it fits only by
-# luck:
+# weights made for one rounding then see other maps. With padding 1 it fits only while
+# the sides divide:
 
 # %%
 image = torch.rand(1, 3, 50, 67)
@@ -800,10 +851,11 @@ print("same size:", up.shape == down.shape, "- same logits:", torch.allclose(up,
 
 small = FCN(8, **CLASSROOM).eval()
 small.features.ceil_mode = False
-try:
-    small(torch.rand(1, 3, 90, 120))
-except ValueError as error:
-    print("ValueError:", error)
+for size in [(96, 128), (95, 127)]:
+    try:
+        print(size, "gives", tuple(small(torch.rand(1, 3, *size)).shape))
+    except ValueError as error:
+        print(f"{size}: ValueError: {error}")
 
 # %% [markdown]
 # **A ReLU after the scores.** A score says how much speaks *for or against* a class; a
@@ -900,8 +952,9 @@ viz.print_table(rows)
 # ### 6.1 Receptive field
 #
 # How many pixels of the image, along one axis, does one unit see? `layers` are (kernel,
-# stride) pairs, first layer first. For VGG-16 up to fc6 the answer is a number you will
-# find in the paper. Hint: `ex.receptive_field_of.hint()`.
+# stride) pairs, first layer first. A 3 x 3 convolution and then a 2 x 2 pooling see 4
+# pixels. For VGG-16 up to fc6 the answer is a number you will find in the paper. Hint:
+# `ex.receptive_field_of.hint()`.
 
 # %%
 from segcourse.exercises import fcn as ex
@@ -934,8 +987,9 @@ ex.kernel.show_solution()
 # %% [markdown]
 # ### 6.3 Where the image begins
 #
-# Somebody pads the first convolution of FCN-32s by another number than 100. At which
-# row of the enlarged scores does the image now begin? Hint: `ex.offset.hint()`.
+# Somebody pads the first convolution of FCN-32s by another number than 100, at least
+# 81. At which row of the enlarged scores does the image now begin? Hint:
+# `ex.offset.hint()`.
 
 
 # %%
@@ -984,22 +1038,40 @@ ex.fix_crop.check(add_skip)
 ex.fix_crop.show_solution()
 
 # %% [markdown]
-# ### 6.6 An experiment: the ceiling of a stride
+# ### 6.6 An experiment: one label per block
 #
-# How good can a map with one label per block be? Write a function that takes label maps
-# (N, H, W) and returns the mean IoU of the best such map. Then try it on `Toytown(64,
-# seed=1)` with thicker lamps (`lamp_scale=2.0`): which stride gains most? Hint:
-# `ex.ceiling_of.hint()`.
+# How much survives in a map with one label per block? Write a function that takes label
+# maps (N, H, W), gives every block of `stride` x `stride` pixels the class that most of
+# its pixels have, and returns the mean IoU. Then try it on `Toytown(64, seed=1)` with
+# thicker lamps (`lamp_scale=2.0`): which of the strides 4, 8, 16 and 32 gains most?
+# Hint: `ex.majority.hint()`.
 
 
 # %%
-def ceiling(truth, num_classes, stride): ...  # your code
+def majority_iou(truth, num_classes, stride): ...  # your code
 
 
-ex.ceiling_of.check(ceiling)
+ex.majority.check(majority_iou)
 
 # %%
-ex.ceiling_of.show_solution()
+ex.majority.show_solution()
+
+# %% [markdown]
+# The experiment, for comparison with yours:
+
+# %%
+thick = Toytown(64, seed=1, lamp_scale=2.0)
+thick = torch.stack([sample.semantic for sample in thick])
+rows = []
+for stride in (4, 8, 16, 32):
+    slim, fat = (ex.majority.solution(maps, 8, stride) for maps in (truth, thick))
+    rows.append({"stride": stride, "lamps as they are": slim, "twice as thick": fat})
+viz.print_table(rows)
+
+# %% [markdown]
+# Where blocks are about as wide as a lamp, thickness decides whether it wins any; at
+# stride 32 no lamp ever wins a block, and a thick one only takes pixels from the
+# others.
 
 # %% [markdown]
 # ## Quiz
@@ -1117,9 +1189,9 @@ ex.ceiling_of.show_solution()
 # Not quite: the same data are what a comparison needs. The steps were not the same.
 #
 # </details>
-# <details class="quiz right"><summary>that skips and more training help</summary>
+# <details class="quiz right"><summary>skips plus more training beat neither</summary>
 #
-# Right: the two together. To tell them apart, train each alone, from one seed, for
+# Right: only the two together. To tell them apart, train each alone, from one seed, for
 # equal steps.
 #
 # </details>
@@ -1134,7 +1206,7 @@ ex.ceiling_of.show_solution()
 # </details>
 # <details class="quiz right"><summary>a lamp post two pixels wide</summary>
 #
-# Right: in a block of 8 x 8 it is always outvoted, and averages barely show it.
+# Right: in a block of 8 x 8 it is nearly always outvoted, and averages barely show it.
 #
 # </details>
 # <details class="quiz wrong"><summary>the sky</summary>

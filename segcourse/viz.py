@@ -77,11 +77,18 @@ def picture(image: Any) -> np.ndarray:
     return array
 
 
-def draw(axes: Axes, image: Any, title: str = "", cmap: str = "viridis") -> None:
+def draw(
+    axes: Axes,
+    image: Any,
+    title: str = "",
+    cmap: str = "viridis",
+    limits: tuple[float | None, float | None] = (None, None),
+) -> None:
     """Put one picture, map or mask into a panel."""
     array = picture(image)
     grey = array.dtype == bool
-    axes.imshow(array, cmap="gray" if grey else cmap, interpolation="nearest")
+    low, high = limits
+    axes.imshow(array, cmap="gray" if grey else cmap, interpolation="nearest", vmin=low, vmax=high)
     axes.set_title(title, fontsize=10)
     axes.axis("off")
 
@@ -110,9 +117,16 @@ def occurring(*maps: Tensor) -> list[int]:
     return sorted({int(label) for each in maps for label in torch.as_tensor(each).unique()})
 
 
-def colour_objects(instance: Tensor) -> np.ndarray:
-    """Objects in colours that differ between neighbours: (H, W) -> (H, W, 3) uint8, 0 is black."""
+def colour_objects(instance: Tensor, *, beside: Sequence[Colour] = ()) -> np.ndarray:
+    """Objects in colours that differ between neighbours: (H, W) -> (H, W, 3) uint8, 0 is black.
+
+    ``beside`` are the colours of classes that are seen with the objects: theirs are then taken from
+    the half of the colours that resembles those least.
+    """
     colours = (np.array(plt.get_cmap("tab20").colors) * 255).astype(np.uint8)
+    if len(beside):
+        away = np.linalg.norm(colours[:, None].astype(float) - np.array(beside), axis=-1)
+        colours = colours[np.sort(away.min(axis=1).argsort()[len(colours) // 2 :])]
     numbers = torch.as_tensor(instance).numpy()
     order = np.unique(numbers[numbers > 0])
     rank = np.searchsorted(order, numbers) * 7 % len(colours)
@@ -133,9 +147,17 @@ def show_sample(
 
 
 def show_images(
-    images: Mapping[str, Any], *, alt: str, columns: int | None = None, cmap: str = "viridis"
+    images: Mapping[str, Any],
+    *,
+    alt: str,
+    columns: int | None = None,
+    cmap: str = "viridis",
+    limits: tuple[float | None, float | None] = (None, None),
 ) -> None:
-    """Pictures (3, H, W), maps (H, W) or masks under their titles, in rows of ``columns``."""
+    """Pictures (3, H, W), maps (H, W) or masks under their titles, in rows of ``columns``.
+
+    Every map has the range of its own values, or all of them the range ``limits``.
+    """
     columns = columns or min(len(images), 4)
     rows = math.ceil(len(images) / columns)
     figure = canvas(rows, columns, height=2.3)
@@ -143,7 +165,7 @@ def show_images(
     for axes in panels:
         axes.axis("off")
     for axes, (title, image) in zip(panels, images.items(), strict=False):
-        draw(axes, image, title, cmap)
+        draw(axes, image, title, cmap, limits)
     present(figure, alt=alt)
 
 

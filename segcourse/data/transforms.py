@@ -3,7 +3,7 @@
                      image (3, H, W)             semantic, instance (H, W)
     geometric        bilinear                    nearest: no label is ever invented
     photometric      new values                  untouched
-    outside of it    black                       IGNORE and 0: nobody saw what is there
+    outside of it    black, or mirrored          IGNORE and 0: nobody saw what is there
 
 One draw moves all three parts, so they stay aligned. Random transforms draw from torch's global
 generator, or from the one they are given.
@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from segcourse.data.sample import Sample
+from segcourse.ops.borders import mirror
 from segcourse.ops.labels import IGNORE
 
 Transform = Callable[[Sample], Sample]
@@ -154,8 +155,11 @@ def random_scale_crop(
     return cropped
 
 
-def pad_to_multiple(multiple: int) -> Transform:
+def pad_to_multiple(multiple: int, *, mirrored: bool = False) -> Transform:
     """Add void at the right and the bottom until both sides are multiples of ``multiple``.
+
+    The image is black there, or ``mirrored``: then a network sees nothing that it does not know,
+    and predicts better near the border. The labels are void in both cases.
 
     Raises:
         ValueError: if ``multiple`` is not positive.
@@ -167,7 +171,9 @@ def pad_to_multiple(multiple: int) -> Transform:
 
     def widened(sample: Sample) -> Sample:
         sides = check_sample(sample).semantic.shape
-        return padded(sample, *(math.ceil(side / multiple) * multiple for side in sides))
+        height, width = (math.ceil(side / multiple) * multiple for side in sides)
+        wide = padded(sample, height, width)
+        return wide._replace(image=mirror(sample.image, 0, height, width)) if mirrored else wide
 
     return widened
 

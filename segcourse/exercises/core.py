@@ -5,6 +5,7 @@ A wrong answer that behaves exactly like a catalogued mistake gets the sentence 
 Nothing here ever raises into the notebook: *Run all* on untouched cells succeeds.
 """
 
+import ast
 import copy
 import dis
 import html
@@ -101,8 +102,8 @@ class Exercise:
         show(f"Solution of {self.title}", self.source(), f"{mark} {self.title}{message}")
 
     def source(self) -> str:
-        """The code of the solution."""
-        return inspect.getsource(self.solution).strip()
+        """The code of the solution as a learner writes it, without types that need imports."""
+        return unannotated(inspect.getsource(self.solution).strip())
 
     def inputs(self) -> list[tuple]:
         """Fresh arguments for every case."""
@@ -149,12 +150,37 @@ class Exercise:
         return message + (f"\n  {advice}" if advice else "")
 
     def recognise(self, got: list) -> str | None:
-        """The advice of the catalogued mistake that gives the same results on every case."""
+        """The advice of the catalogued mistake that gives the same results on every case.
+
+        If there are only errors, their messages must be the same too: too little else is known.
+        """
+        failed = all(isinstance(result, Exception) for result in got)
         for mistake in self.mistakes:
             known = [outcome(mistake.answer, case) for case in self.inputs()]
-            if all(self.agree(a, b) for a, b in zip(got, known, strict=True)):
+            pairs = list(zip(got, known, strict=True))
+            if all(self.agree(a, b) and (not failed or str(a) == str(b)) for a, b in pairs):
                 return mistake.advice
         return None
+
+
+def unannotated(code: str) -> str:
+    """The code of one function without the types of its arguments and of its result."""
+    (function,) = ast.parse(code).body
+    lines = code.encode().splitlines(keepends=True)
+    start = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
+    arguments = function.args
+    cuts = [
+        (start[arg.lineno - 1] + arg.col_offset + len(arg.arg.encode()), arg.annotation)
+        for arg in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        if arg.annotation
+    ]
+    text = b"".join(lines)
+    if function.returns:
+        result = start[function.returns.lineno - 1] + function.returns.col_offset
+        cuts.append((text.rindex(b")", 0, result) + 1, function.returns))
+    for begin, kind in reversed(cuts):
+        text = text[:begin] + text[start[kind.end_lineno - 1] + kind.end_col_offset :]
+    return text.decode()
 
 
 def is_stub(attempt: Any) -> bool:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segcourse.exercises.core import Exercise, Mistake
-from segcourse.metrics.semantic import confusion_matrix, mean_iou
+from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
 
 CONVOLUTION, POOLING = (3, 1), (2, 2)  # kernel, stride
 VGG16 = [
@@ -55,11 +55,30 @@ def field_uses_only_the_layers_own_stride(layers: Sequence[tuple[int, int]]) -> 
     return 1 + sum((kernel - 1) * stride for kernel, stride in layers)
 
 
+def field_starts_at_nothing(layers: Sequence[tuple[int, int]]) -> int:
+    return receptive_field(layers) - 1
+
+
+def field_walks_the_wrong_way(layers: Sequence[tuple[int, int]]) -> int:
+    field = 1
+    for kernel, stride in layers:
+        field = (field - 1) * stride + kernel
+    return field
+
+
+def field_uses_only_the_stride_before(layers: Sequence[tuple[int, int]]) -> int:
+    field, step = 1, 1
+    for kernel, stride in layers:
+        field += (kernel - 1) * step
+        step = stride
+    return field
+
+
 receptive_field_of = Exercise(
     "6.1 Receptive field",
     solution=receptive_field,
     cases=[
-        ([],),
+        ([(3, 1), (2, 2)],),
         ([(3, 1)],),
         ([(3, 1), (3, 1)],),
         ([(2, 2), (3, 1)],),
@@ -85,7 +104,21 @@ receptive_field_of = Exercise(
         ),
         Mistake(
             field_uses_only_the_layers_own_stride,
-            "Strides multiply along the whole network: keep a running product.",
+            "A stride spreads the units of all *later* layers, not its own kernel: multiply "
+            "(kernel - 1) by the product of the strides before it.",
+        ),
+        Mistake(
+            field_starts_at_nothing,
+            "Before any layer, a unit is a pixel and sees itself: begin with 1, not with 0.",
+        ),
+        Mistake(
+            field_walks_the_wrong_way,
+            "(field - 1) * stride + kernel is the way from the last layer back to the image: walk "
+            "through reversed(layers).",
+        ),
+        Mistake(
+            field_uses_only_the_stride_before,
+            "Strides multiply along the whole network: step *= stride, not step = stride.",
         ),
     ),
     hints=(
@@ -135,6 +168,15 @@ def row_of_half_width(factor: int) -> list[float]:
     return [max(0.0, 1 - abs(place - factor + 0.5) / (factor / 2)) for place in range(2 * factor)]
 
 
+def row_off_to_the_right(factor: int) -> list[float]:
+    return [1 - abs(place - factor) / factor for place in range(2 * factor)]
+
+
+def kernel_with_two_axes(factor: int) -> Tensor:
+    row = torch.tensor(bilinear_row(factor))
+    return row[:, None] * row
+
+
 kernel = Exercise(
     "6.2 Bilinear kernel",
     solution=bilinear_row,
@@ -144,6 +186,15 @@ kernel = Exercise(
             row_around_a_pixel,
             "The middle of an even kernel lies between two pixels, at factor - 0.5. Centred on a "
             "pixel, the map moves by half a pixel; that formula is for odd kernels.",
+        ),
+        Mistake(
+            row_off_to_the_right,
+            "Places are counted from 0, so the middle of 2 * factor of them is at factor - 0.5, "
+            "half a pixel before `factor`.",
+        ),
+        Mistake(
+            kernel_with_two_axes,
+            "That is the kernel of a picture. One row is asked for: 2 * factor numbers.",
         ),
         Mistake(
             row_of_nearest,
@@ -177,7 +228,8 @@ def crop_offset(padding: int) -> int:
     """At which row of the enlarged scores does the image begin, in FCN-32s?
 
     The first convolution pads by ``padding``; fc6 is an unpadded 7 x 7; the scores are enlarged by
-    a transposed convolution of size 64 and stride 32. 100 gives the 19 of the released network.
+    a transposed convolution of size 64 and stride 32. 100 gives the 19 of the released network;
+    with less than 81 the enlarged scores would begin inside the image.
     """
     first = -(padding - 1)  # the image row over which row 0 of conv1_1 is centred
     pool5 = first + 15.5  # the middle of the first 32 rows
@@ -205,6 +257,14 @@ def offset_forgets_the_tent(padding: int) -> int:
     return int(padding - 1 - 15.5 - 96)
 
 
+def offset_forgets_the_poolings(padding: int) -> int:
+    return int(31.5 - (-(padding - 1) + 3 * 32))
+
+
+def offset_moves_by_all_of_fc6(padding: int) -> int:
+    return crop_offset(padding) - 3 * 32
+
+
 offset = Exercise(
     "6.3 Where the image begins",
     solution=crop_offset,
@@ -219,6 +279,14 @@ offset = Exercise(
             offset_forgets_fc6,
             "fc6 is not padded: its first output sits over row 3 of pool5, 3 x 32 pixels further "
             "in.",
+        ),
+        Mistake(
+            offset_forgets_the_poolings,
+            "Five poolings take 32 rows together, and their middle is 15.5 rows below the first.",
+        ),
+        Mistake(
+            offset_moves_by_all_of_fc6,
+            "A 7 x 7 removes 6 rows of pool5, but only 3 of them lie before its middle.",
         ),
         Mistake(
             offset_takes_the_whole_padding,
@@ -270,6 +338,15 @@ def as_one_by_one(weight: Tensor, channels: int) -> Tensor:
     return weight[:, :, None, None]
 
 
+def viewed_channels_last(weight: Tensor, channels: int) -> Tensor:
+    side = round((weight.shape[1] // channels) ** 0.5)
+    return weight.reshape(-1, side, side, channels)
+
+
+def outputs_and_channels_exchanged(weight: Tensor, channels: int) -> Tensor:
+    return convolutionalise(weight, channels).transpose(0, 1)
+
+
 slide = Exercise(
     "6.4 A linear layer that slides",
     solution=convolutionalise,
@@ -285,6 +362,15 @@ slide = Exercise(
             as_channels_last,
             "The numbers are right but in the wrong order: `flatten` writes channel after "
             "channel, so C must be the first of the three axes. (Keras flattens channels last.)",
+        ),
+        Mistake(
+            viewed_channels_last,
+            "F.conv2d wants the axes (outputs, channels, height, width): C comes before S, S.",
+        ),
+        Mistake(
+            outputs_and_channels_exchanged,
+            "The outputs come first in F.conv2d. Channels first is the order of a transposed "
+            "convolution.",
         ),
         Mistake(
             flipped,
@@ -329,6 +415,20 @@ def skip_cut_at_both_ends(x: Tensor, skip: Tensor, offset: int) -> Tensor:
     return x + skip[..., offset:-offset, offset:-offset]
 
 
+def skip_cut_at_both_ends_by_size(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    height, width = skip.shape[-2:]
+    return x + skip[..., offset : height - offset, offset : width - offset]
+
+
+def skip_cut_along_other_axes(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    height, width = x.shape[-2:]
+    return x + skip[:, offset : offset + height, offset : offset + width]
+
+
+def skip_without_x(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    return add_skip(torch.zeros_like(x), skip, offset)
+
+
 def skip_centred(x: Tensor, skip: Tensor, offset: int) -> Tensor:
     height, width = x.shape[-2:]
     top, left = (skip.shape[-2] - height) // 2, (skip.shape[-1] - width) // 2
@@ -362,6 +462,7 @@ fix_crop = Exercise(
         (*maps((54, 70), (72, 88)), 9),
         (*maps((18, 18), (27, 27)), 5),
         (*maps((3, 5), (3, 5)), 0),
+        (*maps((3, 3), (7, 7)), 2),
     ],
     mistakes=(
         Mistake(
@@ -369,6 +470,17 @@ fix_crop = Exercise(
             "`offset:-offset` cuts as much from the far side, which fits only by luck, and "
             "offset 0 leaves nothing. The far end is offset + the size of x.",
         ),
+        Mistake(
+            skip_cut_at_both_ends_by_size,
+            "H - offset cuts as much from the far side as -offset does, which fits only by luck. "
+            "The far end is offset + the size of x.",
+        ),
+        Mistake(
+            skip_cut_along_other_axes,
+            "These slices cut channels and rows: the maps have axes (N, K, H, W). Begin with "
+            "`...`, or with two colons.",
+        ),
+        Mistake(skip_without_x, "The window is right, but x must be added to it."),
         Mistake(
             skip_centred,
             "A centred crop: it agrees with the offset for some image sizes and is off by a "
@@ -400,16 +512,16 @@ fix_crop = Exercise(
 # ── 6.6 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def ceiling(truth: Tensor, num_classes: int, stride: int) -> float:
-    """The mean IoU of the best map that has one label per ``stride`` x ``stride`` block.
+def majority_iou(truth: Tensor, num_classes: int, stride: int) -> float:
+    """The mean IoU of a map in which every ``stride`` x ``stride`` block has its commonest class.
 
-    (N, H, W) label maps without void, whose sides are multiples of ``stride``. Every block takes
-    the class that most of its pixels have; one confusion matrix counts all maps.
+    (N, H, W) label maps without void, whose sides are multiples of ``stride``. One confusion matrix
+    counts all maps.
     """
     one_hot = F.one_hot(truth, num_classes).movedim(-1, 1).float()  # (N, K, H, W)
     blocks = F.avg_pool2d(one_hot, stride).argmax(dim=1)  # (N, H / stride, W / stride)
-    best = blocks.repeat_interleave(stride, 1).repeat_interleave(stride, 2)
-    return mean_iou(confusion_matrix(best, truth, num_classes))
+    large = blocks.repeat_interleave(stride, 1).repeat_interleave(stride, 2)
+    return mean_iou(confusion_matrix(large, truth, num_classes))
 
 
 def enlarge(blocks: Tensor, stride: int) -> Tensor:
@@ -417,22 +529,41 @@ def enlarge(blocks: Tensor, stride: int) -> Tensor:
     return blocks.repeat_interleave(stride, 1).repeat_interleave(stride, 2)
 
 
-def ceiling_of_averaged_ids(truth: Tensor, num_classes: int, stride: int) -> float:
+def majority_of_averaged_ids(truth: Tensor, num_classes: int, stride: int) -> float:
     blocks = F.avg_pool2d(truth[:, None].float(), stride)[:, 0].round().long()
     return mean_iou(confusion_matrix(enlarge(blocks, stride), truth, num_classes))
 
 
-def ceiling_of_every_nth_pixel(truth: Tensor, num_classes: int, stride: int) -> float:
+def corner_of_every_block(truth: Tensor, num_classes: int, stride: int) -> float:
     blocks = truth[:, ::stride, ::stride]
     return mean_iou(confusion_matrix(enlarge(blocks, stride), truth, num_classes))
 
 
-def ceiling_per_image(truth: Tensor, num_classes: int, stride: int) -> float:
-    scores = [ceiling(each[None], num_classes, stride) for each in truth]
+def middle_of_every_block(truth: Tensor, num_classes: int, stride: int) -> float:
+    half = stride // 2
+    blocks = truth[:, half::stride, half::stride]
+    return mean_iou(confusion_matrix(enlarge(blocks, stride), truth, num_classes))
+
+
+def averages_enlarged_first(truth: Tensor, num_classes: int, stride: int) -> float:
+    one_hot = F.one_hot(truth, num_classes).movedim(-1, 1).float()
+    averages = F.avg_pool2d(one_hot, stride)
+    large = F.interpolate(averages, truth.shape[-2:], mode="bilinear").argmax(dim=1)
+    return mean_iou(confusion_matrix(large, truth, num_classes))
+
+
+def mean_with_absent_classes(truth: Tensor, num_classes: int, stride: int) -> float:
+    one_hot = F.one_hot(truth, num_classes).movedim(-1, 1).float()
+    large = enlarge(F.avg_pool2d(one_hot, stride).argmax(dim=1), stride)
+    return iou(confusion_matrix(large, truth, num_classes)).mean().item()
+
+
+def majority_per_image(truth: Tensor, num_classes: int, stride: int) -> float:
+    scores = [majority_iou(each[None], num_classes, stride) for each in truth]
     return sum(scores) / len(scores)
 
 
-def ceiling_in_pixels(truth: Tensor, num_classes: int, stride: int) -> float:
+def majority_in_pixels(truth: Tensor, num_classes: int, stride: int) -> float:
     one_hot = F.one_hot(truth, num_classes).movedim(-1, 1).float()
     best = enlarge(F.avg_pool2d(one_hot, stride).argmax(dim=1), stride)
     return (best == truth).float().mean().item()
@@ -457,28 +588,42 @@ def streets() -> list[tuple]:
     return [(truth, 6, stride) for stride in (1, 8, 16, 32)] + [(truth[:1], 5, 4)]
 
 
-ceiling_of = Exercise(
+majority = Exercise(
     "6.6 One label per block",
-    solution=ceiling,
+    solution=majority_iou,
     cases=streets,
     mistakes=(
         Mistake(
-            ceiling_of_averaged_ids,
+            majority_of_averaged_ids,
             "Between a car (5) and a tree (3) there is no class 4: average the one-hot masks, "
             "never the class numbers.",
         ),
         Mistake(
-            ceiling_of_every_nth_pixel,
-            "Taking every n-th pixel lets one corner speak for its block; the best label of a "
-            "block is the class most of its pixels have.",
+            corner_of_every_block,
+            "Taking every n-th pixel lets one corner speak for its block. Ask all of its pixels, "
+            "and take the class that most of them have.",
         ),
         Mistake(
-            ceiling_per_image,
+            middle_of_every_block,
+            "One pixel, even the middle one, does not speak for its block: count all of them.",
+        ),
+        Mistake(
+            averages_enlarged_first,
+            "Those are averages, enlarged bilinearly. Here each block gets one label first, and "
+            "labels are then enlarged by repeating them.",
+        ),
+        Mistake(
+            mean_with_absent_classes,
+            "A class that occurs in neither map has no IoU: its nan makes the mean nan. Leave it "
+            "out, as mean_iou does.",
+        ),
+        Mistake(
+            majority_per_image,
             "You averaged the scores of the images. Sum their confusion matrices first: a class "
             "that is rare in one image must not count as much as where it is common.",
         ),
         Mistake(
-            ceiling_in_pixels,
+            majority_in_pixels,
             "That is the pixel accuracy, which large classes dominate. Ask for the mean IoU.",
         ),
         Mistake(
@@ -491,7 +636,7 @@ ceiling_of = Exercise(
         "F.one_hot(truth, num_classes) gives one mask per class; average pooling counts each "
         "class within a block.",
         "argmax over the classes is the label of a block; repeat_interleave enlarges it again.",
-        "mean_iou(confusion_matrix(best, truth, num_classes)) with segcourse.metrics.semantic.",
+        "mean_iou(confusion_matrix(large, truth, num_classes)) with segcourse.metrics.semantic.",
     ),
     describe=lambda truth, num_classes, stride: (
         f"{len(truth)} label maps of {truth.shape[-2]} x {truth.shape[-1]}, {num_classes} classes "

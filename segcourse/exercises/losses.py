@@ -466,8 +466,9 @@ def best_constant(loss: Callable[[Tensor, Tensor], Tensor], truth: Tensor) -> fl
 
     ``loss(probability, truth)`` takes two vectors (pixels,) and gives a scalar.
     """
-    values = [loss(torch.full_like(truth, q), truth) for q in GRID.tolist()]
-    return GRID[torch.stack(values).argmin()].item()
+    grid = torch.arange(1, 100).double() / 100
+    values = [loss(torch.full_like(truth, q), truth) for q in grid.tolist()]
+    return grid[torch.stack(values).argmin()].item()
 
 
 def smallest_loss(loss: Callable, truth: Tensor) -> float:

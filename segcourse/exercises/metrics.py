@@ -20,7 +20,7 @@ def dice_of_masks(predicted: Tensor, truth: Tensor) -> float:
     """
     both = (predicted & truth).sum().item()
     total = predicted.sum().item() + truth.sum().item()
-    return 2 * both / total if total else math.nan
+    return 2 * both / total if total else float("nan")
 
 
 def dice_without_the_two(predicted: Tensor, truth: Tensor) -> float:

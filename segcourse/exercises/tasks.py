@@ -23,6 +23,12 @@ def disc(side: int, radius: float, hole: float = 0) -> Tensor:
     return (away <= radius) & (away >= hole)
 
 
+def blossom(side: int, radius: float, depth: float, petals: int) -> Tensor:
+    """A mask whose outline swings, for the cases below."""
+    y, x = torch.meshgrid(*[torch.arange(side) - (side - 1) / 2] * 2, indexing="ij")
+    return torch.hypot(y, x) < radius + depth * torch.sin(petals * torch.atan2(y, x) + 0.3)
+
+
 # ── 1.1 ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -119,6 +125,11 @@ def runs_without_the_leading_zero(mask: Tensor) -> list[int]:
     return counts[1:] if counts[0] == 0 else counts
 
 
+def runs_with_a_zero_always(mask: Tensor) -> list[int]:
+    counts = run_lengths(mask)
+    return [0, *counts] if counts[0] else counts
+
+
 def runs_without_the_last(mask: Tensor) -> list[int]:
     return run_lengths(mask)[:-1]
 
@@ -153,6 +164,11 @@ run_length_code = Exercise(
             runs_without_the_leading_zero,
             "The first count is always of zeros. Without the leading 0, a decoder takes the first "
             "run of ones for zeros and returns the mask inverted.",
+        ),
+        Mistake(
+            runs_with_a_zero_always,
+            "The first count is of zeros, and 0 only where the mask begins with a one. Where it "
+            "begins with zeros, an extra 0 turns their run into a run of ones.",
         ),
         Mistake(
             runs_without_the_last,
@@ -302,6 +318,10 @@ def count_groups_too(ids: Tensor) -> dict[int, int]:
     return {label: n + int((ids == label).any()) for label, n in counts.items()}
 
 
+def count_above_a_thousand(ids: Tensor) -> dict[int, int]:
+    return count_objects(ids[ids > 1000]) if (ids > 1000).any() else {}
+
+
 cityscapes = Exercise(
     "1.4 Fix this bug: how many cars?",
     solution=count_objects,
@@ -310,6 +330,7 @@ cityscapes = Exercise(
         (torch.tensor([[11, 7], [23, 0]]),),
         (torch.tensor([[26, 26, 26000], [26, 7, 26000]]),),
         (torch.tensor([[33004, 33006], [24001, 24000]]),),
+        (torch.tensor([[1000, 1, 1001], [1000, 0, 0]]),),
     ],
     mistakes=(
         Mistake(
@@ -325,6 +346,10 @@ cityscapes = Exercise(
         Mistake(
             count_without_number_zero,
             "Object 0 is an object: 26000 is the first car. Only numbers below 1000 are none.",
+        ),
+        Mistake(
+            count_above_a_thousand,
+            "1000 itself is an object, the first of class 1: compare with >= 1000.",
         ),
         Mistake(count_pixels, "These are pixels. Count different numbers: ids.unique()."),
         Mistake(
@@ -355,7 +380,7 @@ def fewest_vertices(mask: Tensor, wanted: float) -> int:
     """
     rings = mask_to_polygons(mask)
     fewest = sum(len(ring) for ring in rings)
-    for tolerance in TOLERANCES:
+    for tolerance in (0.0, 0.5, 1.0, 2.0, 4.0):
         outline = [simplify(ring, tolerance) for ring in rings]
         again = polygons_to_mask(outline, tuple(mask.shape))
         if (mask & again).sum() / (mask | again).sum() >= wanted:
@@ -390,6 +415,19 @@ def vertices_of_the_coarsest(mask: Tensor, wanted: float) -> int:
     return scores(mask)[TOLERANCES[-1]][0]
 
 
+def vertices_until_the_first_failure(mask: Tensor, wanted: float) -> int:
+    fewest = scores(mask)[TOLERANCES[0]][0]
+    for vertices, again in scores(mask).values():
+        if (mask & again).sum() / (mask | again).sum() < wanted:
+            break
+        fewest = min(fewest, vertices)
+    return fewest
+
+
+def rings_counted(mask: Tensor, wanted: float) -> int:
+    return len(mask_to_polygons(mask))
+
+
 def vertices_without_holes(mask: Tensor, wanted: float) -> int:
     found = []
     for tolerance in TOLERANCES:
@@ -411,6 +449,7 @@ outline = Exercise(
         (disc(31, 13, hole=7), 0.95),
         (rectangle(20, 30, 3, 2, 25, 17), 1.0),
         (disc(25, 8), 0.7),
+        (blossom(26, 8.5, 2.5, petals=4), 0.83),
         (rectangle(20, 20, 2, 2, 18, 18) & ~torch.eye(20).bool().roll(4, 1), 0.9),
     ],
     mistakes=(
@@ -431,6 +470,15 @@ outline = Exercise(
         Mistake(
             vertices_of_the_coarsest,
             "The coarsest outline loses too much here: check its IoU before you take it.",
+        ),
+        Mistake(
+            vertices_until_the_first_failure,
+            "A coarser tolerance can fit better than a finer one: do not stop at the first that "
+            "fails, try all of them.",
+        ),
+        Mistake(
+            rings_counted,
+            "You counted rings. Each ring is a list of vertices: add up their lengths.",
         ),
         Mistake(
             vertices_without_holes,

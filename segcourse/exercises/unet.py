@@ -356,6 +356,9 @@ def border_map(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
     nearest and the second nearest object, as ``distance_transform_edt`` measures them. Inside
     objects, and where there are fewer than two, the term is 0.
     """
+    import numpy as np
+    from scipy.ndimage import distance_transform_edt
+
     numbers = np.unique(instance[instance > 0])
     if len(numbers) < 2:
         return np.zeros(instance.shape)

@@ -113,8 +113,8 @@ def crop(x: Tensor, offset: int, like: Tensor) -> Tensor:
     if offset < 0 or x.shape[-2] < offset + height or x.shape[-1] < offset + width:
         raise ValueError(
             f"a window of {height} x {width} at offset {offset} does not fit into a map of "
-            f"{x.shape[-2]} x {x.shape[-1]}: the offset belongs to another padding; see "
-            "crop_offsets."
+            f"{x.shape[-2]} x {x.shape[-1]}: the offset belongs to another padding, "
+            "or the maps were rounded another way; see crop_offsets."
         )
     return x[..., offset : offset + height, offset : offset + width]
 

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segcourse.blocks.conv import center_crop, conv_bn_relu, conv_relu, initialise
+from segcourse.ops.borders import mirror
 
 Layer = Callable[[int, int], nn.Module]
 SKIPS = ("concat", "add", "none")
@@ -197,19 +198,6 @@ def overlap_tile(net: UNet, image: Tensor, *, tile: int = 388) -> Tensor:
         target = logits[..., row : row + step, column : column + step]
         target.copy_(scores[..., : target.shape[-2], : target.shape[-1]])
     return logits
-
-
-def mirror(image: Tensor, margin: int, height: int, width: int) -> Tensor:
-    """Continue an image by reflection: (..., H, W) -> (..., height, width).
-
-    The image starts at row and column ``margin``. The border itself is not repeated, and an image
-    smaller than what is asked for is reflected again and again.
-    """
-    for axis, length in ((-2, height), (-1, width)):
-        side = image.shape[axis]
-        place = torch.arange(-margin, length - margin).abs() % max(2 * side - 2, 1)
-        image = image.index_select(axis, torch.minimum(place, (2 * side - 2 - place).abs()))
-    return image
 
 
 def check_arguments(

@@ -43,6 +43,7 @@ GEOMETRIC = {
     "affine": T.affine(degrees=-20, scale=1.2, shear=0.15, shift=(3.0, -5.0)),
     "elastic": T.elastic(5.0),
     "pad_to_multiple": T.pad_to_multiple(32),
+    "pad_to_multiple, mirrored": T.pad_to_multiple(32, mirrored=True),
     "compose": T.compose(T.random_flip(), T.elastic(3.0), T.resize((40, 56))),
 }
 PHOTOMETRIC = {
@@ -108,7 +109,8 @@ def test_labels_are_never_invented_and_all_sizes_work(sample, name, seed):
     assert semantic.dtype == instance.dtype == torch.int64 and image.dtype == torch.float32
     assert image.shape[1:] == semantic.shape == instance.shape
     assert image.isfinite().all() and image.min() >= -1e-6 and image.max() <= 1 + 1e-6
-    if name != "compose" and IGNORE not in sample.semantic:  # what nobody saw is black
+    seen = name in ("compose", "pad_to_multiple, mirrored")
+    if not seen and IGNORE not in sample.semantic:  # what nobody saw is black
         assert not image[:, semantic == IGNORE].any()
 
 
@@ -169,6 +171,15 @@ def test_a_crop_pads_with_void_where_there_is_nothing():
     image, semantic, instance = T.random_scale_crop((40, 50), (0.5, 0.5))(blobs(20, 20))
     assert semantic.shape == (40, 50) and (semantic != IGNORE).sum() == 100
     assert not image[:, semantic == IGNORE].any() and not instance[semantic == IGNORE].any()
+
+
+def test_pad_to_multiple_shows_a_mirror_but_keeps_the_labels_void():
+    sample = blobs(33, 50)
+    black, glass = (T.pad_to_multiple(16, mirrored=m)(sample) for m in (False, True))
+    assert torch.equal(glass.image[:, :33, 50:], sample.image.flip(-1)[..., 1:15])
+    assert torch.equal(glass.image[:, 33:, :50], sample.image.flip(1)[:, 1:16])
+    assert torch.equal(glass.semantic, black.semantic)
+    assert torch.equal(glass.instance, black.instance)
 
 
 def test_pad_to_multiple_keeps_the_sample_at_the_top_left():

@@ -1,6 +1,10 @@
 """What every exercise of the course promises, asked of all of them in one place."""
 
+import ast
+import builtins
+import symtable
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 import pytest
@@ -24,6 +28,31 @@ MISTAKES = [
     for exercise in EXERCISES
     for mistake in exercise.mistakes
 ]
+
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def names_of(chapter: str) -> set[str]:
+    """What a notebook that ran from the top knows by name."""
+    (text,) = NOTEBOOKS.glob(f"[0-9][0-9]_{chapter}.py")
+    found = set(dir(builtins))
+    for node in ast.parse(text.read_text()).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        found |= {
+            part.id if isinstance(part, ast.Name) else part.name
+            for part in ast.walk(node)
+            if (isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))
+            or isinstance(part, (ast.FunctionDef, ast.ClassDef))
+        }
+    return found
+
+
+def names_used(table: symtable.SymbolTable) -> set[str]:
+    """The names that code takes from outside of itself."""
+    own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
+    return own.union(*(names_used(inner) for inner in table.get_children()))
 
 
 def raises(*_):
@@ -59,3 +88,12 @@ def test_every_catalogued_mistake_gets_its_own_advice(exercise, mistake):
     assert mark == "✗"
     assert message.endswith(mistake.advice)
     assert sum(other.advice in message for other in exercise.mistakes) == 1
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_solution_pasted_into_its_notebook_knows_every_name(chapter):
+    known = names_of(chapter)
+    for exercise in CHAPTERS[chapter]:
+        used = names_used(symtable.symtable(exercise.source(), "solution", "exec"))
+        unknown = used - known - {exercise.solution.__name__}
+        assert not unknown, f"{exercise.title}: {unknown}"

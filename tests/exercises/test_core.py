@@ -148,3 +148,39 @@ def test_the_solution_is_shown_with_its_verdict(exercise, capsys):
 def test_results_are_compared_by_what_they_say(want, got, equal):
     exercise = Exercise("0.2 Constant", lambda: want, [()])
     assert (exercise.verdict(lambda: got)[0] == "✓") is equal
+
+
+def typed(
+    a: torch.Tensor,
+    b: "Unknown" = None,  # noqa: F821
+    *,
+    c: tuple[int, ...] = (),
+) -> list[torch.Tensor]:
+    """Twice."""
+    d: list = [a, a]  # a type inside needs no name from outside
+    return d
+
+
+def test_a_solution_is_shown_without_the_types_that_a_pasted_copy_would_not_know():
+    code = Exercise("0.3 Twice", typed, [(1,)]).source()
+    assert "Tensor" not in code and "Unknown" not in code and '"""Twice."""' in code
+    namespace = {}
+    exec(code, namespace)
+    assert namespace["typed"](3) == [3, 3]
+
+
+def test_answers_that_only_stop_are_recognised_by_what_they_stop_with():
+    def divide(a):
+        return a / 0
+
+    def parse(a):
+        return int("seven")
+
+    def guess(a):
+        return int("eight")
+
+    mistakes = (Mistake(divide, "Not by zero."), Mistake(parse, "Seven is no numeral."))
+    exercise = Exercise("0.4 Number", lambda a: a, [(1,), (2,)], mistakes=mistakes)
+    assert exercise.verdict(divide)[1].endswith("Not by zero.")
+    assert exercise.verdict(parse)[1].endswith("Seven is no numeral.")
+    assert "no numeral" not in exercise.verdict(guess)[1]

@@ -41,7 +41,7 @@ def skip_by_padding(x, skip, offset):
     return (x + F.pad(skip, (-offset, -right, -offset, -bottom))).double()
 
 
-def ceiling_by_counting(truth, num_classes, stride):
+def majority_by_counting(truth, num_classes, stride):
     truth = truth.numpy()
     best = np.empty_like(truth)
     n, height, width = truth.shape
@@ -67,7 +67,7 @@ def ceiling_by_counting(truth, num_classes, stride):
         (chapter.offset, offset_by_shifting),
         (chapter.slide, convolution_by_loops),
         (chapter.fix_crop, skip_by_padding),
-        (chapter.ceiling_of, ceiling_by_counting),
+        (chapter.majority, majority_by_counting),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -92,5 +92,5 @@ def test_the_convolution_gives_what_the_linear_layer_gave():
 
 def test_a_coarser_stride_has_a_lower_ceiling():
     truth = chapter.streets()[0][0]
-    scores = [chapter.ceiling(truth, 6, stride) for stride in (1, 8, 16, 32)]
+    scores = [chapter.majority_iou(truth, 6, stride) for stride in (1, 8, 16, 32)]
     assert scores[0] == 1 and scores == sorted(scores, reverse=True)

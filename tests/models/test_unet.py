@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segcourse.models.unet import SKIPS, UNet, mirror, overlap_tile
+from segcourse.models.unet import SKIPS, UNet, overlap_tile
+from segcourse.ops.borders import mirror
 
 
 def parameters(*args, **options) -> int:
