@@ -5,7 +5,7 @@
 
      ●─1─●─9─●─2─●                                w ≤ Int(A) + k/|A|   and   w ≤ Int(B) + k/|B|
      A───A   B───B
-                                                Int: the largest difference inside, |A|: pixels
+                                                Int: the largest w that joined it, |A|: pixels
 
 A large region joins only what differs no more than its own pixels do; the bonus k/|A| lets small
 ones grow first. A larger k makes larger regions.
@@ -16,7 +16,11 @@ https://doi.org/10.1023/B:VISI.0000022288.19776.77
 Conventions: k belongs to colours from 0 to 255 as in the paper, although images are in [0, 1]. The
 difference of two colours is the length of the difference vector.
 
-Differs from the paper: nothing.
+Differs from the paper:
+
+- One graph compares colours, as in scikit-image; the paper cuts each channel alone and intersects
+  the regions.
+- Regions below ``min_size`` join a neighbour at the end.
 """
 
 import math

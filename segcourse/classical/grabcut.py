@@ -15,44 +15,26 @@ All three steps minimise the *same* energy in some of its variables, so it never
 Rother, Kolmogorov, Blake. "GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts."
 SIGGRAPH 2004. https://doi.org/10.1145/1015706.1015720
 
-The cost of colour z under a Gaussian of share π, mean μ and covariance Σ is
-
-    -log π + ½ log det Σ + ½ (z - μ)ᵀ Σ⁻¹ (z - μ) + ½ ε² trace Σ⁻¹
-
 Differs from the paper:
 
-- The last term says that true colours scatter around the stored ones by ε, one grey level.
-  The best covariance is then that of the pixels plus ε² on the diagonal, never singular, and step 2
-  stays an exact minimisation.
-- Before each cut, steps 1 and 2 are repeated until they rest, from the old Gaussians and from new
-  ones that start from k-means; what explains the colours better is kept.
-- What a pixel may lose by its side is clipped at 9γ + 1, more than all its neighbours can pay
-  together, which changes no cut; certain pixels would lose as much. Border matting is left out.
+- The Gaussians are those of ``segcourse.classical.gaussians``: never singular, so that step 2 is an
+  exact minimisation too, and learned until they rest before each cut, from the old ones and anew.
+- What a pixel can lose by its side is clipped, at more than all its pairs can pay together, which
+  changes no cut; certain pixels would lose as much. Border matting is left out.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from segcourse.classical.gaussians import Gaussians, cost, learn, moments
 from segcourse.classical.graph_cut import contrast_weights, energy, minimum_cut
-from segcourse.classical.kmeans import kmeans
 from segcourse.classical.pixels import check_partition, neighbours, unit
 from segcourse.ops.labels import IGNORE
 from segcourse.ops.masks import check_mask
 
 OUTSIDE, OBJECT = 0, 1  # hints: certainly outside, certainly object; IGNORE: undecided
-NOISE = 1 / 255  # ε
-STARTS, DRAWN = 6, 4000  # of new Gaussians, and the pixels that they are tried on
-
-
-class Gaussians(NamedTuple):
-    """Colours of one side: k Gaussians in C dimensions."""
-
-    shares: Tensor  # (k,), sum to 1
-    means: Tensor  # (k, C)
-    covariances: Tensor  # (k, C, C)
 
 
 class Cut(NamedTuple):
@@ -88,25 +70,40 @@ def grabcut(
     """
     colours, hints = prepare(image, hints, components)
     edges, weights = pairs(colours, hints.shape, gamma)
-    points, certain = moments(colours), 9 * gamma + 1
-    runs = []
-    for run in range(restarts):
-        labels = hints.flatten().clamp(max=1)  # IGNORE becomes object
-        models, energies = [None, None], []
-        for step in range(steps):
-            for side in (OUTSIDE, OBJECT):
-                if (labels == side).any():
-                    seed = 1000 * run + step
-                    models[side] = learn(points[labels == side], models[side], components, seed)
-            costs = torch.stack([cost(points, model) for model in models])
-            cut = decide(costs, hints.flatten(), edges, weights, certain)
-            before, after = (energy(each, costs, edges, weights) for each in (labels, cut))
-            energies.append(min(before, after))
-            if after >= before:  # nothing gained; rounded costs may even lose a little
-                break
-            labels = cut
-        runs.append(Cut(labels.view(hints.shape).bool(), energies, models))
-    return min(runs, key=lambda run: run.energies[-1])
+    runs = [
+        alternate(moments(colours), hints.flatten(), (edges, weights), components, steps, seed)
+        for seed in range(0, 1000 * restarts, 1000)
+    ]
+    labels, energies, models = min(runs, key=lambda run: run[1][-1])
+    return Cut(labels.view(hints.shape).bool(), energies, models)
+
+
+def alternate(
+    points: Tensor,
+    hints: Tensor,
+    links: tuple[Tensor, Tensor],
+    components: int,
+    steps: int,
+    seed: int,
+) -> tuple[Tensor, list[float], list[Gaussians]]:
+    """The loop: moments (P, M), hints (P,), pairs (E, 2) and (E,) -> labels (P,), energies, models.
+
+    A side that has lost all its pixels keeps its Gaussians, and may win pixels back.
+    """
+    labels = hints.clamp(max=1)  # IGNORE becomes object
+    models, energies = [None, None], []
+    for step in range(steps):
+        for side in (OUTSIDE, OBJECT):
+            if (labels == side).any():
+                models[side] = learn(points[labels == side], models[side], components, seed + step)
+        costs = torch.stack([cost(points, model) for model in models])
+        cut = decide(costs, hints, *links)
+        before, after = (energy(each, costs, *links) for each in (labels, cut))
+        energies.append(min(before, after))
+        if after >= before:  # nothing gained; rounded costs may even lose a little
+            break
+        labels = cut
+    return labels, energies, models
 
 
 def mask_energy(image: Tensor, mask: Tensor, *, components: int = 5, gamma: float = 50.0) -> float:
@@ -128,85 +125,9 @@ def pairs(colours: Tensor, size: tuple[int, int], gamma: float) -> tuple[Tensor,
     return edges, contrast_weights(colours.T, edges, distances, strength=gamma)
 
 
-# --------------------------------------------------------------------- Gaussians: steps 1 and 2
-
-
-def moments(colours: Tensor) -> Tensor:
-    """All that a Gaussian needs of a colour z, namely 1, z and z zᵀ: (P, C) -> (P, 1 + C + C²)."""
-    products = (colours[:, :, None] * colours[:, None]).flatten(1)
-    return torch.cat([torch.ones_like(colours[:, :1]), colours, products], dim=1)
-
-
-def component_costs(points: Tensor, model: Gaussians) -> Tensor:
-    """The formula above for every Gaussian; it is linear in the moments: (P, M) -> (P, k)."""
-    inverse = torch.linalg.inv(model.covariances)
-    pull = (inverse @ model.means[:, :, None])[..., 0]  # Σ⁻¹ μ
-    trace = inverse.diagonal(dim1=1, dim2=2).sum(dim=1)
-    constant = torch.logdet(model.covariances) + (pull * model.means).sum(dim=1) + NOISE**2 * trace
-    constant = constant / 2 - model.shares.log()
-    linear = torch.cat([constant[:, None], -pull, inverse.flatten(1) / 2], dim=1)
-    return points @ linear.T
-
-
-def cost(points: Tensor, model: Gaussians) -> Tensor:
-    """Of each pixel, under the Gaussian that explains it best: (P, M) -> (P,)."""
-    return component_costs(points, model).min(dim=1).values
-
-
-def fit(points: Tensor, members: Tensor, components: int) -> Gaussians:
-    """Step 2: share, mean and covariance of each component: (P, M), (P,) -> Gaussians.
-
-    A component without pixels has share 0: its cost is infinite, and nobody takes it again.
-    """
-    sums = points.new_zeros(components, points.shape[1]).index_add_(0, members, points)
-    channels = math.isqrt(points.shape[1] - 1)
-    sizes, first, second = sums.split([1, channels, channels**2], dim=1)
-    means, squares = first / sizes.clamp(min=1), second / sizes.clamp(min=1)
-    spread = squares.view(-1, channels, channels) - means[:, :, None] * means[:, None]
-    noise = NOISE**2 * torch.eye(channels, dtype=torch.float64)
-    return Gaussians(sizes[:, 0] / len(points), means, spread + noise)
-
-
-def refit(points: Tensor, model: Gaussians, rounds: int = 50) -> Gaussians:
-    """Step 1 and step 2 in turns until no pixel changes its Gaussian: (P, M) -> Gaussians."""
-    members = None
-    for _ in range(rounds):
-        nearest = component_costs(points, model).min(dim=1).indices
-        if members is not None and torch.equal(nearest, members):
-            break
-        members = nearest
-        model = fit(points, members, len(model.shares))
-    return model
-
-
-def learn(points: Tensor, model: Gaussians | None, components: int, seed: int) -> Gaussians:
-    """Steps 1 and 2 for one side, from the old Gaussians and from new ones: the better result."""
-    starts = [new_gaussians(points, components, seed), *([model] if model else [])]
-    return least([refit(points, start) for start in starts], points)
-
-
-def new_gaussians(points: Tensor, components: int, seed: int) -> Gaussians:
-    """The best of a few starts from k-means, on pixels drawn at random: (P, M) -> Gaussians."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = points[torch.randperm(len(points), generator=generator)[:DRAWN]]
-    colours = drawn[:, 1 : 1 + math.isqrt(drawn.shape[1] - 1)]
-    k, results = min(components, len(drawn)), []
-    for start in range(STARTS):
-        found = kmeans(colours, k, restarts=1, steps=1, seed=seed + start)
-        results.append(refit(drawn, fit(drawn, found.labels, components)))
-    return least(results, drawn)
-
-
-def least(models: list[Gaussians], points: Tensor) -> Gaussians:
-    """The Gaussians under which the pixels cost least."""
-    return min(models, key=lambda model: float(cost(points, model).sum()))
-
-
-# --------------------------------------------------------------------------------- cuts: step 3
-
-
-def decide(costs: Tensor, hints: Tensor, edges: Tensor, weights: Tensor, certain: float) -> Tensor:
+def decide(costs: Tensor, hints: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     """Step 3: certain pixels keep their side, the others are cut: (2, P), (P,) -> (P,) int64."""
+    certain = 9 * float(weights.max()) + 1
     ahead = (costs[0] - costs[1]).clamp(-certain, certain)  # above 0: object is cheaper
     ahead = torch.where(hints == OBJECT, certain, torch.where(hints == OUTSIDE, -certain, ahead))
     labels = minimum_cut(torch.stack([ahead, torch.zeros_like(ahead)]), edges, weights)

@@ -11,7 +11,7 @@ https://doi.org/10.1109/34.1000236
 
 Differs from the paper:
 
-- The kernel is flat: all neighbours count alike.
+- The kernel is always the flat one: all neighbours count alike.
 - Images are clustered by colour alone, unless points are given that hold the position too; pixels
   whose colours lie in the same small cell climb together.
 """

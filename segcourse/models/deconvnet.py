@@ -16,8 +16,8 @@ What the image shows passes through one vector of 4096 numbers; where its edges 
 the positions of the maxima. fc6 and its mirror hold four fifths of all parameters.
 
 A "deconvolution" is a transposed convolution. Those of the decoder have stride 1, and then it is
-nothing but a convolution whose kernels are turned: ``as_convolution`` shows it. The maps grow by
-unpooling alone, and fc6-deconv is the one layer that makes a larger map from a smaller one.
+nothing but a convolution whose kernels are turned: ``as_convolution`` shows it. Only fc6-deconv
+makes a larger map, 7 x 7 from one position; from there on maps grow by unpooling alone.
 
 What differs from the paper:
 

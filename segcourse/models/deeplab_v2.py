@@ -121,7 +121,6 @@ class DeepLabV2(nn.Module):
                 for rate in rates
             ]
         self.aspp = ASPP(branches)
-        self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, image: Tensor) -> Tensor:
         return enlarge(self.pyramid(image)[-1], STRIDE, image)

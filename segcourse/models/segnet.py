@@ -15,7 +15,7 @@ Networks: https://github.com/alexgkendall/SegNet-Tutorial
 Of every four values one survives, and two bits say which; U-Net keeps all four and concatenates
 them. (PyTorch spends 64 bits on an index.) So an unpooled map is three quarters zeros, which the
 convolutions of the decoder fill. There are no fully connected layers: ``SegNet`` has an eighth of
-the parameters of DeconvNet, whose decoder it shares otherwise.
+the parameters of DeconvNet, whose decoder differs in its last two layers only.
 
 ``SegNetBasic`` is the authors' small network: stages of one 7 x 7 convolution each, and a decoder
 without a single ReLU.

@@ -56,6 +56,18 @@ def test_ridges_and_blobs_differ_in_their_curvatures():
     assert large > 1 and abs(small) < 0.01 * large
 
 
+@pytest.mark.parametrize("index", [6, 7, 8])
+def test_a_structure_twice_as_large_answers_alike_at_twice_the_scale(index):
+    y, x = torch.meshgrid(torch.arange(129) - 64, torch.arange(129) - 64, indexing="ij")
+    answers = [
+        pixel_features(0.5 - 0.4 * torch.exp(-(x**2 + y**2) / (2 * size**2)), scales=(size,))
+        for size in (4.0, 8.0)
+    ]
+    place = [64 + step for step in (4, 8)]
+    small, large = (each[index, 64, at] for each, at in zip(answers, place, strict=True))
+    assert math.isclose(small, large, rel_tol=0.01, abs_tol=0.05) and abs(small) > 0.5
+
+
 def test_a_structure_answers_most_at_its_own_scale():
     answers = [
         max(range(4), key=lambda index: pixel_features(wave(length))[6 + 6 * index].max())
@@ -103,13 +115,12 @@ def test_a_seed_repeats_itself():
     assert torch.equal(a, b)
 
 
-def test_every_class_has_the_same_chance():
+def test_every_class_has_the_same_chance_however_rare():
     labels = torch.zeros(10, 10, dtype=torch.int64)
-    labels[0, 0] = 1
-    features = torch.zeros(2, 10, 10)
-    features[0, 0, 0] = 1
-    forest = train_forest([features], [labels], pixels=2, trees=5)
+    labels[0] = 1
+    forest = train_forest([torch.zeros(2, 10, 10)], [labels], pixels=20, trees=50)
     assert forest.classes_.tolist() == [0, 1]
+    assert abs(forest.predict_proba(np.zeros((1, 2)))[0, 0] - 0.5) < 0.1  # nothing tells them apart
 
 
 FEATURES, LABELS = torch.zeros(5, 4, 4), torch.zeros(4, 4, dtype=torch.int64)

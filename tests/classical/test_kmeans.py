@@ -73,8 +73,8 @@ def test_the_energy_never_increases_and_the_end_is_a_fixed_point(k, seed, whole)
 
 
 def test_an_empty_cluster_starts_anew():
-    start = torch.tensor([[1.0], [500.0], [600.0]])
-    found = kmeans(LINE, 3, start=start)
+    start = torch.tensor([[101.0], [500.0], [600.0]])
+    found = kmeans(LINE + 100, 3, start=start)
     assert len(found.labels.unique()) == 3 and falls(found.energies)
 
 
