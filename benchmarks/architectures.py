@@ -69,7 +69,9 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "deeplab_v1": partial(
         DeepLabV1, width=8, hidden=64, rate=4, multi_scale=True, batch_norm=True, dropout=0.0
     ),
-    "deeplab_v2": partial(DeepLabV2, layers=18, width=12, rates=(1, 2, 4, 6)),
+    "deeplab_v2": partial(
+        DeepLabV2, layers=18, width=32, stages=3, rates=(1, 2, 4, 6), scales=(1,)
+    ),
     "refinenet": partial(
         RefineNet, layers=18, width=12, channels=16, batch_norm=True, dropout=0.0, image_scale=2.0
     ),

@@ -146,10 +146,8 @@ def dense_crf(
 
 def spatial_kernel(images: Tensor, std: float) -> Kernel:
     """The blur over positions: it falls apart into one along y and one along x, both exact."""
-    down, across = (
-        normalise(gaussian(torch.arange(side, device=images.device)[:, None] / std))
-        for side in images.shape[-2:]
-    )
+    sides = (torch.arange(side, device=images.device)[:, None] for side in images.shape[-2:])
+    down, across = (normalise(gaussian(side.double() / std)).float() for side in sides)
     return lambda q: down @ q @ across
 
 

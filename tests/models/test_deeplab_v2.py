@@ -112,7 +112,8 @@ def test_on_vgg_one_branch_is_the_large_field_of_view_of_v1():
     image = torch.randn(1, 3, 70, 90)
     with torch.no_grad():
         assert v1(image).std() > 0
-        assert torch.equal(v2(image), v1(image))
+        # v1 keeps its channels last in memory, and so adds in another order
+        assert torch.allclose(v2(image), v1(image), atol=1e-6)
 
 
 @torch.no_grad()
