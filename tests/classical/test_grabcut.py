@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 from benchmarks.classical_objects import box_around, intersection_over_union, subject
 from segcourse.classical.gaussians import NOISE, cost, moments
 from segcourse.classical.grabcut import box_hints, grabcut, mask_energy
-from segcourse.data.photographs import Photographs
+from segcourse.data.photographs import NAMES, Photographs
 from segcourse.data.sample import Sample
 from segcourse.ops.labels import IGNORE
 
@@ -53,16 +53,18 @@ def test_a_noisy_rectangle_is_found_exactly():
     assert torch.equal(grabcut(image / 255, box_hints(BOX, (64, 64))).mask, mask)
 
 
-@pytest.mark.parametrize("name", ["camera", "cell", "coins", "rocket"])
-def test_energies_of_photographs_fall_and_end_no_higher_than_opencvs(name):
-    """The other photographs take longer: results/classical.json has all of them."""
-    image, semantic, instance = Photographs(name, longest=240)[0]
+@pytest.mark.parametrize(
+    "name, longest",
+    [*((name, 120) for name in NAMES), *((name, 240) for name in ("camera", "coins", "rocket"))],
+)
+def test_energies_of_photographs_fall_and_end_no_higher_than_opencvs(name, longest):
+    image, semantic, instance = Photographs(name, longest=longest)[0]
     thing = subject(name, Sample(image, semantic, instance))
     image, box = (image * 255).round().byte(), box_around(thing)
     found = grabcut(image, box_hints(box, tuple(thing.shape)))
     assert falls(found.energies)
     assert found.energies[-1] <= mask_energy(image, opencv(image, box))
-    assert intersection_over_union(found.mask, thing) > 0.4
+    assert longest < 240 or intersection_over_union(found.mask, thing) > 0.4
 
 
 def test_more_runs_end_no_higher():
