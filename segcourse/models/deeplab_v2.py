@@ -27,7 +27,7 @@ The defaults build the paper's best network. ``DeepLabV2(21, layers=16)`` builds
 v1's VGG-16: the branches are four of its classifiers, three layers each. ASPP-S has
 ``rates=(2, 4, 8, 12)``. The classroom's network is
 
-    DeepLabV2(num_classes, layers=18, width=12, rates=(1, 2, 4, 6))
+    DeepLabV2(num_classes, layers=18, width=32, stages=3, rates=(1, 2, 4, 6), scales=(1,))
 
 whose rates suit pictures of 96 x 128: on their map of 13 x 17 positions, the outer taps of rates
 18 and 24 would see nothing but padding.
