@@ -23,8 +23,8 @@ from torch.utils.data import Dataset
 from benchmarks.architectures import (
     AUXILIARY,
     NETWORKS,
+    SCORED,
     SEEDS,
-    TEST,
     TEST_SEED,
     TRAINING,
     scores,
@@ -50,7 +50,7 @@ Scores = dict[str, dict]
 @cache
 def scenes() -> tuple[Cached, Sample]:
     """Training scenes, and the test scenes as one batch."""
-    return Cached(Toytown(TRAINING["scenes"])), stack(list(Toytown(TEST, seed=TEST_SEED)))
+    return Cached(Toytown(TRAINING["scenes"])), stack(list(Toytown(SCORED, seed=TEST_SEED)))
 
 
 def learnt(name: str, seed: int, steps: int, **changes: object) -> nn.Module:
@@ -86,19 +86,19 @@ def unpooling(seed: int, steps: int) -> Scores:
 
 
 def dilation(seed: int, steps: int) -> Scores:
-    """DeepLab v1: the taps of fc6 apart, or side by side."""
+    """DeepLab v1 without side branches, which see stride 1: fc6's taps apart, or side by side."""
     return {
-        "rate of the bench": judged("deeplab_v1", seed, steps),
-        "rate 1": judged("deeplab_v1", seed, steps, rate=1),
+        "rate of the bench": judged("deeplab_v1", seed, steps, multi_scale=False),
+        "rate 1": judged("deeplab_v1", seed, steps, multi_scale=False, rate=1),
     }
 
 
 @torch.no_grad()
 def crf(seed: int, steps: int) -> Scores:
-    """DeepLab v1's probabilities, before and after the dense CRF."""
+    """DeepLab v1's probabilities, of stride 8 alone, before and after the dense CRF."""
     test = scenes()[1]
     with torch.enable_grad():
-        model = learnt("deeplab_v1", seed, steps).eval()
+        model = learnt("deeplab_v1", seed, steps, multi_scale=False).eval()
     logits = torch.cat([model(images) for images in test.image.split(10)])
     return {
         "none": scores(logits.argmax(dim=1), test.semantic),
@@ -135,7 +135,7 @@ def pyramid(seed: int, steps: int) -> Scores:
     """PSPNet and the same layers without pooling, where only a far sign tells two classes apart."""
     classes = (*CLASSES, "meadow")
     training = Cached(Signed(scenes()[0]))
-    test = stack(list(Signed(Toytown(TEST, seed=TEST_SEED))))
+    test = stack(list(Signed(Toytown(SCORED, seed=TEST_SEED))))
 
     def judge() -> dict:
         model = train(

@@ -12,8 +12,9 @@ https://arxiv.org/abs/1505.04366; networks: https://github.com/HyeonwooNoh/Decon
        7             └─ fc6 ──── fc7 ──── fc6-deconv ──┘
        1                 4096    4096
 
-What the image shows passes through one vector of 4096 numbers; where its edges are passes through
-the positions of the maxima. fc6 and its mirror hold four fifths of all parameters.
+All that the decoder knows of the image is one vector of 4096 numbers, which can say what is there,
+and the positions of the maxima, which say where. fc6 and its mirror hold four fifths of all
+parameters.
 
 A "deconvolution" is a transposed convolution. Those of the decoder have stride 1, and then it is
 nothing but a convolution whose kernels are turned: ``as_convolution`` shows it. Only fc6-deconv

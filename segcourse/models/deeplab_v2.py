@@ -29,8 +29,8 @@ v1's VGG-16: the branches are four of its classifiers, three layers each. ASPP-S
 
     DeepLabV2(num_classes, layers=18, width=32, stages=3, rates=(1, 2, 4, 6), scales=(1,))
 
-whose rates suit pictures of 96 x 128: on their map of 13 x 17 positions, the outer taps of rates
-18 and 24 would see nothing but padding.
+Its rates suit pictures of 96 x 128: on their map of 13 x 17 positions, the outer taps of rates 18
+and 24 would see nothing but padding. It looks at the image once, to spare time.
 
 Four things differ:
 

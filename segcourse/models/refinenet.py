@@ -18,7 +18,7 @@ spent on fine ones. Additions all the way carry gradients to every stage.
 The defaults build the paper's network on ResNet-101. Its text and its released code differ in
 depth, see ``LAYOUTS``. The classroom's is
 
-    RefineNet(num_classes, layers=18, width=12, channels=16, batch_norm=True, dropout=0.0,
+    RefineNet(num_classes, layers=18, width=16, channels=16, batch_norm=True, dropout=0.0,
               image_scale=2.0)
 
 Three things differ from the paper:
