@@ -28,6 +28,7 @@ from benchmarks.architectures import (
     TEST_SEED,
     TRAINING,
     scores,
+    summary,
     train,
 )
 from benchmarks.report import RESULTS, write
@@ -194,18 +195,9 @@ def one(name: str, seed: int, steps: int) -> Scores:
 
 
 def gathered(runs: list[Scores]) -> dict:
-    """Every arm: mean and spread (largest minus smallest) of the mIoU, and all of its runs."""
-    arms = {}
-    for arm in runs[0]:
-        each = [run[arm] for run in runs]
-        scored = [run["miou"] for run in each]
-        numbers = [key for key, value in each[0].items() if isinstance(value, float)]
-        arms[arm] = {
-            **{key: round(statistics.mean(run[key] for run in each), 4) for key in numbers},
-            "miou_spread": round(max(scored) - min(scored), 4),
-            "runs": each,
-        }
-    return arms
+    """Every arm: means and spread over the seeds, and all of its runs."""
+    every = {arm: [run[arm] for run in runs] for arm in runs[0]}
+    return {arm: {**summary(each), "runs": each} for arm, each in every.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -198,18 +198,15 @@ def test_a_gradient_reaches_every_parameter(arguments):
 
 
 @pytest.mark.parametrize("arguments", [{}, dict(layers=16, batch_norm=True, dropout=0.0)])
-def test_learns_to_copy_a_coarse_mask(arguments):
+def test_learns_to_copy_a_coarse_mask(arguments, overfit):
     torch.manual_seed(0)
     truth = torch.randint(0, 2, (2, 5, 5)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     truth = truth[:, 4:69, 4:69]  # edges in the middle between two positions of the scores
     image = truth[:, None].float().repeat(1, 3, 1, 1)
     net = DeepLabV2(2, **{**CLASSROOM, **arguments})
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(40):
-        loss = sum(F.cross_entropy(x, truth[..., ::8, ::8]) for x in net.all_scores(image))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    overfit(
+        net, lambda: sum(F.cross_entropy(x, truth[..., ::8, ::8]) for x in net.all_scores(image))
+    )
     net.eval()
     with torch.no_grad():
         assert (net(image).argmax(dim=1) == truth).float().mean() > 0.9

@@ -147,18 +147,13 @@ def test_training_on_a_single_image_is_refused_with_the_remedy():
     assert net.eval()(image).shape == (1, 3, 32, 32)
 
 
-def test_learns_to_copy_a_mask_finer_than_its_output_stride():
+def test_learns_to_copy_a_mask_finer_than_its_output_stride(overfit):
     """Squares of 4 pixels, at output stride 8: without the fine features they would be lost."""
     torch.manual_seed(0)
     truth = torch.randint(0, 2, (2, 12, 12)).repeat_interleave(4, 1).repeat_interleave(4, 2)
     image = truth[:, None].float().repeat(1, 3, 1, 1)
     net = small(2, backbone=partial(ResNet, 18, width=8), channels=16, dropout=0.0)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(40):
-        loss = F.cross_entropy(net(image), truth)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    overfit(net, lambda: F.cross_entropy(net(image), truth))
     assert (net(image).argmax(dim=1) == truth).float().mean() > 0.9
 
 

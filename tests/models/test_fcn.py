@@ -284,17 +284,12 @@ def test_evaluation_does_not_depend_on_the_batch_nor_on_dropout():
     assert torch.allclose(net(images)[:1], net(images[:1]), atol=1e-5)
 
 
-def test_learns_to_copy_a_coarse_mask():
+def test_learns_to_copy_a_coarse_mask(overfit):
     torch.manual_seed(0)
     truth = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     image = truth[:, None].float().repeat(1, 3, 1, 1)
     net = FCN(2, **{**CLASSROOM, "width": 8})
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(60):
-        loss = F.cross_entropy(net(image), truth)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    overfit(net, lambda: F.cross_entropy(net(image), truth), steps=60)
     net.eval()
     assert (net(image).argmax(dim=1) == truth).float().mean() > 0.9
 

@@ -220,17 +220,12 @@ def test_fewer_stages_make_fewer_guesses():
     assert len(net.all_logits(torch.zeros(1, 3, 32, 32))) == 4
 
 
-def test_learns_to_copy_a_mask():
+def test_learns_to_copy_a_mask(overfit):
     torch.manual_seed(0)
     truth = torch.randint(0, 2, (2, 16, 16)).repeat_interleave(4, 1).repeat_interleave(4, 2)
     image = truth[:, None].float().repeat(1, 3, 1, 1)
     net = GFRNet(2, **CLASSROOM)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(40):
-        loss = sum(F.cross_entropy(logits, truth) for logits in net.all_logits(image))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    overfit(net, lambda: sum(F.cross_entropy(logits, truth) for logits in net.all_logits(image)))
     assert (net(image).argmax(dim=1) == truth).float().mean() > 0.95
 
 

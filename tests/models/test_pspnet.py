@@ -223,17 +223,12 @@ def test_the_auxiliary_loss_trains_all_stages_but_the_last():
     assert all(p.grad is None for p in [*last.parameters(), *net.head.parameters()])
 
 
-def test_learns_to_copy_a_coarse_mask():
+def test_learns_to_copy_a_coarse_mask(overfit):
     torch.manual_seed(0)
     truth = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     image = truth[:, None].float().repeat(1, 3, 1, 1)
     net = PSPNet(2, **{**CLASSROOM, "width": 8})
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(40):
-        loss = sum(F.cross_entropy(logits, truth) for logits in net.all_logits(image))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    overfit(net, lambda: sum(F.cross_entropy(logits, truth) for logits in net.all_logits(image)))
     net.train()  # statistics of two images are too few to be settled after so few steps
     assert (net(image).argmax(dim=1) == truth).float().mean() > 0.9
 

@@ -232,17 +232,12 @@ def test_an_enlarged_image_makes_finer_features():
     assert torch.allclose(twice(image), resize(net.head(net.refine(large)[-1]), (48, 40)))
 
 
-def test_learns_to_copy_a_mask():
+def test_learns_to_copy_a_mask(overfit):
     torch.manual_seed(0)
     truth = torch.randint(0, 2, (2, 8, 8)).repeat_interleave(8, 1).repeat_interleave(8, 2)
     image = truth[:, None].float().repeat(1, 3, 1, 1)
     net = RefineNet(2, **CLASSROOM, batch_norm=True)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(40):
-        loss = F.cross_entropy(net(image), truth)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    overfit(net, lambda: F.cross_entropy(net(image), truth))
     assert (net(image).argmax(dim=1) == truth).float().mean() > 0.95
 
 

@@ -236,15 +236,10 @@ def test_refuses_what_is_no_u_net(options, message):
 
 
 @pytest.mark.parametrize("options", [{"batch_norm": True}, {"batch_norm": False, "width": 16}])
-def test_learns_to_copy_a_mask(options):
+def test_learns_to_copy_a_mask(options, overfit):
     torch.manual_seed(0)
     target = (torch.rand(2, 16, 16) > 0.5).long()
     image = target[:, None].float().repeat(1, 3, 1, 1)
     model = UNet(2, **{"width": 8, "depth": 2, "padding": 1, "dropout": 0.0, **options})
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(40):
-        loss = F.cross_entropy(model(image), target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    overfit(model, lambda: F.cross_entropy(model(image), target))
     assert (model(image).argmax(dim=1) == target).float().mean() > 0.99
