@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from benchmarks.architectures import (
-    AUXILIARY,
-    NETWORKS,
     SCORED,
     SEEDS,
     TEST_SEED,
@@ -31,6 +29,7 @@ from benchmarks.architectures import (
     summary,
     train,
 )
+from benchmarks.networks import AUXILIARY, NETWORKS
 from benchmarks.report import RESULTS, write
 from segcourse.blocks import unpool
 from segcourse.blocks.upsample import resize
@@ -103,12 +102,8 @@ def crf(seed: int, steps: int) -> Scores:
     logits = torch.cat([model(images) for images in test.image.split(10)])
     return {
         "none": scores(logits.argmax(dim=1), test.semantic),
-        "dense CRF": scores(dense_crf(logits, test.image, **CRF).argmax(dim=1), test.semantic),
+        "dense CRF": scores(dense_crf(logits, test.image).argmax(dim=1), test.semantic),
     }
-
-
-# Chosen on other scenes than those of the test; the papers' values are for pictures of 500 pixels.
-CRF: dict[str, float] = {}
 
 
 class Signed(Dataset):

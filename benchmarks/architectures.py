@@ -3,6 +3,7 @@
     python -m benchmarks.architectures                          all of them, three seeds
     python -m benchmarks.architectures --only pspnet --seeds 0  one network, one seed
     python -m benchmarks.architectures --only pspnet --dry      print only, on other scenes
+    python -m benchmarks.architectures --data camvid            see benchmarks/camvid.py
 
 Same data (Toytown), same batches in the same order, same loss, as many steps with the same
 schedule. What differs is the network, and the time that its steps take: it is reported, in seconds
@@ -17,34 +18,20 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import camvid
+from benchmarks.networks import AUXILIARY, NETWORKS, course_loss
 from benchmarks.report import RESULTS, write
-from segcourse.blocks.conv import conv_bn_relu
-from segcourse.blocks.resnet import ResNet
 from segcourse.data.sample import Cached, batches, stack
 from segcourse.data.toytown import CLASSES, Toytown
-from segcourse.losses.overlap import dice
-from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
 from segcourse.metrics.boundary import boundary_f1, boundary_iou, class_scores, mean_by_class
 from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
-from segcourse.models.deconvnet import DeconvNet
-from segcourse.models.deeplab_v1 import DeepLabV1
-from segcourse.models.deeplab_v2 import DeepLabV2
-from segcourse.models.deeplab_v3 import DeepLabV3
-from segcourse.models.deeplab_v3_plus import DeepLabV3Plus
-from segcourse.models.fcn import FCN
-from segcourse.models.fcn_resnet import FCNResNet
-from segcourse.models.gfrnet import GFRNet
-from segcourse.models.pspnet import PSPNet
-from segcourse.models.refinenet import RefineNet
-from segcourse.models.segnet import SegNet, SegNetBasic
-from segcourse.models.unet import UNet
 from segcourse.training import fit, poly, predict, seed_everything, warmup
 
 TRAINING = dict(steps=760, batch=4, learning_rate=1e-2, scenes=1600)
@@ -54,74 +41,6 @@ TEST_SEED = 3  # of the scenes of the results: nothing is trained on them or cho
 SEEDS = (0, 1, 2)
 EDGE = 2  # pixels: tolerance of the boundary F1, width of the band of the boundary IoU
 THIN = "lamp"
-
-SMALL_FCN = dict(width=12, hidden=96, kernel_size=3, padding=1, batch_norm=True)
-
-# The classroom's sizes, in the order of publication.
-NETWORKS: dict[str, Callable[[int], nn.Module]] = {
-    "fcn_32s": partial(FCN, stride=32, **SMALL_FCN),
-    "fcn_16s": partial(FCN, stride=16, **SMALL_FCN),
-    "fcn_8s": partial(FCN, stride=8, **SMALL_FCN),
-    "deconvnet": partial(DeconvNet, width=12, hidden=96, kernel_size=3, depths=(1, 1, 1, 1, 1)),
-    "unet": partial(UNet, width=12, depth=3, padding=1, batch_norm=True, dropout=0.0),
-    "segnet": partial(SegNet, width=16, depths=(1, 1, 1, 1)),
-    "segnet_basic": partial(SegNetBasic, width=16, depth=3),
-    "fcn_resnet": partial(FCNResNet, layers=18, width=16, auxiliary=True),
-    "pspnet": partial(PSPNet, layers=18, width=20, stages=3, align_corners=False, auxiliary=True),
-    "deeplab_v1": partial(
-        DeepLabV1, width=8, hidden=64, rate=4, multi_scale=True, batch_norm=True, dropout=0.0
-    ),
-    "deeplab_v2": partial(
-        DeepLabV2, layers=18, width=32, stages=3, rates=(1, 2, 4, 6), scales=(1,)
-    ),
-    "refinenet": partial(
-        RefineNet, layers=18, width=16, channels=16, batch_norm=True, dropout=0.0, image_scale=2.0
-    ),
-    "gfrnet": partial(GFRNet, width=12, depths=(2, 2, 2, 2, 2), dropout=0.0),
-    "deeplab_v3": partial(
-        DeepLabV3,
-        backbone=partial(ResNet, 18, width=20, deep_stem=True, stages=3),
-        output_stride=8,
-        rates=(2, 4, 6),
-        channels=64,
-        dropout=0.0,
-    ),
-    "deeplab_v3_plus": partial(
-        DeepLabV3Plus,
-        backbone=partial(ResNet, 18, width=24, deep_stem=True, stages=3),
-        rates=(1, 2, 4),
-        channels=48,
-        dropout=0.0,
-        convolution=conv_bn_relu,
-    ),
-}
-# Weight of every stage but the last; 1 where nothing is said.
-AUXILIARY: dict[str, float] = {"fcn_resnet": 0.4, "pspnet": 0.4}
-
-
-def every_stage(model: nn.Module, image: Tensor, auxiliary: float) -> Iterator[tuple]:
-    """(weight, logits) of everything that a network wants supervised."""
-    if not hasattr(model, "all_logits"):
-        yield 1.0, model(image)
-        return
-    *stages, last = model.all_logits(image)
-    yield from ((auxiliary, logits) for logits in stages)
-    yield 1.0, last
-
-
-def course_loss(scenes: Cached, num_classes: int, auxiliary: float) -> Callable[..., Tensor]:
-    """Cross-entropy with log-frequency weights, plus Dice, of every supervised stage."""
-    counts = class_counts(torch.stack([scene.semantic for scene in scenes]), num_classes)
-    weight = log_frequency_weights(counts)
-
-    def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        image, truth, *_ = batch
-        return sum(
-            share * (cross_entropy(logits, truth, weight=weight) + dice(logits, truth))
-            for share, logits in every_stage(model, image, auxiliary)
-        )
-
-    return loss
 
 
 def train(
@@ -190,9 +109,9 @@ def scores(predicted: Tensor, truth: Tensor, classes: Sequence[str] = CLASSES) -
     }
 
 
-def cost(name: str) -> dict:
+def cost(model: nn.Module) -> dict:
     """Size and arithmetic of a network on one scene; multiply-adds count once."""
-    model = NETWORKS[name](len(CLASSES)).eval()
+    model.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 3, *Toytown(1)[0].semantic.shape))
     return {
@@ -217,7 +136,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=TRAINING["steps"])
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, a core each")
     parser.add_argument("--dry", action="store_true", help="print only: for choosing")
+    parser.add_argument("--data", choices=("toytown", "camvid"), default="toytown")
     options = parser.parse_args(arguments)
+    if options.data == "camvid":
+        return max(camvid.main(["--model", name]) for name in options.only)
     path = RESULTS / "architectures.json"
     known = json.loads(path.read_text())["networks"] if path.exists() else {}
     scored = CHOICE_SEED if options.dry else TEST_SEED
@@ -227,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
         results = pool.starmap(run, tasks, chunksize=1)
     for name in options.only:
         runs = [r for (other, *_), r in zip(tasks, results, strict=True) if other == name]
-        known[name] = {**cost(name), **summary(runs), "runs": runs}
+        known[name] = {**cost(NETWORKS[name](len(CLASSES))), **summary(runs), "runs": runs}
         shown = {key: value for key, value in known[name].items() if key != "runs"}
         print(f"{name}: {shown}\n  {[run['miou'] for run in runs]} {runs[0]['iou']}", flush=True)
     if not options.dry:

@@ -1,5 +1,7 @@
 """Train a network of the course on CamVid, for some minutes on a CPU, and score it.
 
+The network has its classroom's size and loss, as in benchmarks/architectures.py.
+
     python -m benchmarks.camvid --model unet --minutes 8 --height 120
 
 The data is found through the environment variable SEGCOURSE_DATA. Writes
@@ -19,21 +21,15 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, nn
 
+from benchmarks.networks import AUXILIARY, NETWORKS, course_loss
 from benchmarks.report import write
 from segcourse.data.camvid import CLASSES, PALETTE, SOURCE, CamVid
 from segcourse.data.sample import Cached, Sample, batches
 from segcourse.data.transforms import Transformed, resize
-from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
 from segcourse.metrics.semantic import iou, mean_iou, pixel_accuracy
-from segcourse.models.fcn import FCN
-from segcourse.models.unet import UNet
 from segcourse.ops.labels import colorize
 from segcourse.training import evaluate, fit, poly, predict, seed_everything, warmup
 
-MODELS: dict[str, Callable[[int], nn.Module]] = {
-    "unet": lambda k: UNet(k, width=16, depth=3, padding=1, batch_norm=True, dropout=0.0),
-    "fcn8s": lambda k: FCN(k, width=16, hidden=128, kernel_size=3, padding=1, batch_norm=True),
-}
 BATCH, LEARNING_RATE = 4, 5e-3
 FIGURES = Path(__file__).parents[1] / "_build"
 MISSING = 2  # exit status
@@ -86,7 +82,7 @@ def draw(samples: list[Sample], predictions: Tensor, path: Path) -> None:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.camvid", description=__doc__)
-    parser.add_argument("--model", choices=MODELS, default="unet")
+    parser.add_argument("--model", choices=NETWORKS, default="unet")
     parser.add_argument("--minutes", type=float, default=8, help="of training")
     parser.add_argument("--height", type=int, default=120, help="of the reduced frames, times 4/3")
     parser.add_argument("--seed", type=int, default=0)
@@ -114,14 +110,12 @@ def main(arguments: list[str] | None = None) -> int:
         return MISSING
     torch.set_num_threads(1)
     seed_everything(options.seed)
-    counts = class_counts(torch.stack([sample.semantic for sample in train]), len(CLASSES))
-    weight = log_frequency_weights(counts)
+    plain_loss = course_loss(train, len(CLASSES), AUXILIARY.get(options.model, 1.0))
 
     def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        image, truth = flipped(batch)
-        return cross_entropy(model(image), truth, weight=weight)
+        return plain_loss(model, flipped(batch))
 
-    build = MODELS[options.model]
+    build = NETWORKS[options.model]
     steps = max(int(60 * options.minutes / seconds_per_step(build, loss, train)), 1)
     seed_everything(options.seed)
     model = build(len(CLASSES))

@@ -9,7 +9,20 @@ import torch
 
 from segcourse import viz
 from segcourse.blocks.conv import center_crop
+from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import bilinear_kernel, bilinear_upsample
+from segcourse.classical import (
+    contours,
+    felzenszwalb,
+    forest,
+    grabcut,
+    kmeans,
+    mean_shift,
+    regions,
+    superpixels,
+    thresholds,
+    watershed,
+)
 from segcourse.data import download, transforms
 from segcourse.data.camvid import CamVid
 from segcourse.data.sample import Sample, batches, stack
@@ -18,8 +31,19 @@ from segcourse.exercises.core import Exercise
 from segcourse.losses import boundary as boundary_losses
 from segcourse.losses import overlap, pixelwise
 from segcourse.metrics import boundary, semantic
+from segcourse.models.deconvnet import DeconvNet
+from segcourse.models.deeplab_v1 import DeepLabV1
+from segcourse.models.deeplab_v2 import DeepLabV2
+from segcourse.models.deeplab_v3 import DeepLabV3
+from segcourse.models.deeplab_v3_plus import DeepLabV3Plus
 from segcourse.models.fcn import FCN
+from segcourse.models.fcn_resnet import FCNResNet
+from segcourse.models.gfrnet import GFRNet
+from segcourse.models.pspnet import PSPNet
+from segcourse.models.refinenet import RefineNet
+from segcourse.models.segnet import SegNet, SegNetBasic
 from segcourse.models.unet import UNet
+from segcourse.ops.crf import brute_force_crf, dense_crf
 from segcourse.ops.labels import check_labels, colorize, object_masks
 from segcourse.training import fit, predict, warmup
 
@@ -28,6 +52,7 @@ LOGITS = torch.zeros(2, 3, 8, 8)
 MASK = torch.zeros(8, 8, dtype=torch.bool)
 SAMPLE = Sample(torch.zeros(3, 8, 8), LABELS[0], LABELS[0])
 SMALL = Sample(torch.zeros(3, 4, 4), LABELS[0, :4, :4], LABELS[0, :4, :4])
+IMAGE, GREY = torch.zeros(1, 3, 32, 32), torch.zeros(8, 8)
 HASH = "0" * 64
 BAD_LABEL = torch.full((2, 8, 8), 7)
 
@@ -104,8 +129,38 @@ CALLS = [
     (lambda: FCN(2, stride=4), "stride=4", "(32, 16, 8)"),
     (lambda: FCN(0), "0", "num_classes"),
     (lambda: center_crop(torch.zeros(1, 1, 4, 4), 8, 8), "4 x 4", "crop"),
+    (lambda: DeconvNet(2, width=4, hidden=8)(IMAGE), "32 x 32", "enlarge it"),
+    (lambda: SegNet(0), "num_classes=0", "at least 1"),
+    (lambda: SegNetBasic(2, width=4)(IMAGE[0]), "(3, 32, 32)", "image[None]"),
+    (lambda: DeepLabV1(2, kernel_size=4, rate=3), "rate=3", "even rate"),
+    (lambda: DeepLabV2(2, layers=18, scales=(1, 0.5)), "(1, 0.5)", "ascend"),
+    (lambda: DeepLabV2(2, layers=18, rates=()), "rates=()", "one rate"),
+    (lambda: DeepLabV3(0), "num_classes=0", "at least 1"),
+    (lambda: DeepLabV3Plus(2, fine=9), "fine=9", "0 to 3"),
+    (lambda: PSPNet(2, layers=18, width=4)(IMAGE[0]), "(3, 32, 32)", "image[None]"),
+    (lambda: RefineNet(2, layout="improved"), "'improved'", "released"),
+    (lambda: GFRNet(2, width=4)(IMAGE[0]), "(3, 32, 32)", "image[None]"),
+    (lambda: FCNResNet(0), "num_classes=0", "1 class"),
+    (lambda: ResNet(50, stages=3, multi_grid=(1, 2, 4)), "stages=3", "leave multi_grid out"),
     (lambda: bilinear_kernel(0), "0", "at least 1"),
     (lambda: bilinear_upsample(3, 0), "0", "factor"),
+    # the CRF, and what came before networks
+    (lambda: dense_crf(LOGITS, IMAGE), "(1, 3, 32, 32)", "resize the logits"),
+    (lambda: dense_crf(IMAGE, IMAGE.byte()), "uint8", "divide the bytes"),
+    (lambda: dense_crf(IMAGE, IMAGE, rgb_std=0), "0", "set its weight to 0"),
+    (lambda: brute_force_crf(*torch.zeros(2, 3, 96, 128)), "12288", "use dense_crf"),
+    (lambda: thresholds.multi_otsu(GREY, classes=1), "1 classes", "from 2"),
+    (lambda: thresholds.otsu(GREY / 0), "nan", "nan_to_num"),
+    (lambda: kmeans.kmeans(torch.rand(3, 2), 5), "k=5", "1 to 3"),
+    (lambda: mean_shift.mean_shift(torch.rand(3, 2), 0), "bandwidth=0", "above 0"),
+    (lambda: regions.grow(GREY, (20, 3), tolerance=0.1), "(20, 3)", "(row, column)"),
+    (lambda: superpixels.slic(GREY, 0), "0 superpixels", "1 to 64"),
+    (lambda: felzenszwalb.felzenszwalb(GREY, k=-1), "k=-1", "negative"),
+    (lambda: watershed.watershed(GREY, LABELS[0]), "no marker", "number some pixels"),
+    (lambda: grabcut.box_hints((5, 5, 3, 9), (16, 16)), "(5, 5, 3, 9)", "(x0, y0, x1, y1)"),
+    (lambda: grabcut.grabcut(GREY, LABELS[0, :4]), "(4, 8)", "every pixel"),
+    (lambda: contours.circle((3, 3), -1), "radius=-1", "above 0"),
+    (lambda: forest.train_forest([], []), "0 images", "one label map"),
     # training
     (lambda: fit(UNet(2, width=4), None, [], progress=False), "steps=None", "exactly one"),
     (lambda: fit(UNet(2, width=4), None, [], steps=2, progress=False), "no batches", "empty"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import camvid, report, training_step
+from benchmarks import architectures, camvid, networks, peers, report, training_step
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
 
@@ -59,7 +59,7 @@ def test_camvid_refuses_bad_arguments(wrong, capsys):
     assert stopped.value.code == 2 and wrong[0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("model", camvid.MODELS)
+@pytest.mark.parametrize("model", ["fcn_8s", "pspnet", "gfrnet"])
 def test_camvid_trains_and_writes_when_the_data_is_there(model, monkeypatch, tmp_path):
     """Six frames of noise in SegNet's layout, some unlabelled."""
     generator = np.random.default_rng(0)
@@ -94,3 +94,27 @@ def test_the_reference_of_the_training_step_is_the_same_network():
     with torch.no_grad():
         assert torch.allclose(ours(image), plain(image), atol=1e-5)
     assert training_step.parameters(ours) == training_step.parameters(plain)
+
+
+def test_the_architectures_go_through_camvid_too(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("SEGCOURSE_DATA", str(tmp_path))
+    assert architectures.main(["--data", "camvid", "--only", "unet"]) == camvid.MISSING
+    assert "701 frames with masks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_every_stage_is_supervised_at_its_own_size(name):
+    image, truth = torch.rand(2, 3, 96, 128), torch.randint(3, (2, 96, 128))
+    stages = list(networks.every_stage(networks.NETWORKS[name](3), image, truth, auxiliary=0.4))
+    weights = [weight for weight, _, _ in stages]
+    assert weights[-1] == 1 and set(weights[:-1]) <= {0.4}
+    for _, logits, labels in stages:
+        assert logits.shape == (2, 3, *labels.shape[1:])
+    assert torch.equal(stages[-1][2], truth)
+
+
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_a_peer_is_as_large_as_our_network(name):
+    changes, _, build = peers.PEERS[name]
+    ours = peers.parameters(networks.NETWORKS[name](peers.K, **changes))
+    assert peers.parameters(build()) == pytest.approx(ours, rel=0.03)

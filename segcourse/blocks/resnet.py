@@ -121,7 +121,7 @@ class ResNet(nn.Module):
         super().__init__()
         check_arguments(layers, in_channels, width, output_stride, stages)
         blocks, bottleneck = BLOCKS[layers]
-        check_multi_grid(multi_grid, blocks[3])
+        check_multi_grid(multi_grid, blocks[3], stages)
         self.stem = stem(in_channels, width, deep_stem)
         self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1, ceil_mode=ceil_mode)
         self.stages = nn.ModuleList()
@@ -171,8 +171,13 @@ def stem(in_channels: int, width: int, deep: bool) -> nn.Sequential:
     )
 
 
-def check_multi_grid(multi_grid: tuple[int, ...], blocks: int) -> None:
+def check_multi_grid(multi_grid: tuple[int, ...], blocks: int, stages: int) -> None:
     """Refuse factors that cannot be dealt out to the last stage's blocks."""
+    if multi_grid and stages < 4:
+        raise ValueError(
+            f"multi_grid={multi_grid} dilates the fourth stage, but stages={stages} builds none: "
+            "build all four, or leave multi_grid out."
+        )
     if multi_grid and (len(multi_grid) != blocks or min(multi_grid) < 1):
         raise ValueError(
             f"multi_grid={multi_grid} does not fit: the last stage has {blocks} blocks, and each "

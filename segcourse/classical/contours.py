@@ -101,7 +101,13 @@ def snake(
 
 
 def circle(centre: tuple[float, float], radius: float, *, points: int = 100) -> Tensor:
-    """A curve to start from: (row, column) of the centre -> (V, 2) float64."""
+    """A curve to start from: (row, column) of the centre -> (V, 2) float64.
+
+    Raises:
+        ValueError: if the radius is not positive.
+    """
+    if radius <= 0:
+        raise ValueError(f"circle(radius={radius}) encloses nothing: choose a radius above 0.")
     angle = torch.arange(points, dtype=torch.float64) * 2 * math.pi / points
     return torch.stack([centre[0] + radius * angle.sin(), centre[1] + radius * angle.cos()], dim=1)
 

@@ -15,7 +15,9 @@ channels must do, so that they do not outvote the coarse ones. All 3 x 3 convolu
 backbone, ASPP's included, are separable (``blocks/xception.py``), each at a ninth of the price.
 
 The defaults build the paper's network on Xception-65; ``backbone=partial(ResNet, 101)`` with
-``convolution=conv_bn_relu`` builds one of ordinary convolutions. Three things differ:
+``convolution=conv_bn_relu`` builds one of ordinary convolutions. On images of 100 pixels, where a
+lamp post is two wide, stride 4 is coarse: the classroom's network, ``fine=0``, draws at stride 2.
+Three things differ from the paper:
 
 - Convolutions start from He's initialisation instead of ImageNet weights.
 - Batch normalisation forgets as fast as PyTorch's default; the official code's decay is 0.9997.
@@ -48,7 +50,9 @@ class DeepLabV3Plus(nn.Module):
         rates: of ASPP's 3 x 3 convolutions; by default 6, 12, 18 at output stride 16, twice as
             much at 8.
         channels: of ASPP and the decoder; 256 in the paper.
-        fine_channels: what is kept of the features at stride 4; 48 in the paper.
+        fine: which of the backbone's features join the decoder: 1 those of stride 4, as in the
+            paper; 0 those of its stem, stride 2, where objects are a few pixels wide.
+        fine_channels: what is kept of them; 48 in the paper.
         dropout: after ASPP.
         convolution: of ASPP and the decoder, ``separable_conv`` or ``conv_bn_relu``.
         early: let the second convolution of the decoder follow ASPP, before the fine features
@@ -64,6 +68,7 @@ class DeepLabV3Plus(nn.Module):
         output_stride: int = 16,
         rates: tuple[int, ...] | None = None,
         channels: int = 256,
+        fine: int = 1,
         fine_channels: int = 48,
         dropout: float = 0.1,
         convolution: Callable[..., nn.Module] = separable_conv,
@@ -74,8 +79,13 @@ class DeepLabV3Plus(nn.Module):
         self.align_corners = align_corners
         counts = {"num_classes": num_classes, "fine_channels": fine_channels}
         check_arguments("DeepLabV3Plus", backbone, counts)
-        self.backbone = backbone(output_stride=output_stride)
-        _, fine, *_, coarse = self.backbone.channels
+        self.backbone, self.fine = backbone(output_stride=output_stride), fine
+        *finer, coarse = self.backbone.channels
+        if fine not in range(len(finer)):
+            raise ValueError(
+                f"DeepLabV3Plus(fine={fine}) joins nothing: before its coarsest, the backbone has "
+                f"features 0 to {len(finer) - 1}; the paper takes 1, those of stride 4."
+            )
         self.aspp = ASPP(
             coarse,
             channels,
@@ -83,7 +93,7 @@ class DeepLabV3Plus(nn.Module):
             dropout=dropout,
             convolution=convolution,
         )
-        self.reduce = conv_bn_relu(fine, fine_channels, kernel_size=1)
+        self.reduce = conv_bn_relu(finer[fine], fine_channels, kernel_size=1)
         first = convolution(channels + fine_channels, channels)
         second = convolution(channels, channels)
         self.refine = second if early else nn.Identity()
@@ -91,7 +101,8 @@ class DeepLabV3Plus(nn.Module):
         self.head = initialise(nn.Conv2d(channels, num_classes, kernel_size=1))
 
     def forward(self, image: Tensor) -> Tensor:
-        _, fine, *_, coarse = self.backbone(image)
+        *finer, coarse = self.backbone(image)
+        fine = finer[self.fine]
         x = self.enlarge(self.refine(self.aspp(coarse)), fine)
         x = self.decoder(torch.cat([x, self.reduce(fine)], dim=1))
         return self.enlarge(self.head(x), image)

@@ -112,14 +112,15 @@ def test_equals_segmentation_models_once_their_differences_are_made_good():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("level, used", [(0, False), (1, True), (2, False), (3, False), (4, True)])
-def test_the_last_features_and_those_at_stride_4_are_used_and_no_others(level, used):
+@pytest.mark.parametrize("level", range(5))
+@pytest.mark.parametrize("fine", [0, 1, 2])
+def test_the_last_features_and_the_fine_ones_are_used_and_no_others(level, fine):
     torch.manual_seed(0)
-    net, image = small(3).eval(), torch.randn(1, 3, 64, 80)
+    net, image = small(3, fine=fine).eval(), torch.randn(1, 3, 64, 80)
     before, features = net(image), net.backbone(image)
     features[level] = features[level] + torch.randn_like(features[level])
     net.backbone.forward = lambda image: features
-    assert torch.equal(net(image), before) != used
+    assert torch.equal(net(image), before) != (level in (fine, 4))
 
 
 @pytest.mark.parametrize("size", [(96, 128), (33, 65), (1, 1), (70, 5)])
@@ -165,6 +166,8 @@ def test_learns_to_copy_a_mask_finer_than_its_output_stride(overfit):
         (dict(output_stride=4), ValueError, "output_stride=4 cannot be built"),
         (dict(rates=(0, 1)), ValueError, "at least 1"),
         (dict(fine_channels=0), ValueError, "fine_channels=0.*at least 1"),
+        (dict(fine=4), ValueError, "fine=4.* joins nothing: .* features 0 to 3"),
+        (dict(fine=-1), ValueError, "fine=-1.* joins nothing"),
     ],
 )
 def test_networks_that_cannot_be_are_refused_with_the_remedy(wrong, error, remedy):

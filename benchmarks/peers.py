@@ -1,0 +1,145 @@
+"""A training step of each classroom network, and of a peer where one exists: the price of clarity.
+
+    python -m benchmarks.peers
+
+A peer is a network of segmentation-models-pytorch or torchvision, on timm's ResNet, with the same
+output stride and (to 3 %) as many parameters; how it is wired within differs. Networks without a
+peer are listed with their arithmetic a second. Steps alternate, so that whatever else the machine
+does slows both alike; what counts is processor time. Writes results/peers.json.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import segmentation
+from torchvision.models._utils import IntermediateLayerGetter
+
+from benchmarks.architectures import cost
+from benchmarks.networks import NETWORKS
+from benchmarks.report import write
+from segcourse.data.toytown import CLASSES
+
+BATCH, HEIGHT, WIDTH = 4, 96, 128
+REPEATS = 25
+K = len(CLASSES)
+
+
+def narrow(width: int, *, deep: bool = False) -> dict:
+    """Arguments of timm's ResNet-18 with ``width`` channels in the first stage instead of 64."""
+    channels = tuple(width * 2**level for level in range(4))
+    return {"channels": channels, "stem_width": width, "stem_type": "deep" if deep else ""}
+
+
+class TorchvisionFCN(nn.Module):
+    """torchvision's FCN on timm's ResNet, which can be narrow: (N, 3, H, W) -> (N, K, H, W)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        resnet = timm.create_model("resnet18", output_stride=8, **narrow(width))
+        self.network = segmentation.FCN(
+            IntermediateLayerGetter(resnet, {"layer4": "out"}),
+            segmentation.fcn.FCNHead(8 * width, K),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image)["out"]
+
+
+DEEPLAB = dict(
+    encoder_name="tu-resnet18",
+    encoder_weights=None,
+    classes=K,
+    encoder_depth=4,
+    encoder_output_stride=8,
+    decoder_atrous_rates=(2, 4, 6),
+    decoder_aspp_dropout=0.0,
+    **narrow(20, deep=True),
+)
+
+# Changes that wire our network as the peer, which has no auxiliary branch and, in DeepLab v3+,
+# joins features of stride 4; the peer.
+PEERS: dict[str, tuple[dict, str, Callable[[], nn.Module]]] = {
+    "fcn_resnet": ({"auxiliary": False}, "torchvision FCN", partial(TorchvisionFCN, width=16)),
+    "pspnet": (
+        {"auxiliary": False},
+        "SMP PSPNet",
+        partial(
+            smp.PSPNet,
+            "tu-resnet18",
+            encoder_weights=None,
+            classes=K,
+            encoder_depth=4,
+            output_stride=8,
+            psp_out_channels=80,
+            **narrow(26, deep=True),
+        ),
+    ),
+    "deeplab_v3": ({}, "SMP DeepLabV3", partial(smp.DeepLabV3, decoder_channels=56, **DEEPLAB)),
+    "deeplab_v3_plus": (
+        {"fine": 1},
+        "SMP DeepLabV3Plus",
+        partial(smp.DeepLabV3Plus, decoder_channels=38, decoder_aspp_separable=False, **DEEPLAB),
+    ),
+}
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def seconds_per_step(models: dict[str, nn.Module], repeats: int) -> dict[str, float]:
+    """Median of the processor seconds of a step; the networks take turns."""
+    torch.manual_seed(0)
+    image = torch.rand(BATCH, 3, HEIGHT, WIDTH)
+    truth = torch.randint(K, (BATCH, HEIGHT, WIDTH))
+    optimizers = {name: torch.optim.AdamW(m.parameters()) for name, m in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for repeat in range(repeats + 2):
+        for name, model in models.items():
+            start = time.process_time()
+            loss = F.cross_entropy(model(image), truth)
+            optimizers[name].zero_grad()
+            loss.backward()
+            optimizers[name].step()
+            if repeat > 1:  # the first two prepare
+                seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def compare(name: str, repeats: int) -> dict:
+    """One network of the course, and its peer if it has one."""
+    models = {"classroom": NETWORKS[name](K)}
+    changes, peer, build = PEERS.get(name, ({}, None, None))
+    if peer:
+        models |= {"ours": partial(NETWORKS[name], **changes)(K), "peer": build()}
+    seconds = seconds_per_step(models, repeats)
+    macs = 3 * BATCH * cost(models["classroom"])["macs"]  # backwards costs twice as much
+    return {
+        "step_ms": round(1000 * seconds["classroom"], 1),
+        "gigamacs_per_second": round(macs / seconds["classroom"] / 1e9, 1),
+        "parameters": parameters(models["ours" if peer else "classroom"]),
+        "peer": peer,
+        "peer_parameters": parameters(models["peer"]) if peer else None,
+        "ours_to_peer": round(seconds["ours"] / seconds["peer"], 3) if peer else None,
+    }
+
+
+def main(repeats: int = REPEATS) -> None:
+    torch.set_num_threads(1)
+    rows = {}
+    for name in NETWORKS:
+        rows[name] = compare(name, repeats)
+        print(f"{name:16}", *(f"{key} {value}" for key, value in rows[name].items()), flush=True)
+    shape = {"batch": BATCH, "height": HEIGHT, "width": WIDTH, "repeats": repeats}
+    write("peers", {"input": shape, "networks": rows})
+
+
+if __name__ == "__main__":
+    main()

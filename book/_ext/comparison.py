@@ -1,0 +1,144 @@
+"""The networks of the course side by side, from ``results/architectures.json``.
+
+    ```{comparison}
+    ```
+
+shows a table of our own measurements beside the numbers that were published
+(``book/published.json``, every one with the data and the place it comes from), and
+
+    ```{comparison-figure}
+    Words for those who do not see the figure.
+    ```
+
+draws accuracy against arithmetic, in the colours of the page.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import matplotlib
+from docutils import nodes
+from matplotlib.figure import Figure
+from measured_tables import FromResults, read_result, rows_at, table, value_in
+
+FILE = "results/architectures.json"
+INK = "#010203"  # stands for the colour of the page's text, light or dark
+ACCENT = "#040506"  # and this for its accent
+HEAD = [
+    "Network",
+    "Published",
+    "on",
+    "by",
+    "mIoU here",
+    "three seeds",
+    "boundary F1",
+    "lamp IoU",
+    "parameters",
+    "million MACs",
+    "training step",
+]
+
+
+class FromArchitectures(FromResults):
+    def rows(self, root: Path) -> list[dict]:
+        """What was measured of every network, and what was published."""
+        self.depend_on("architectures")
+        self.env.note_dependency(str(root / "book" / "published.json"))
+        published = json.loads((root / "book" / "published.json").read_text(encoding="utf-8"))
+        measured = read_result(root, "architectures", "run `python -m benchmarks.architectures`")
+        rows = rows_at(measured, "networks", FILE)
+        return [{**row, "published": value_in(published, row["key"], FILE)} for row in rows]
+
+
+class Comparison(FromArchitectures):
+    def build(self, root: Path) -> list[nodes.Node]:
+        return [table(HEAD, [self.line(row) for row in self.rows(root)])]
+
+    def line(self, row: dict) -> list[str]:
+        def number(key: str, digits: int = 2) -> str:
+            return f"{value_in(row, key, FILE):.{digits}f}"
+
+        scores = [run["miou"] for run in value_in(row, "runs", FILE)]
+        published = row["published"]
+        return [
+            published["title"],
+            "–" if published["miou"] is None else f"{published['miou']:.1f} %",
+            published["data"],
+            published["origin"],
+            number("miou", 3),
+            f"{min(scores):.3f}–{max(scores):.3f}",
+            number("boundary_f1"),
+            number("thin_iou"),
+            f"{value_in(row, 'parameters', FILE):,}",
+            f"{value_in(row, 'macs', FILE) / 1e6:.0f}",
+            f"{number('step_ms', 0)} ms",
+        ]
+
+
+class ComparisonFigure(FromArchitectures):
+    has_content = True
+    option_spec: ClassVar = {}
+
+    def build(self, root: Path) -> list[nodes.Node]:
+        points = [
+            (row["published"]["title"], value_in(row, "macs", FILE) / 1e6, row["miou"])
+            for row in self.rows(root)
+        ]
+        label = html.escape(" ".join(self.content), quote=True)
+        drawn = f'<div class="drawn" role="img" aria-label="{label}">{draw(points)}</div>'
+        return [nodes.raw("", drawn, format="html")]
+
+
+def draw(points: list[tuple[str, float, float]]) -> str:
+    """Accuracy against arithmetic as SVG: (title, million MACs, mIoU) of every network."""
+    style = {"svg.fonttype": "none", "svg.hashsalt": "segcourse", "text.color": INK}
+    style |= dict.fromkeys(("axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(7, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.patch.set_alpha(0)
+        axes.scatter([x for _, x, _ in points], [y for _, _, y in points], color=ACCENT, s=36)
+        axes.set(xlabel="million multiply-adds for a scene", ylabel="mIoU on Toytown")
+        axes.margins(x=0.14, y=0.08)
+        figure.draw_without_rendering()
+        place_labels(axes, points)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    return svg.replace(ACCENT, "var(--pst-color-primary)")
+
+
+def place_labels(axes, points: list[tuple[str, float, float]]) -> None:
+    """Write every title beside its point, or above or below it where another title stands."""
+    taken = []
+    renderer = axes.figure.canvas.get_renderer()
+    places = [(8, 0, "left"), (-8, 0, "right"), (0, 11, "center"), (0, -11, "center")]
+    places += [(8, 10, "left"), (8, -10, "left"), (-8, 10, "right"), (-8, -10, "right")]
+    dots = [axes.transData.transform((x, y)) for _, x, y in points]
+    for title, x, y in sorted(points, key=lambda point: point[1]):
+        for dx, dy, side in places:
+            text = axes.annotate(
+                title, (x, y), (dx, dy), textcoords="offset points", ha=side, va="center"
+            )
+            text.set_in_layout(False)
+            box = text.get_window_extent(renderer)
+            free = not any(box.overlaps(other) for other in taken)
+            if free and not any(box.contains(*dot) for dot in dots):
+                break
+            text.remove()
+        else:
+            text = axes.annotate(title, (x, y), (8, 0), textcoords="offset points", va="center")
+        taken.append(text.get_window_extent(renderer))
+
+
+def setup(app) -> dict:
+    app.add_directive("comparison", Comparison)
+    app.add_directive("comparison-figure", ComparisonFigure)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
