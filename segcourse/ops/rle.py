@@ -5,7 +5,13 @@
 
 The code runs down the columns (Fortran order) and always starts with the zeros, so a mask whose
 first pixel is set starts with the count 0. It loses nothing, and area and box follow from the
-counts without decoding. COCO also writes the counts as a compressed string; this is the plain list.
+counts without decoding.
+
+COCO's result files hold the counts as a string, which every function here also reads and
+``compress`` writes: from the fourth count on, the difference to the count two places before (runs
+of one column resemble those of the last), in digits of five bits, lowest first.
+
+    digit    32: another follows   16: if none follows, the number is negative   + 48 = "0" ... "o"
 """
 
 from collections.abc import Mapping
@@ -35,8 +41,8 @@ def decode_rle(code: Mapping[str, Any]) -> Tensor:
     """The mask that a run-length code describes: {"size", "counts"} -> (H, W) bool.
 
     Raises:
-        TypeError: if the counts are COCO's compressed string.
-        ValueError: if a part is missing, or if the counts do not fill the size.
+        ValueError: if a part is missing, if a string is none of COCO's, or if the counts do not
+            fill the size.
     """
     height, width, counts = unpack(code)
     runs = torch.tensor(counts)
@@ -48,7 +54,7 @@ def rle_area(code: Mapping[str, Any]) -> int:
     """The number of pixels of the mask: every second count.
 
     Raises:
-        TypeError, ValueError: as ``decode_rle``.
+        ValueError: as ``decode_rle``.
     """
     return sum(unpack(code)[2][1::2])
 
@@ -57,7 +63,7 @@ def rle_box(code: Mapping[str, Any]) -> tuple[int, int, int, int]:
     """The box around the mask, from the counts alone: (x0, y0, x1, y1) as ``mask_box`` has it.
 
     Raises:
-        TypeError, ValueError: as ``decode_rle``.
+        ValueError: as ``decode_rle``.
     """
     height, _, counts = unpack(code)
     runs = torch.tensor(counts)
@@ -77,7 +83,7 @@ def unpack(code: Mapping[str, Any]) -> tuple[int, int, list[int]]:
     """Height, width and counts of a code that is in order.
 
     Raises:
-        TypeError, ValueError: as ``decode_rle``.
+        ValueError: as ``decode_rle``.
     """
     if not isinstance(code, Mapping) or not {"size", "counts"} <= code.keys():
         found = sorted(code) if isinstance(code, Mapping) else type(code).__name__
@@ -86,12 +92,9 @@ def unpack(code: Mapping[str, Any]) -> tuple[int, int, list[int]]:
             'write {"size": [height, width], "counts": [...]}.'
         )
     counts = code["counts"]
-    if isinstance(counts, (str, bytes)):
-        raise TypeError(
-            "the counts are COCO's compressed string, but a list of integers is needed: expand "
-            "them with pycocotools.mask.decode and encode the mask again."
-        )
     height, width = code["size"]
+    if isinstance(counts, (str, bytes)):
+        counts = expand(counts if isinstance(counts, str) else counts.decode("latin-1"))
     counts = [int(count) for count in counts]
     if height < 1 or width < 1 or min(counts, default=0) < 0 or sum(counts) != height * width:
         raise ValueError(
@@ -100,3 +103,47 @@ def unpack(code: Mapping[str, Any]) -> tuple[int, int, list[int]]:
             "(height, width), and do the counts start with the zeros?"
         )
     return int(height), int(width), counts
+
+
+def compress(code: Mapping[str, Any]) -> dict[str, Any]:
+    """The same code with its counts as COCO's string: {"size", "counts"} -> {"size", "counts"}.
+
+    Raises:
+        ValueError: as ``decode_rle``.
+    """
+    height, width, counts = unpack(code)
+    before = [0, 0, 0, *counts[1:]]  # the first three stand for themselves
+    digits = []
+    for count, earlier in zip(counts, before, strict=False):
+        number, more = count - earlier, True
+        while more:
+            digit, number = number & 31, number >> 5
+            more = number != (-1 if digit & 16 else 0)
+            digits.append(chr(48 + digit + 32 * more))
+    return {"size": [height, width], "counts": "".join(digits)}
+
+
+def expand(string: str) -> list[int]:
+    """The counts in COCO's string; the inverse of what ``compress`` writes.
+
+    Raises:
+        ValueError: if a character is no digit, or if the last number does not end.
+    """
+    counts, number, shift = [], 0, 0
+    for character in string:
+        digit = ord(character) - 48
+        if not 0 <= digit < 64:
+            raise ValueError(
+                f"COCO's counts are written with the characters 0 to o, but hold {character!r}: "
+                "was the string cut or escaped?"
+            )
+        number |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        number -= (digit & 16) << (shift - 4)  # sign
+        counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+        number, shift = 0, 0
+    if shift:
+        raise ValueError(f"COCO's counts {string[-12:]!r} end within a number: was the file cut?")
+    return counts

@@ -129,7 +129,9 @@ def test_without_crowds_it_is_torchmetrics(seed):
     pairs = [torch.stack([ids // 1000, ids % 1000], dim=-1) for ids in (found, truth)]
     wanted = theirs(*pairs)
     got = quality(panoptic_counts(found, truth, 5))
-    assert torch.stack(got, dim=1).nan_to_num(0.0).numpy() == pytest.approx(wanted.numpy(), abs=1e-6)
+    assert torch.stack(got, dim=1).nan_to_num(0.0).numpy() == pytest.approx(
+        wanted.numpy(), abs=1e-6
+    )
 
 
 def test_the_reference_evaluators_numbers():

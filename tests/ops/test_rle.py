@@ -1,5 +1,6 @@
 """Run-length code: COCO's own examples, round trips, and pycocotools."""
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
 from segcourse.ops.masks import mask_box
-from segcourse.ops.rle import decode_rle, encode_rle, rle_area, rle_box
+from segcourse.ops.rle import compress, decode_rle, encode_rle, expand, rle_area, rle_box
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 
@@ -49,9 +50,17 @@ def test_agrees_with_pycocotools(array):
     code = encode_rle(torch.from_numpy(array))
     theirs = coco.encode(np.asfortranarray(array.astype(np.uint8)))
     assert coco.frPyObjects(code, *array.shape)["counts"] == theirs["counts"]
+    assert compress(code)["counts"] == theirs["counts"].decode()
+    assert torch.equal(decode_rle(theirs), torch.from_numpy(array).bool())
     x, y, width, height = coco.toBbox(theirs)
     assert rle_box(code) == ((x, y, x + width, y + height) if array.any() else (0, 0, 0, 0))
     assert rle_area(code) == coco.area(theirs)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30).filter(any))
+def test_long_runs_survive_the_string(counts):
+    code = {"size": [1, sum(counts)], "counts": counts}
+    assert expand(compress(code)["counts"]) == counts
 
 
 def test_zeros_in_the_middle_are_legal():
@@ -67,7 +76,9 @@ def test_zeros_in_the_middle_are_legal():
         ({"size": [2, 2], "counts": [3]}, ValueError, "sum to 4, but .* sum to 3"),
         ({"size": [2, 2], "counts": [-1, 5]}, ValueError, "positive"),
         ({"size": [0, 2], "counts": []}, ValueError, "size"),
-        ({"size": [2, 2], "counts": "04"}, TypeError, "compressed string"),
+        ({"size": [2, 2], "counts": "05"}, ValueError, "sum to 4, but .* sum to 5"),
+        ({"size": [2, 2], "counts": "0 4"}, ValueError, "hold ' ': was the string cut"),
+        ({"size": [2, 2], "counts": "0T"}, ValueError, "end within a number"),
         ({"counts": [4]}, ValueError, "size and counts"),
         ([4], ValueError, "this is list"),
     ],
