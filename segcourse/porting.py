@@ -62,6 +62,20 @@ SMP_PYRAMID: Table = {  # grids 1, 2, 3, 6 there, 6, 3, 2, 1 here
     "blocks.3.pool.1.0": "reduce.0.0",
     "blocks.3.pool.1.1": "reduce.0.1",
 }
+MASK_RCNN: Table = {
+    "backbone.fpn.inner_blocks.*.0": "pyramid.lateral.*",
+    "backbone.fpn.layer_blocks.*.0": "pyramid.output.*",
+    "rpn.head.conv.0.0": "rpn.layer",
+    "rpn.head.cls_logits": "rpn.score",
+    "rpn.head.bbox_pred": "rpn.delta",
+    "roi_heads.box_head.fc6": "box_head.layers.1",
+    "roi_heads.box_head.fc7": "box_head.layers.3",
+    "roi_heads.box_predictor.cls_score": "box_head.score",
+    "roi_heads.box_predictor.bbox_pred": "box_head.delta",
+    "roi_heads.mask_head.*.0": "mask_head.layers.*.0",
+    "roi_heads.mask_predictor.conv5_mask": "mask_head.enlarge",
+    "roi_heads.mask_predictor.mask_fcn_logits": "mask_head.score",
+}
 EPSILON = 1e-5  # what batch normalisation adds to every variance
 
 
@@ -164,6 +178,20 @@ def deeplab_v3_plus_from_smp(state_dict: Mapping[str, Tensor]) -> Weights:
         "segmentation_head.0": "head",
     }
     return rename(state_dict, table)
+
+
+def mask_rcnn_from_torchvision(state_dict: Mapping[str, Tensor]) -> Weights:
+    """Weights of ``maskrcnn_resnet50_fpn`` under the names of ``MaskRCNN``.
+
+    Build it with ``MaskRCNN(classes - 1, paste=paste_rounded)``: torchvision counts the background,
+    and pastes masks into boxes of whole pixels. It normalises and resizes images itself; here that
+    is left to the caller.
+
+    Raises:
+        ValueError: if a layer is unknown or missing.
+        TypeError: if this is no state_dict.
+    """
+    return rename(state_dict, resnet_table(state_dict, "backbone.body") | MASK_RCNN)
 
 
 def neutral_normalisation(bias: Tensor) -> Weights:

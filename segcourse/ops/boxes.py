@@ -131,10 +131,13 @@ def nms(boxes: Tensor, scores: Tensor, *, threshold: float, labels: Tensor | Non
                 f"{len(boxes)} boxes came with labels {tuple(labels.shape)}: give each box one."
             )
         drops &= labels[order][:, None] == labels[order]
+    drops = drops.triu(diagonal=1)  # only a better box drops another
     kept = torch.ones(len(order), dtype=torch.bool, device=boxes.device)
-    for place in range(len(order)):
-        if kept[place]:
-            kept[place + 1 :] &= ~drops[place, place + 1 :]
+    while True:  # a box stays if no better box that stays overlaps it; few rounds settle all
+        stays = ~(drops & kept[:, None]).any(dim=0)
+        if torch.equal(stays, kept):
+            break
+        kept = stays
     return order[kept]
 
 
