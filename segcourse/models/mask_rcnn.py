@@ -41,6 +41,7 @@ from segcourse.ops.roi import paste_masks, roi_align
 CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 BETA = 1 / 9  # of the smooth L1 losses
 SMALLEST = 1e-2  # pixels: a detection is at least as wide and as high
+MASK_SIDE = 28
 
 
 class Objects(NamedTuple):
@@ -56,8 +57,18 @@ class Detections(NamedTuple):
 
     boxes: Tensor  # (D, 4)
     labels: Tensor  # (D,) from 1
-    scores: Tensor  # (D,)
+    scores: Tensor  # (D,) that the class is right
     masks: Tensor  # (D, H, W) probabilities
+    mask_scores: Tensor  # (D,) by which masks are ranked; ``scores``, unless a head judges them
+
+
+class Regions(NamedTuple):
+    """What the mask losses look at in an image: R regions that show an object."""
+
+    features: Tensor  # (R, C, 14, 14)
+    boxes: Tensor  # (R, 4)
+    labels: Tensor  # (R,) of the object
+    masks: Tensor  # (R, H, W) bool, of the object
 
 
 class BoxHead(nn.Module):
@@ -178,13 +189,20 @@ class MaskRCNN(nn.Module):
         boxes, scores, labels = boxes[chosen], scores[chosen], labels.flatten()[chosen]
         kept = nms(boxes, scores, labels=labels, threshold=0.5)[: self.most]
         boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-        masks = self.masks(levels, boxes, labels).sigmoid()
-        return Detections(boxes, labels, scores, self.paste(masks, boxes, size))
+        features = self.cut(levels, boxes, 14)
+        logits = self.draw(features, labels)
+        masks = self.paste(logits.sigmoid(), boxes, size)
+        return Detections(
+            boxes, labels, scores, masks, self.judge(scores, features, logits, labels)
+        )
 
-    def masks(self, levels: list[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
-        """Logits of the mask of every box's own class: (R, 4), (R,) -> (R, 28, 28)."""
-        logits = self.mask_head(self.cut(levels, boxes, 14))
-        return logits[torch.arange(len(labels)), labels]
+    def draw(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Logits of the mask of every region's class: (R, C, 14, 14), (R,) -> (R, 28, 28)."""
+        return self.mask_head(features)[torch.arange(len(labels)), labels]
+
+    def judge(self, scores: Tensor, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """How good the masks are: as good as the class is certain. (R,) ... -> (R,)"""
+        return scores
 
     def cut(self, levels: list[Tensor], boxes: Tensor, side: int) -> Tensor:
         """What every box holds: (R, 4) -> (R, C, side, side), from the map that suits its size.
@@ -228,28 +246,30 @@ class MaskRCNN(nn.Module):
         self, levels: list[Tensor], proposals: list[Tensor], objects: Sequence[Objects]
     ) -> dict[str, Tensor]:
         """Losses of box and mask head, over the regions of all images."""
-        scores, deltas, labels, codes, masks, targets = [], [], [], [], [], []
+        scores, deltas, labels, codes, regions = [], [], [], [], []
         for index, truth in enumerate(objects):
             own = [level[index] for level in levels]
             boxes, matches = self.choose(proposals[index], truth)
-            seen = matches >= 0
-            label = torch.where(seen, truth.labels[matches] if len(truth.labels) else 0, 0)
+            seen = (matches >= 0).nonzero()[:, 0]
+            label = torch.zeros_like(matches)
+            label[seen] = truth.labels[matches[seen]]
             score, delta = self.box_head(self.cut(own, boxes, 7))
             scores.append(score), labels.append(label)
             boxes, matches, label = boxes[seen], matches[seen], label[seen]
-            deltas.append(delta[seen.nonzero()[:, 0], label])
+            deltas.append(delta[seen, label])
             codes.append(encode(truth.boxes[matches], boxes, CODE_WEIGHTS))
-            masks.append(self.masks(own, boxes, label))
-            targets.append(mask_targets(truth.masks, matches, boxes, masks[-1].shape[-1]))
-        regions = sum(len(label) for label in labels)
-        masks, targets = torch.cat(masks), torch.cat(targets)
-        drawn = F.binary_cross_entropy_with_logits(masks, targets, reduction="sum")
+            regions.append(Regions(self.cut(own, boxes, 14), boxes, label, truth.masks[matches]))
         off = F.smooth_l1_loss(torch.cat(deltas), torch.cat(codes), beta=BETA, reduction="sum")
         return {
             "class": F.cross_entropy(torch.cat(scores), torch.cat(labels)),
-            "box": off / regions,
-            "mask": drawn / max(masks.numel(), 1),
+            "box": off / sum(len(label) for label in labels),
+            **self.mask_losses(regions),
         }
+
+    def mask_losses(self, regions: Sequence[Regions]) -> dict[str, Tensor]:
+        """The loss of the mask head, in the mask of the object's class and no other."""
+        logits = torch.cat([self.draw(each.features, each.labels) for each in regions])
+        return {"mask": drawing_loss(logits, torch.cat([mask_targets(each) for each in regions]))}
 
     def choose(self, proposals: Tensor, truth: Objects) -> tuple[Tensor, Tensor]:
         """Regions for the losses, a quarter objects at most, and whose: -> (R, 4), (R,).
@@ -262,13 +282,19 @@ class MaskRCNN(nn.Module):
         return boxes[chosen], matches[chosen]
 
 
-def mask_targets(masks: Tensor, matches: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """True masks as seen in boxes: (G, H, W), (R,), (R, 4) -> (R, side, side) from 0 to 1."""
+def mask_targets(regions: Regions, side: int = MASK_SIDE) -> Tensor:
+    """True masks as seen in their boxes: -> (R, side, side) from 0 to 1."""
     targets = [
-        roi_align(masks[match, None].float(), box[None], (side, side), samples=0)[:, 0]
-        for match, box in zip(matches.tolist(), boxes, strict=True)
+        roi_align(mask[None].float(), box[None], (side, side), samples=0)[:, 0]
+        for mask, box in zip(regions.masks, regions.boxes, strict=True)
     ]
-    return torch.cat(targets) if targets else boxes.new_zeros(0, side, side)
+    return torch.cat(targets) if targets else regions.boxes.new_zeros(0, side, side)
+
+
+def drawing_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy of every pixel, 0 without regions: (R, h, w), (R, h, w) -> scalar."""
+    total = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+    return total / max(targets.numel(), 1)
 
 
 def check_objects(objects: Objects, size: tuple[int, int], num_classes: int) -> None:

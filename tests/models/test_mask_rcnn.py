@@ -156,7 +156,7 @@ def test_learns_two_objects(crop):
         image[:, label, mask] = 1.0
     net = small(2, crop=crop)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
-    for _ in range(80):
+    for _ in range(120):
         loss = sum(net.loss(image, [truth, truth]).values())
         optimizer.zero_grad()
         loss.backward()

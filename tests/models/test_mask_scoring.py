@@ -1,0 +1,119 @@
+"""Mask Scoring R-CNN: the published counts, the arithmetic of its target, and learning it."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from segcourse.blocks.resnet import ResNet
+from segcourse.models.mask_rcnn import Objects, Regions
+from segcourse.models.mask_scoring import (
+    MaskIoUHead,
+    MaskScoringRCNN,
+    mask_iou_targets,
+    seen_shares,
+)
+
+SIZE = (64, 96)
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("outputs, parameters", [(81, 16_341_329), (91, 16_351_579),
+                                                 (80, 16_340_304)])  # fmt: skip
+def test_parameters(outputs, parameters):
+    with torch.device("meta"):
+        assert count(MaskIoUHead(256, outputs - 1)) == parameters
+
+
+def test_the_mask_is_pooled_by_its_maxima():
+    torch.manual_seed(0)
+    head, features = MaskIoUHead(4, 2, hidden=8), torch.randn(3, 4, 14, 14)
+    masks = torch.rand(3, 28, 28)
+    pooled = masks.unflatten(2, (14, 2)).unflatten(1, (14, 2)).amax(dim=(2, 4))
+    seen = []
+    head.convolve.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+    assert head(features, masks).shape == (3, 3)
+    assert torch.equal(seen[0], torch.cat([features, pooled[:, None]], dim=1))
+
+
+def test_the_target_counts_the_whole_object():
+    drawn, truth = torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2, 4, 4, dtype=torch.bool)
+    drawn[:, :2], truth[:, 1:3] = True, True  # 8 and 8 cells, 4 shared
+    seen = torch.tensor([1.0, 0.5])  # of the second, half lies outside the box
+    assert mask_iou_targets(drawn, truth, seen).tolist() == pytest.approx([4 / 12, 4 / 20])
+    nothing = torch.zeros_like(drawn)
+    assert mask_iou_targets(nothing, nothing, seen).tolist() == [0, 0]
+
+
+def test_the_share_that_a_box_sees():
+    masks = torch.zeros(2, 20, 20, dtype=torch.bool)
+    masks[:, 4:12, 4:12] = True
+    boxes = torch.tensor([[4.0, 4, 12, 12], [8, 2, 20, 20]])
+    regions = Regions(torch.zeros(2, 1, 14, 14), boxes, torch.ones(2).long(), masks)
+    assert seen_shares(regions).tolist() == [1, 0.5]
+
+
+small = partial(
+    MaskScoringRCNN,
+    backbone=partial(ResNet, 18, width=8),
+    channels=8,
+    hidden=16,
+    anchor_sides=(8, 16, 32, 64, 96),
+    canonical=48,
+    proposals=(60, 40),
+    regions=48,
+)
+
+
+def objects() -> Objects:
+    masks = torch.zeros(2, *SIZE, dtype=torch.bool)
+    masks[0, 8:40, 8:40] = True
+    masks[1, 20:52, 50:90] = True
+    boxes = torch.tensor([[8.0, 8, 40, 40], [50, 20, 90, 52]])
+    return Objects(boxes, torch.tensor([1, 2]), masks)
+
+
+def test_all_losses_reach_all_heads_and_that_of_the_iou_reaches_the_mask_head():
+    torch.manual_seed(0)
+    net = small(2)
+    losses = net.loss(torch.rand(2, 3, *SIZE), [objects(), objects()])
+    assert losses.keys() == {"objectness", "rpn_box", "class", "box", "mask", "mask_iou"}
+    losses["mask_iou"].backward(retain_graph=True)
+    assert net.mask_head.score.weight.grad.any()
+    sum(losses.values()).backward()
+    assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+def test_without_objects_nothing_is_learnt_about_masks():
+    nothing = Objects(torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0, *SIZE).bool())
+    losses = small(2).loss(torch.rand(1, 3, *SIZE), [nothing])
+    assert losses["mask_iou"] == losses["mask"] == 0
+
+
+def test_masks_are_ranked_by_class_and_iou_boxes_by_class():
+    torch.manual_seed(0)
+    net = small(2, score_threshold=0.0, most=5).eval()
+    net.guess_iou = lambda features, logits, labels: torch.linspace(-0.5, 1.5, len(labels))
+    found = net(torch.rand(1, 3, *SIZE))[0]
+    assert (found.scores.diff() <= 0).all()
+    wanted = found.scores * torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0])
+    assert torch.allclose(found.mask_scores, wanted)
+
+
+def test_learns_how_good_masks_are():
+    """The mask head stays as it is, so that the target stands still."""
+    torch.manual_seed(0)
+    net, image = small(2), torch.rand(2, 3, *SIZE)
+    optimizer = torch.optim.Adam(net.iou_head.parameters(), lr=3e-3)
+    history = []
+    for _ in range(60):
+        loss = net.loss(image, [objects(), objects()])["mask_iou"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())
+    assert sum(history[-10:]) < 0.3 * sum(history[:10])
