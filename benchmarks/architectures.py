@@ -34,7 +34,7 @@ from segcourse.metrics.boundary import boundary_f1, boundary_iou, class_scores, 
 from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
 from segcourse.training import fit, poly, predict, seed_everything, warmup
 
-TRAINING = dict(steps=760, batch=4, learning_rate=1e-2, scenes=1600)
+TRAINING = dict(steps=760, batch=4, learning_rate=2e-2, scenes=1600)
 SCORED = 100  # scenes
 CHOICE_SEED = 2  # of the scenes of a dry run: the classroom's sizes were chosen with them
 TEST_SEED = 3  # of the scenes of the results: nothing is trained on them or chosen with them

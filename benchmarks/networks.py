@@ -37,7 +37,7 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "segnet": partial(SegNet, width=16, depths=(1, 1, 1, 1)),
     "segnet_basic": partial(SegNetBasic, width=16, depth=3),
     "fcn_resnet": partial(FCNResNet, layers=18, width=16, auxiliary=True),
-    "pspnet": partial(PSPNet, layers=18, width=20, stages=3, align_corners=False, auxiliary=True),
+    "pspnet": partial(PSPNet, layers=18, width=24, stages=3, align_corners=False, auxiliary=True),
     "deeplab_v1": partial(
         DeepLabV1, width=8, hidden=64, rate=4, multi_scale=True, batch_norm=True, dropout=0.0
     ),
@@ -50,10 +50,10 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "gfrnet": partial(GFRNet, width=12, depths=(2, 2, 2, 2, 2), dropout=0.0),
     "deeplab_v3": partial(
         DeepLabV3,
-        backbone=partial(ResNet, 18, width=20, deep_stem=True, stages=3),
+        backbone=partial(ResNet, 18, width=40, stages=3),
         output_stride=8,
-        rates=(2, 4, 6),
-        channels=64,
+        rates=(1, 2, 4),
+        channels=48,
         dropout=0.0,
     ),
     "deeplab_v3_plus": partial(

@@ -385,6 +385,48 @@ def test_a_book_that_knows_its_repository(tmp_path):
     assert cells == [*expected, "", "car", "0.51", "lamp", "–"]
 
 
+ROW = {"miou": 0.71649, "boundary_f1": 0.5, "thin_iou": 0.25, "parameters": 12345, "step_ms": 87.6,
+       "macs": 142_900_000, "peak_gib": 1.61, "runs": [{"miou": 0.70}, {"miou": 0.73}]}  # fmt: skip
+COMPARED = """```{comparison} scores
+```
+
+```{comparison} costs
+```
+
+```{comparison-figure}
+Two networks, "A" above B.
+```"""
+
+
+def test_networks_are_compared_in_tables_and_in_a_figure(tmp_path):
+    folder = small_book(tmp_path, COMPARED)
+    networks = {"a": ROW, "b": {**ROW, "miou": 0.6}}
+    (folder / "results" / "architectures.json").write_text(json.dumps({"networks": networks}))
+    published = {"title": "A", "miou": 82.6, "data": "cities", "origin": "paper"}
+    nobody = {"title": "B", "miou": None, "data": "", "origin": ""}
+    (folder / "book" / "published.json").write_text(json.dumps({"a": published, "b": nobody}))
+    built = run_jupyter_book(folder, GITHUB_REPOSITORY="")
+    assert built.returncode == 0, built.stderr[-4000:]
+    page = (folder / "_build" / "html" / "book" / "welcome.html").read_text(encoding="utf-8")
+    cells = re.findall(r"<td[^>]*>\s*(?:<p>)?(.*?)(?:</p>)?\s*</td>", page, re.S)
+    assert cells[:6] == ["A", "0.716", "0.700–0.730", "82.6 %", "cities", "paper"]
+    assert cells[9] == "–"
+    assert cells[12:19] == ["A", "0.50", "0.25", "12,345", "143", "88 ms", "1.6 GiB"]
+    assert 'role="img" aria-label="Two networks, &quot;A&quot; above B."' in page
+    [figure] = re.findall(r"<svg.*?</svg>", page[page.index('class="drawn"') :], re.S)
+    assert "currentColor" in figure and "var(--pst-color-primary)" in figure
+    assert not re.search(r"#0[1-6]0", figure)
+    assert ">A<" in figure and ">B<" in figure
+
+
+def test_a_network_that_nobody_published_or_measured_stops_the_book(tmp_path):
+    folder = small_book(tmp_path, COMPARED)
+    (folder / "results" / "architectures.json").write_text(json.dumps({"networks": {"a": ROW}}))
+    (folder / "book" / "published.json").write_text("{}")
+    built = run_jupyter_book(folder, GITHUB_REPOSITORY="")
+    assert built.returncode == 1 and "a row has no 'a'" in built.stdout + built.stderr
+
+
 def test_a_book_that_knows_nothing_has_no_dead_buttons_and_says_what_is_missing(tmp_path):
     folder = small_book(tmp_path, WORDS.replace("classes", "things"))
     (folder / "results" / "camvid_unet.json").write_text(json.dumps(MEASURED))

@@ -1,10 +1,10 @@
 """The networks of the course side by side, from ``results/architectures.json``.
 
-    ```{comparison}
+    ```{comparison} scores
     ```
 
-shows a table of our own measurements beside the numbers that were published
-(``book/published.json``, every one with the data and the place it comes from), and
+shows a table of our scores beside the published ones (``book/published.json``, every one with the
+data and the place it comes from), ``{comparison} costs`` one of details and costs, and
 
     ```{comparison-figure}
     Words for those who do not see the figure.
@@ -23,25 +23,25 @@ from typing import ClassVar
 
 import matplotlib
 from docutils import nodes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from measured_tables import FromResults, read_result, rows_at, table, value_in
 
 FILE = "results/architectures.json"
 INK = "#010203"  # stands for the colour of the page's text, light or dark
 ACCENT = "#040506"  # and this for its accent
-HEAD = [
-    "Network",
-    "Published",
-    "on",
-    "by",
-    "mIoU here",
-    "three seeds",
-    "boundary F1",
-    "lamp IoU",
-    "parameters",
-    "million MACs",
-    "training step",
-]
+TABLES = {
+    "scores": ["Network", "mIoU here", "of three seeds", "published", "on", "by"],
+    "costs": [
+        "Network",
+        "boundary F1",
+        "lamp IoU",
+        "parameters",
+        "million MACs",
+        "training step",
+        "most memory",
+    ],
+}
 
 
 class FromArchitectures(FromResults):
@@ -56,27 +56,34 @@ class FromArchitectures(FromResults):
 
 
 class Comparison(FromArchitectures):
+    required_arguments = 1
+
     def build(self, root: Path) -> list[nodes.Node]:
-        return [table(HEAD, [self.line(row) for row in self.rows(root)])]
+        kind = self.arguments[0]
+        line = {"scores": self.scores, "costs": self.costs}[kind]
+        return [table(TABLES[kind], [line(row) for row in self.rows(root)])]
 
-    def line(self, row: dict) -> list[str]:
-        def number(key: str, digits: int = 2) -> str:
-            return f"{value_in(row, key, FILE):.{digits}f}"
-
+    def scores(self, row: dict) -> list[str]:
         scores = [run["miou"] for run in value_in(row, "runs", FILE)]
         published = row["published"]
         return [
             published["title"],
+            f"{value_in(row, 'miou', FILE):.3f}",
+            f"{min(scores):.3f}–{max(scores):.3f}",
             "–" if published["miou"] is None else f"{published['miou']:.1f} %",
             published["data"],
             published["origin"],
-            number("miou", 3),
-            f"{min(scores):.3f}–{max(scores):.3f}",
-            number("boundary_f1"),
-            number("thin_iou"),
+        ]
+
+    def costs(self, row: dict) -> list[str]:
+        return [
+            row["published"]["title"],
+            f"{value_in(row, 'boundary_f1', FILE):.2f}",
+            f"{value_in(row, 'thin_iou', FILE):.2f}",
             f"{value_in(row, 'parameters', FILE):,}",
             f"{value_in(row, 'macs', FILE) / 1e6:.0f}",
-            f"{number('step_ms', 0)} ms",
+            f"{value_in(row, 'step_ms', FILE):.0f} ms",
+            f"{value_in(row, 'peak_gib', FILE):.1f} GiB",
         ]
 
 
@@ -100,6 +107,7 @@ def draw(points: list[tuple[str, float, float]]) -> str:
     style |= dict.fromkeys(("axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(7, 4.6), layout="constrained")
+        FigureCanvasAgg(figure)  # measures the words
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         axes.patch.set_alpha(0)
@@ -117,8 +125,7 @@ def draw(points: list[tuple[str, float, float]]) -> str:
 
 def place_labels(axes, points: list[tuple[str, float, float]]) -> None:
     """Write every title beside its point, or above or below it where another title stands."""
-    taken = []
-    renderer = axes.figure.canvas.get_renderer()
+    taken, frame = [], axes.get_window_extent()
     places = [(8, 0, "left"), (-8, 0, "right"), (0, 11, "center"), (0, -11, "center")]
     places += [(8, 10, "left"), (8, -10, "left"), (-8, 10, "right"), (-8, -10, "right")]
     dots = [axes.transData.transform((x, y)) for _, x, y in points]
@@ -128,14 +135,15 @@ def place_labels(axes, points: list[tuple[str, float, float]]) -> None:
                 title, (x, y), (dx, dy), textcoords="offset points", ha=side, va="center"
             )
             text.set_in_layout(False)
-            box = text.get_window_extent(renderer)
+            box = text.get_window_extent()
             free = not any(box.overlaps(other) for other in taken)
-            if free and not any(box.contains(*dot) for dot in dots):
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
+            if free and inside and not any(box.contains(*dot) for dot in dots):
                 break
             text.remove()
         else:
             text = axes.annotate(title, (x, y), (8, 0), textcoords="offset points", va="center")
-        taken.append(text.get_window_extent(renderer))
+        taken.append(text.get_window_extent())
 
 
 def setup(app) -> dict:

@@ -161,10 +161,13 @@ class MaskRCNN(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Detections]:
-        levels = self.levels(images)
-        proposals = self.rpn.propose(levels, images.shape[-2:])
+        return self.detect_all(self.levels(images), images.shape[-2:])
+
+    def detect_all(self, levels: list[Tensor], size: tuple[int, int]) -> list[Detections]:
+        """Detections of every image of (height, width), from the pyramid's maps."""
+        proposals = self.rpn.propose(levels, size)
         return [
-            self.detect([level[index] for level in levels], boxes, images.shape[-2:])
+            self.detect([level[index] for level in levels], boxes, size)
             for index, boxes in enumerate(proposals)
         ]
 
@@ -229,17 +232,20 @@ class MaskRCNN(nn.Module):
         Raises:
             TypeError, ValueError: if an image's objects do not fit it, see ``check_objects``.
         """
-        if len(images) != len(objects):
+        return self.loss_of(self.levels(images), images.shape[-2:], objects)
+
+    def loss_of(
+        self, levels: list[Tensor], size: tuple[int, int], objects: Sequence[Objects]
+    ) -> dict[str, Tensor]:
+        """The same losses, from the pyramid's maps of images of (height, width)."""
+        if len(levels[0]) != len(objects):
             raise ValueError(
-                f"{len(images)} images came with the objects of {len(objects)}: give Objects for "
-                "each, also where there are none."
+                f"{len(levels[0])} images came with the objects of {len(objects)}: give Objects "
+                "for each, also where there are none."
             )
         for each in objects:
-            check_objects(each, images.shape[-2:], self.num_classes)
-        levels = self.levels(images)
-        losses, proposals = self.rpn.loss(
-            levels, images.shape[-2:], [each.boxes for each in objects]
-        )
+            check_objects(each, size, self.num_classes)
+        losses, proposals = self.rpn.loss(levels, size, [each.boxes for each in objects])
         return losses | self.head_losses(levels, proposals, objects)
 
     def head_losses(

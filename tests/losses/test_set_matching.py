@@ -1,0 +1,118 @@
+"""The loss of a set: brute force over all assignments, the arithmetic, and what it teaches."""
+
+from itertools import permutations
+
+import hypothesis.strategies as st
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from torchvision.ops import box_convert, generalized_box_iou
+
+from segcourse.losses.set_matching import ObjectSet, Pairs, match_sets, set_loss
+
+CLASSES = 3
+
+
+def draw(seed: int, queries: int, objects: int) -> tuple[torch.Tensor, torch.Tensor, ObjectSet]:
+    generator = torch.Generator().manual_seed(seed)
+    boxes = torch.rand(queries + objects, 4, generator=generator) * 0.4 + 0.1
+    labels = torch.randint(CLASSES, (objects,), generator=generator)
+    logits = torch.randn(queries, CLASSES + 1, generator=generator)
+    return logits, boxes[:queries], ObjectSet(labels, boxes[queries:])
+
+
+def cost_by_hand(logits, boxes, objects, pairs) -> float:
+    total = 0.0
+    for query, index in pairs:
+        box, truth = boxes[query], objects.boxes[index]
+        corners = [box_convert(b[None], "cxcywh", "xyxy") for b in (box, truth)]
+        total -= logits[query].softmax(dim=0)[objects.labels[index]].item()
+        total += 5 * (box - truth).abs().sum().item()
+        total -= 2 * generalized_box_iou(*corners).item()
+    return total
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(0, 4))
+def test_no_assignment_is_cheaper(seed, queries, objects):
+    image = draw(seed, queries, objects)
+    pairs = match_sets(*image)
+    found = list(zip(pairs.queries.tolist(), pairs.objects.tolist(), strict=True))
+    number = min(queries, objects)
+    assert len(found) == number == len(set(pairs.queries.tolist())) == len({o for _, o in found})
+    if queries >= objects:
+        others = (
+            [(q, o) for o, q in enumerate(order)] for order in permutations(range(queries), objects)
+        )
+    else:
+        others = (list(enumerate(order)) for order in permutations(range(objects), queries))
+    least = min(cost_by_hand(*image, each) for each in others)
+    assert cost_by_hand(*image, found) == pytest.approx(least, abs=1e-5)
+
+
+def test_the_losses_by_hand():
+    logits, boxes, objects = draw(0, 4, 2)
+    pairs = Pairs(torch.tensor([2, 0]), torch.tensor([0, 1]))
+    got = set_loss(logits[None], boxes[None], [objects], pairs=[pairs])
+    wanted = torch.full((4,), CLASSES)
+    wanted[2], wanted[0] = objects.labels
+    weight = torch.tensor([1.0, 1, 1, 0.1])
+    each = F.cross_entropy(logits, wanted, reduction="none") * weight[wanted]
+    assert got["class"].item() == pytest.approx((each.sum() / weight[wanted].sum()).item())
+    off = (boxes[[2, 0]] - objects.boxes).abs().sum().item()
+    assert got["box"].item() == pytest.approx(5 * off / 2)
+    corners = [box_convert(b, "cxcywh", "xyxy") for b in (boxes[[2, 0]], objects.boxes)]
+    giou = generalized_box_iou(*corners).diagonal()
+    assert got["giou"].item() == pytest.approx(2 * (1 - giou).mean().item(), rel=1e-5)
+
+
+def test_objects_of_all_images_share_one_denominator():
+    one, two, none = draw(1, 5, 3), draw(2, 5, 1), draw(3, 5, 0)
+    logits, boxes = (torch.stack(parts) for parts in list(zip(one, two, none, strict=True))[:2])
+    got = set_loss(logits, boxes, [one[2], two[2], none[2]])
+    alone = [set_loss(x[None], b[None], [o])["box"] for x, b, o in (one, two)]
+    assert got["box"].item() == pytest.approx(((3 * alone[0] + alone[1]) / 4).item(), rel=1e-5)
+
+
+def test_nothing_to_find_teaches_no_object():
+    logits, boxes, objects = draw(0, 4, 0)
+    logits.requires_grad_(), boxes.requires_grad_()
+    losses = set_loss(logits[None], boxes[None], [objects])
+    sum(losses.values()).backward()
+    assert losses["box"] == losses["giou"] == 0 and not boxes.grad.any()
+    assert (logits.grad[:, CLASSES] < 0).all() and (logits.grad[:, :CLASSES] > 0).all()
+
+
+def test_two_queries_for_one_object_learn_who_it_is():
+    torch.manual_seed(0)
+    objects = ObjectSet(torch.tensor([1]), torch.tensor([[0.5, 0.5, 0.4, 0.4]]))
+    logits = torch.zeros(1, 2, CLASSES + 1, requires_grad=True)
+    free = torch.tensor([[[0.1, 0.0, -0.4, -0.4], [0.2, 0.1, -0.3, -0.4]]], requires_grad=True)
+    optimizer = torch.optim.Adam([logits, free], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        sum(set_loss(logits, free.sigmoid(), [objects]).values()).backward()
+        optimizer.step()
+    assert sorted(logits[0].argmax(dim=1).tolist()) == [1, CLASSES]
+
+
+LOGITS, BOXES, OBJECTS = draw(0, 4, 2)
+
+
+@pytest.mark.parametrize(
+    "objects, remedy",
+    [
+        (OBJECTS._replace(labels=torch.tensor([0, 3])), "0 to 2, but these from 0 to 3: 3 is 'no"),
+        (OBJECTS._replace(boxes=OBJECTS.boxes * 100), "shares of the image, 0 to 1, but reach"),
+        (OBJECTS._replace(boxes=OBJECTS.boxes[:1]), r"2 labels came with boxes \(1, 4\)"),
+    ],
+)
+def test_bad_objects_are_refused_with_the_remedy(objects, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        set_loss(LOGITS[None], BOXES[None], [objects])
+
+
+def test_bad_queries_are_refused():
+    with pytest.raises(ValueError, match=r"\(1, 4, 4\), \(1, 3, 4\) and 1 came"):
+        set_loss(LOGITS[None], BOXES[None, :3], [OBJECTS])
