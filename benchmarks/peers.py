@@ -58,9 +58,7 @@ DEEPLAB = dict(
     classes=K,
     encoder_depth=4,
     encoder_output_stride=8,
-    decoder_atrous_rates=(2, 4, 6),
     decoder_aspp_dropout=0.0,
-    **narrow(20, deep=True),
 )
 
 # Changes that wire our network as the peer, which has no auxiliary branch and, in DeepLab v3+,
@@ -77,15 +75,32 @@ PEERS: dict[str, tuple[dict, str, Callable[[], nn.Module]]] = {
             classes=K,
             encoder_depth=4,
             output_stride=8,
-            psp_out_channels=80,
-            **narrow(26, deep=True),
+            psp_out_channels=96,
+            **narrow(31, deep=True),
         ),
     ),
-    "deeplab_v3": ({}, "SMP DeepLabV3", partial(smp.DeepLabV3, decoder_channels=56, **DEEPLAB)),
+    "deeplab_v3": (
+        {},
+        "SMP DeepLabV3",
+        partial(
+            smp.DeepLabV3,
+            decoder_channels=42,
+            decoder_atrous_rates=(1, 2, 4),
+            **DEEPLAB,
+            **narrow(40),
+        ),
+    ),
     "deeplab_v3_plus": (
         {"fine": 1},
         "SMP DeepLabV3Plus",
-        partial(smp.DeepLabV3Plus, decoder_channels=38, decoder_aspp_separable=False, **DEEPLAB),
+        partial(
+            smp.DeepLabV3Plus,
+            decoder_channels=38,
+            decoder_atrous_rates=(2, 4, 6),
+            decoder_aspp_separable=False,
+            **DEEPLAB,
+            **narrow(20, deep=True),
+        ),
     ),
 }
 

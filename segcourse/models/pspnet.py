@@ -20,7 +20,7 @@ blocks of stages 3 and 4, and enlargements that align the corners. That suits th
 the last. ``auxiliary=True`` adds the second head, on stage 3, with which the paper trains: its loss
 counts 0.4, and predictions do not use it. The classroom's network, for 96 x 128 pixels, is
 
-    PSPNet(num_classes, layers=18, width=20, stages=3, align_corners=False, auxiliary=True)
+    PSPNet(num_classes, layers=18, width=24, stages=3, align_corners=False, auxiliary=True)
 
 Differs from the paper: convolutions start from He's initialisation instead of ImageNet weights,
 and batch normalisation sees the images of one device instead of all of them. How much is dropped,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from segcourse.blocks.resnet import ResNet
 from segcourse.models.pspnet import GRIDS, PSPNet, PyramidPooling
 
-CLASSROOM = dict(layers=18, width=20, stages=3, align_corners=False, auxiliary=True)
+CLASSROOM = dict(layers=18, width=24, stages=3, align_corners=False, auxiliary=True)
 TINY = dict(layers=18, width=4, stages=3, auxiliary=True)
 
 
