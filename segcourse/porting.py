@@ -76,6 +76,19 @@ MASK_RCNN: Table = {
     "roi_heads.mask_predictor.conv5_mask": "mask_head.enlarge",
     "roi_heads.mask_predictor.mask_fcn_logits": "mask_head.score",
 }
+CONVOLUTION: Table = {"conv": "0", "norm": "1"}
+DETR_MASKS: Table = {
+    **{f"mask_head.conv1.{a}": f"mask_head.first.0.{b}" for a, b in CONVOLUTION.items()},
+    **{f"mask_head.conv2.{a}": f"mask_head.first.1.{b}" for a, b in CONVOLUTION.items()},
+    "mask_head.fpn_stages.*.fpn_adapter": "mask_head.adapt.*",
+    **{f"mask_head.fpn_stages.*.refine.{a}": f"mask_head.refine.*.{b}"
+       for a, b in CONVOLUTION.items()},
+    "mask_head.output_conv": "mask_head.score",
+    "bbox_attention.q_proj": "mask_head.query",
+    "bbox_attention.k_proj": "mask_head.key",
+}  # fmt: skip
+ATTENTION: Table = {f"{short}_proj": long for short, long in zip(
+    "qkvo", ("query", "key", "value", "output"), strict=True)}  # fmt: skip
 EPSILON = 1e-5  # what batch normalisation adds to every variance
 
 
@@ -192,6 +205,39 @@ def mask_rcnn_from_torchvision(state_dict: Mapping[str, Tensor]) -> Weights:
         TypeError: if this is no state_dict.
     """
     return rename(state_dict, resnet_table(state_dict, "backbone.body") | MASK_RCNN)
+
+
+def detr_from_transformers(state_dict: Mapping[str, Tensor]) -> Weights:
+    """Weights of ``DetrForSegmentation`` or ``DetrForObjectDetection`` under the names of ``DETR``.
+
+    Build it with ``DETR(classes)``, and with ``masks=True`` for the former. The one with masks
+    holds the other as its part ``detr``.
+
+    Raises:
+        ValueError: if a layer is unknown or missing.
+        TypeError: if this is no state_dict.
+    """
+    segments = any(name.startswith("mask_head") for name in state_dict)
+    whole = "detr." if segments else ""
+    model = f"{whole}model"
+    encoder, decoder = f"{model}.encoder.layers.*", f"{model}.decoder.layers.*"
+    ours, theirs = "transformer.encoder.*", "transformer.decoder.*"
+    thinking = {"mlp.fc1": "think.0", "mlp.fc2": "think.3", "final_layer_norm": "think_norm"}
+    table = {
+        **resnet_table(state_dict, f"{model}.backbone.model"),
+        f"{model}.input_projection": "project",
+        f"{model}.query_position_embeddings": "names",
+        f"{model}.decoder.layernorm": "transformer.norm",
+        **below(encoder, thinking | {"self_attn_layer_norm": "attention_norm"}, ours),
+        **below(f"{encoder}.self_attn", ATTENTION, f"{ours}.attention"),
+        **below(decoder, thinking | {"self_attn_layer_norm": "among_norm"}, theirs),
+        **below(f"{decoder}.self_attn", ATTENTION, f"{theirs}.among"),
+        **below(f"{decoder}.encoder_attn", ATTENTION, f"{theirs}.look"),
+        f"{decoder}.encoder_attn_layer_norm": f"{theirs}.look_norm",
+        f"{whole}class_labels_classifier": "classify",
+        **{f"{whole}bbox_predictor.layers.{n}": f"locate.{2 * n}" for n in range(3)},
+    }
+    return rename(state_dict, table | (DETR_MASKS if segments else {}))
 
 
 def neutral_normalisation(bias: Tensor) -> Weights:

@@ -13,6 +13,7 @@ by ``segcourse.ops.merging``. The losses are Mask R-CNN's, and the branch's cros
 """
 
 from collections.abc import Sequence
+from math import gcd
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ class SemanticBranch(nn.Module):
 def normalised_conv(in_channels: int, out_channels: int) -> nn.Sequential:
     """3 x 3 convolution, group normalisation, ReLU: (N, in, H, W) -> (N, out, H, W)."""
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
-    groups = nn.GroupNorm(min(GROUPS, out_channels), out_channels)
+    groups = nn.GroupNorm(gcd(GROUPS, out_channels), out_channels)
     return nn.Sequential(initialise(convolution), groups, nn.ReLU(inplace=True))
 
 
