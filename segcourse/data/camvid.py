@@ -11,15 +11,13 @@ The masks hold 0 ... 10, and 11 where nobody labelled. There are no objects in t
 The pictures may be used for research and personal use only, so they do not come with the course.
 """
 
-import os
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from segcourse.data.files import find_folder, load_labels, load_picture
 from segcourse.data.sample import Sample
 from segcourse.ops.labels import IGNORE
 
@@ -62,7 +60,10 @@ class CamVid(Dataset):
     def __init__(self, root: str | Path | None = None, split: str = "train"):
         if split not in SPLITS:
             raise ValueError(f"split={split!r} is none of CamVid's: choose one of {SPLITS}.")
-        self.root, self.split = find_root(root, split), split
+        marker = f"{split}.txt"
+        source = f"the folder CamVid of {SOURCE} (git clone --depth 1)"
+        self.root = find_folder("CamVid", root, ("camvid", "CamVid"), marker, source)
+        self.split = split
         self.frames = read_list(self.root, split)
 
     def __len__(self) -> int:
@@ -77,21 +78,6 @@ class CamVid(Dataset):
                 f"{tuple(semantic.shape)}: copy both again from {SOURCE}."
             )
         return Sample(image, semantic, torch.zeros_like(semantic))
-
-
-def find_root(root: str | Path | None, split: str) -> Path:
-    """The folder that holds the list of the split: as given, or below SEGCOURSE_DATA."""
-    base = root if root is not None else os.environ.get("SEGCOURSE_DATA")
-    candidates = [Path(base, sub) for sub in ("", "camvid", "CamVid")] if base else []
-    for candidate in candidates:
-        if (candidate / f"{split}.txt").is_file() and (candidate / split).is_dir():
-            return candidate
-    looked = f"it is not in {base}" if base else "neither root nor SEGCOURSE_DATA says where it is"
-    raise FileNotFoundError(
-        f"CamVid ({split}) was not found: {looked}. Download the folder CamVid of {SOURCE} "
-        "(git clone --depth 1), then pass that folder as root or set the environment variable "
-        "SEGCOURSE_DATA to it."
-    )
 
 
 def read_list(root: Path, split: str) -> list[tuple[Path, Path]]:
@@ -117,26 +103,13 @@ def read_list(root: Path, split: str) -> list[tuple[Path, Path]]:
     return frames
 
 
-def load_picture(path: Path) -> Tensor:
-    """A picture file of any kind: -> (3, H, W) float32 in [0, 1]."""
-    with Image.open(path) as file:
-        array = np.array(file.convert("RGB"))
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous() / 255
-
-
 def load_mask(path: Path) -> Tensor:
     """A mask of class numbers; 11, unlabelled, becomes IGNORE: -> (H, W) int64.
 
     Raises:
         ValueError: if the file holds colours, or other numbers.
     """
-    with Image.open(path) as file:
-        if file.mode not in ("L", "P", "I;16", "I"):
-            raise ValueError(
-                f"{path.name} has mode {file.mode}, colours instead of class numbers: use the "
-                f"masks of {SOURCE}, not those of the original CamVid."
-            )
-        labels = torch.from_numpy(np.array(file)).long()  # never .convert("RGB")
+    labels = load_labels(path)
     if labels.max() > UNLABELLED:
         raise ValueError(
             f"{path.name} holds the class {int(labels.max())}, but SegNet's masks end at "

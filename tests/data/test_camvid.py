@@ -88,7 +88,7 @@ def test_masks_that_are_none_are_refused(root):
     with pytest.raises(ValueError, match=r"class 200.*interpolation"):
         CamVid(root)[0]
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(path)
-    with pytest.raises(ValueError, match=r"mode RGB.*class numbers"):
+    with pytest.raises(ValueError, match=r"mode RGB.*colours instead of numbers"):
         CamVid(root)[0]
     Image.fromarray(np.zeros((5, 8), np.uint8)).save(path)
     with pytest.raises(ValueError, match=r"\(6, 8\) pixels, but its mask \(5, 8\)"):
