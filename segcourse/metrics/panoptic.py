@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from segcourse.ops.labels import IGNORE
-from segcourse.ops.panoptic import DIVISOR, split_ids
+from segcourse.ops.panoptic import DIVISOR, check_integers
 
 ENOUGH = 0.5  # IoU above which two segments match, and share of void that excuses
 SEGMENTS = (IGNORE + 1) * DIVISOR  # panoptic ids of an image
@@ -54,13 +54,14 @@ def panoptic_counts(
         TypeError: if a map is not of integers, or the crowd not boolean.
         ValueError: if sizes differ, or a class is neither one of the K nor void.
     """
-    crowd = torch.zeros_like(truth, dtype=torch.bool) if crowd is None else crowd
     check_maps(predicted, truth, crowd, num_classes)
     true_segment, found_segment, area = shared_areas(predicted, truth, crowd)
     true, true_of = true_segment.unique(return_inverse=True)
     found, found_of = found_segment.unique(return_inverse=True)
     true_class, true_crowd = true // 2 // DIVISOR % (IGNORE + 1), true % 2 == 1
     found_class = found // DIVISOR % (IGNORE + 1)
+    check_classes(true_class, "truth", num_classes)
+    check_classes(found_class, "prediction", num_classes)
     true_area, found_area = total(true_of, area, true), total(found_of, area, found)
 
     void = true_class[true_of] == IGNORE
@@ -87,16 +88,21 @@ def panoptic_counts(
     ).double()
 
 
-def shared_areas(predicted: Tensor, truth: Tensor, crowd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def shared_areas(
+    predicted: Tensor, truth: Tensor, crowd: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Every pair of segments that share pixels: names of the true and the predicted one, pixels.
 
     A name counts the images before its own: (image * SEGMENTS + id); those of the truth are
     doubled, and one is added for a crowd. Pixels are counted by runs, of which there are far fewer.
     """
-    height, width = truth.shape[-2:]
-    images = torch.arange(truth[..., 0, 0].numel()).repeat_interleave(height * width)
-    true = (images * SEGMENTS + truth.flatten()) * 2 + crowd.flatten()
-    runs, length = (true * SEGMENTS + predicted.flatten()).unique_consecutive(return_counts=True)
+    pixels = truth.shape[-2] * truth.shape[-1]
+    joint = truth.long().reshape(-1, pixels) * (2 * SEGMENTS)
+    joint += predicted.reshape(-1, pixels)
+    if crowd is not None:
+        joint += crowd.reshape(-1, pixels) * SEGMENTS
+    joint += torch.arange(len(joint))[:, None] * (2 * SEGMENTS * SEGMENTS)
+    runs, length = joint.flatten().unique_consecutive(return_counts=True)
     pairs, pair_of = runs.unique(return_inverse=True)
     area = torch.bincount(pair_of, length.double())
     true, found = pairs // SEGMENTS, pairs % SEGMENTS
@@ -155,23 +161,33 @@ def mean_quality(counts: Tensor, things: Collection[int]) -> dict[str, dict[str,
     }
 
 
-def check_maps(predicted: Tensor, truth: Tensor, crowd: Tensor, num_classes: int) -> None:
-    """Refuse maps that are not of the same images, or hold unknown classes."""
-    if predicted.shape != truth.shape or crowd.shape != truth.shape or truth.ndim < 2:
+def check_maps(predicted: Tensor, truth: Tensor, crowd: Tensor | None, num_classes: int) -> None:
+    """Refuse maps that are not of the same images, or hold no panoptic ids."""
+    shapes = [tuple(part.shape) for part in (predicted, truth, crowd) if part is not None]
+    if len(set(shapes)) > 1 or truth.ndim < 2:
         raise ValueError(
-            f"maps (..., H, W) of the same images are wanted, but the prediction is "
-            f"{tuple(predicted.shape)}, the truth {tuple(truth.shape)} and the crowd "
-            f"{tuple(crowd.shape)}: resize none but the prediction, by nearest."
+            f"a prediction, a truth and perhaps a crowd of the same images are wanted, maps "
+            f"(..., H, W), but {shapes} came: resize none but the prediction, by nearest."
         )
-    if crowd.dtype != torch.bool:
+    if crowd is not None and crowd.dtype != torch.bool:
         raise TypeError(f"the crowd must be boolean, but its dtype is {crowd.dtype}: compare it.")
     if not 1 <= num_classes < IGNORE:
         raise ValueError(f"num_classes={num_classes}: choose from 1 to {IGNORE - 1}.")
     for ids, what in ((predicted, "prediction"), (truth, "truth")):
-        found = split_ids(ids)[0].unique()
-        strangers = found[(found >= num_classes) & (found != IGNORE)]
-        if len(strangers):
+        check_integers(ids, what)
+        least, most = ids.long().aminmax() if ids.numel() else (0, 0)
+        if least < 0 or most >= SEGMENTS:
             raise ValueError(
-                f"the {what} holds the classes {strangers.tolist()}, but there are 0 to "
-                f"{num_classes - 1}, and {IGNORE} for void: map other numbers to these."
+                f"panoptic ids run from 0 to {SEGMENTS - 1}, but those of the {what} from "
+                f"{int(least)} to {int(most)}: pack them with ops.panoptic.panoptic_ids."
             )
+
+
+def check_classes(classes: Tensor, what: str, num_classes: int) -> None:
+    """Refuse a class that is neither one of the K nor void."""
+    strangers = classes[(classes >= num_classes) & (classes != IGNORE)]
+    if len(strangers):
+        raise ValueError(
+            f"the {what} holds the classes {strangers.unique().tolist()}, but there are 0 to "
+            f"{num_classes - 1}, and {IGNORE} for void: map other numbers to these."
+        )

@@ -1,0 +1,253 @@
+"""Average precision and panoptic quality against their peers: python -m benchmarks.object_metrics
+
+200 scenes of Toytown, and predictions made from them: moved, torn, renamed and invented objects.
+Everybody gets the same tensors and must give the same numbers; a time is the best of three, in
+seconds of one processor. Writes results/object_metrics.json.
+"""
+
+import contextlib
+import io
+import time
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision, PanopticQuality
+
+from benchmarks.report import write
+from segcourse.data.things import things_of
+from segcourse.data.toytown import CLASSES, THINGS, Toytown
+from segcourse.metrics.instance import average_precision, mask_overlaps, match
+from segcourse.metrics.panoptic import mean_quality, panoptic_counts
+from segcourse.ops.panoptic import panoptic_ids
+
+SCENES, SEED = 200, 0
+STUFF = tuple(sorted(set(range(len(CLASSES))) - set(THINGS)))
+
+
+class Image(NamedTuple):
+    """Truth and detections of a scene."""
+
+    truth: Tensor  # (G, H, W) bool
+    truth_labels: Tensor
+    found: Tensor  # (D, H, W) bool
+    labels: Tensor
+    scores: Tensor
+
+
+def seconds(task: Callable[[], object], repeats: int = 3) -> float:
+    """The least processor time of a call."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        task()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def images() -> list[Image]:
+    """Every object moved by some pixels; some renamed, some twice, and one invented a scene."""
+    generator = torch.Generator().manual_seed(SEED)
+    made = []
+    for scene in Toytown(SCENES):
+        _, labels, masks = things_of(scene, THINGS)
+        shifts = torch.randint(-2, 3, (len(masks) + 1, 2), generator=generator).tolist()
+        invented = masks[:1] if len(masks) else torch.zeros(1, *scene.semantic.shape).bool()
+        found = torch.stack(
+            [mask.roll(tuple(shift), (0, 1))
+             for mask, shift in zip(torch.cat([masks, invented]), shifts, strict=True)]
+        )  # fmt: skip
+        names = torch.cat([labels, torch.randint(3, (1,), generator=generator)])
+        renamed = torch.rand(len(names), generator=generator) < 0.1
+        names = torch.where(renamed, (names + 1) % 3, names)
+        scores = torch.rand(len(names), generator=generator)
+        made.append(Image(masks, labels, found, names, scores))
+    return made
+
+
+def our_ap(data: list[Image]) -> float:
+    matches = [
+        match(
+            mask_overlaps(each.found, each.truth),
+            scores=each.scores,
+            labels=each.labels,
+            areas=each.found.flatten(1).sum(dim=1),
+            truth_labels=each.truth_labels,
+            truth_areas=each.truth.flatten(1).sum(dim=1),
+        )
+        for each in data
+    ]
+    return average_precision(matches)["AP"]
+
+
+def torchmetrics_ap(data: list[Image]) -> float:
+    metric = MeanAveragePrecision(iou_type="segm")
+    for each in data:
+        found = {"masks": each.found, "scores": each.scores, "labels": each.labels}
+        metric.update([found], [{"masks": each.truth, "labels": each.truth_labels}])
+    return float(metric.compute()["map"])
+
+
+def coco_files(data: list[Image]) -> tuple[dict, list[dict]]:
+    """The same as run-length codes, which is where pycocotools starts."""
+
+    def code(mask: Tensor) -> dict:
+        return coco_mask.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
+
+    truth = {"images": [], "annotations": [], "categories": [{"id": k + 1} for k in range(3)]}
+    results = []
+    for number, each in enumerate(data, start=1):
+        height, width = each.truth.shape[1:]
+        truth["images"].append({"id": number, "height": height, "width": width})
+        for mask, label in zip(each.truth, each.truth_labels.tolist(), strict=True):
+            truth["annotations"].append(
+                {
+                    "id": len(truth["annotations"]) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,
+                    "segmentation": code(mask),
+                    "area": float(mask.sum()),
+                    "bbox": [0, 0, 1, 1],
+                    "iscrowd": 0,
+                }
+            )
+        rows = zip(each.found, each.labels.tolist(), each.scores.tolist(), strict=True)
+        results += [
+            {"image_id": number, "category_id": k + 1, "segmentation": code(m), "score": s}
+            for m, k, s in rows
+        ]
+    return truth, results
+
+
+def pycocotools_ap(files: tuple[dict, list[dict]]) -> float:
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = files[0]
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes([dict(each) for each in files[1]]), "segm")
+        evaluation.evaluate(), evaluation.accumulate(), evaluation.summarize()
+    return float(evaluation.stats[0])
+
+
+def compare_ap() -> dict:
+    """Mask AP: ours from masks, torchmetrics from masks, pycocotools from run-length codes."""
+    data = images()
+    files = coco_files(data)
+    values = {
+        "segcourse": our_ap(data),
+        "torchmetrics": torchmetrics_ap(data),
+        "pycocotools": pycocotools_ap(files),
+    }
+    assert abs(values["segcourse"] - values["pycocotools"]) < 1e-9, values
+    assert abs(values["segcourse"] - values["torchmetrics"]) < 1e-3, values  # recalls in float32
+    times = {
+        "segcourse": seconds(lambda: our_ap(data)),
+        "torchmetrics": seconds(lambda: torchmetrics_ap(data)),
+        "pycocotools_from_codes": seconds(lambda: pycocotools_ap(files)),
+        "pycocotools_with_encoding": seconds(lambda: pycocotools_ap(coco_files(data))),
+    }
+    return {
+        "AP": round(values["segcourse"], 4),
+        "seconds": {name: round(value, 3) for name, value in times.items()},
+        "ratios_to_ours": {
+            name: round(value / times["segcourse"], 2)
+            for name, value in times.items()
+            if name != "segcourse"
+        },
+    }
+
+
+def panoptic_maps() -> tuple[Tensor, Tensor]:
+    """True ids, and the same moved by a pixel, with some objects and some stuff renamed."""
+    scenes = list(Toytown(SCENES))
+    truth = torch.stack([panoptic_ids(scene.semantic, scene.instance) for scene in scenes])
+    found = truth.roll((1, 1), (1, 2)).clone()
+    found[::3] = torch.where(found[::3] // 1000 == 3, 4000, found[::3])
+    return found, truth
+
+
+def torchmetrics_pq(found: Tensor, truth: Tensor) -> float:
+    metric = PanopticQuality(things=set(THINGS), stuffs=set(STUFF))
+    pairs = (torch.stack([ids // 1000, ids % 1000], dim=-1) for ids in (found, truth))
+    return float(metric(*pairs))
+
+
+def segment_areas(ids: np.ndarray) -> dict[int, int]:
+    return dict(zip(*np.unique(ids, return_counts=True), strict=True))
+
+
+def by_segments(found: np.ndarray, truth: np.ndarray, true_areas: list[dict[int, int]]) -> float:
+    """The algorithm of panopticapi: image by image, pair by pair, on arrays; no crowds here.
+
+    Its files list the areas of the true segments, so that they are not counted here either.
+    """
+    counts = np.zeros((len(CLASSES), 4))
+    for f, t, given in zip(found, truth, true_areas, strict=True):
+        areas = [segment_areas(f), given]
+        pairs, shared = np.unique(t.astype(np.uint64) * 2**32 + f.astype(np.uint64),
+                                  return_counts=True)  # fmt: skip
+        matched: tuple[set, set] = (set(), set())
+        for pair, pixels in zip(pairs.tolist(), shared.tolist(), strict=True):
+            true_id, found_id = divmod(pair, 2**32)
+            if true_id // 1000 != found_id // 1000:
+                continue
+            iou = pixels / (areas[0][found_id] + areas[1][true_id] - pixels)
+            if iou > 0.5:
+                counts[true_id // 1000] += (iou, 1, 0, 0)
+                matched[0].add(found_id), matched[1].add(true_id)
+        for column, own, seen in zip((2, 3), areas, matched, strict=True):
+            for segment in set(own) - seen:
+                counts[segment // 1000, column] += 1
+    iou, tp, fp, fn = counts.T
+    known = tp + fp + fn > 0
+    return float((iou / np.maximum(tp + fp / 2 + fn / 2, 1e-9))[known].mean())
+
+
+def compare_pq() -> dict:
+    """Panoptic quality: ours, torchmetrics, and the reference's algorithm."""
+    found, truth = panoptic_maps()
+    arrays = found.numpy(), truth.numpy(), [segment_areas(each.numpy()) for each in truth]
+
+    def ours() -> float:
+        counts = panoptic_counts(found, truth, len(CLASSES))
+        return mean_quality(counts, THINGS)["All"]["pq"]
+
+    values = {
+        "segcourse": ours(),
+        "torchmetrics": torchmetrics_pq(found, truth),
+        "panopticapis_algorithm": by_segments(*arrays),
+    }
+    assert max(values.values()) - min(values.values()) < 1e-6, values
+    times = {
+        "segcourse": seconds(ours),
+        "torchmetrics": seconds(lambda: torchmetrics_pq(found, truth)),
+        "panopticapis_algorithm": seconds(lambda: by_segments(*arrays)),
+    }
+    return {
+        "PQ": round(values["segcourse"], 4),
+        "seconds": {name: round(value, 3) for name, value in times.items()},
+        "ratios_to_ours": {
+            name: round(value / times["segcourse"], 2)
+            for name, value in times.items()
+            if name != "segcourse"
+        },
+    }
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    precision, panoptic = compare_ap(), compare_pq()
+    print(precision, panoptic, sep="\n")
+    payload = {"scenes": SCENES, "average_precision": precision, "panoptic_quality": panoptic}
+    write("object_metrics", payload)
+
+
+if __name__ == "__main__":
+    main()
