@@ -36,7 +36,7 @@ from segcourse.models.rpn import RPN
 from segcourse.ops.anchors import decode, encode
 from segcourse.ops.boxes import box_area, box_iou, clip_boxes, nms
 from segcourse.ops.matching import best_matches, sample
-from segcourse.ops.roi import paste_masks, roi_align
+from segcourse.ops.roi import crop_masks, paste_masks, roi_align
 
 CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 BETA = 1 / 9  # of the smooth L1 losses
@@ -288,13 +288,9 @@ class MaskRCNN(nn.Module):
         return boxes[chosen], matches[chosen]
 
 
-def mask_targets(regions: Regions, side: int = MASK_SIDE) -> Tensor:
-    """True masks as seen in their boxes: -> (R, side, side) from 0 to 1."""
-    targets = [
-        roi_align(mask[None].float(), box[None], (side, side), samples=0)[:, 0]
-        for mask, box in zip(regions.masks, regions.boxes, strict=True)
-    ]
-    return torch.cat(targets) if targets else regions.boxes.new_zeros(0, side, side)
+def mask_targets(regions: Regions) -> Tensor:
+    """True masks as seen in their boxes: -> (R, 28, 28) from 0 to 1."""
+    return crop_masks(regions.masks, regions.boxes, (MASK_SIDE, MASK_SIDE))
 
 
 def drawing_loss(logits: Tensor, targets: Tensor) -> Tensor:

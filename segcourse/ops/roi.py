@@ -60,19 +60,40 @@ def roi_align(
             is negative.
     """
     check_features(features, boxes)
+    rows, columns = box_weights(boxes, size, features.shape[1:], scale, samples, aligned)
+    return torch.einsum("rhy,cyx->rchx", rows, features) @ columns[:, None].transpose(-1, -2)
+
+
+def crop_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Every mask as its own box shows it, by RoIAlign: (R, H, W), (R, 4) -> (R, *size) in [0, 1].
+
+    Raises:
+        TypeError, ValueError: as ``check_boxes``; if there is not one mask for each box.
+    """
+    check_masks(masks, boxes)
+    rows, columns = box_weights(boxes, size, masks.shape[1:], 1.0, 0, False)
+    return rows @ masks.to(rows.dtype) @ columns.transpose(1, 2)
+
+
+def box_weights(
+    boxes: Tensor,
+    size: tuple[int, int],
+    cells: tuple[int, int],
+    scale: float,
+    samples: int,
+    aligned: bool,
+) -> tuple[Tensor, Tensor]:
+    """RoIAlign's two matrices for every box: -> rows (R, h, H) and columns (R, w, W)."""
     if samples < 0:
         raise ValueError(f"samples={samples}: choose 0, which adapts to the box, or more.")
     corners = boxes * scale - (0.5 if aligned else 0.0)
     weights = []
-    for axis, (bins, cells) in enumerate(
-        ((size[1], features.shape[2]), (size[0], features.shape[1]))
-    ):
-        start, end = corners[:, axis], corners[:, axis + 2]
-        length = end - start if aligned else (end - start).clamp(min=1.0)
-        weights.append(bin_weights(start, length / bins, bins, cells, samples))
-    columns, rows = weights
-    lines = torch.einsum("rhy,cyx->rchx", rows, features)
-    return lines @ columns[:, None].transpose(-1, -2)
+    for axis in (0, 1):  # x, y
+        start, length = corners[:, axis], corners[:, axis + 2] - corners[:, axis]
+        length = length if aligned else length.clamp(min=1.0)
+        bins = size[1 - axis]
+        weights.append(bin_weights(start, length / bins, bins, cells[1 - axis], samples))
+    return weights[1], weights[0]
 
 
 def bin_weights(start: Tensor, step: Tensor, bins: int, cells: int, samples: int) -> Tensor:

@@ -8,7 +8,7 @@ import torchvision.ops as reference
 from hypothesis import given, settings
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from segcourse.ops.roi import paste_masks, paste_rounded, roi_align, roi_pool, tents
+from segcourse.ops.roi import crop_masks, paste_masks, paste_rounded, roi_align, roi_pool, tents
 
 RAMP = torch.arange(16.0).reshape(1, 4, 4)
 
@@ -35,6 +35,17 @@ def indexed(boxes: torch.Tensor) -> torch.Tensor:
 def test_golden_values(box, aligned, wanted):
     got = roi_align(RAMP, torch.tensor([box]).float(), (2, 2), aligned=aligned)
     assert got.flatten().tolist() == pytest.approx(wanted)
+
+
+def test_a_mask_is_cut_by_its_own_box():
+    masks = torch.rand(4, 20, 30, generator=torch.Generator().manual_seed(0)) > 0.5
+    boxes = random_boxes(4, 0, 0, 20)
+    pairs = zip(masks, boxes, strict=True)
+    wanted = [
+        reference.roi_align(m[None, None].float(), indexed(b[None]), (7, 5))[0] for m, b in pairs
+    ]
+    assert torch.allclose(crop_masks(masks, boxes, (7, 5)), torch.cat(wanted), atol=1e-5)
+    assert crop_masks(masks[:0], boxes[:0], (7, 5)).shape == (0, 7, 5)
 
 
 def test_a_box_smaller_than_a_cell_grows_unless_aligned():
