@@ -6,6 +6,8 @@ explodes with depth. Biases start at zero. Batch normalisation brings its own sh
 convolution in front of it has no bias.
 """
 
+from math import gcd
+
 from torch import Tensor, nn
 
 
@@ -70,6 +72,20 @@ def conv_bn_relu(
         dilation=dilation,
     )
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def conv_gn_relu(
+    in_channels: int, out_channels: int, *, groups: int, bias: bool = False
+) -> nn.Sequential:
+    """3 x 3 convolution, group normalisation, ReLU: (N, in, H, W) -> (N, out, H, W).
+
+    Wu, He. "Group Normalization." ECCV 2018. https://arxiv.org/abs/1803.08494. It normalises every
+    image by itself, so small batches do not disturb it. Fewer ``groups`` where they do not divide
+    the channels.
+    """
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=bias)
+    normalise = nn.GroupNorm(gcd(groups, out_channels), out_channels)
+    return nn.Sequential(initialise(convolution), normalise, nn.ReLU(inplace=True))
 
 
 def initialise(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:

@@ -22,18 +22,19 @@ The defaults build the paper's network on ResNet-50. Two things differ:
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
-from math import gcd
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segcourse.blocks.conv import conv_gn_relu
 from segcourse.blocks.resnet import ResNet
 from segcourse.models.transformer import Transformer, sine_positions
 
-GROUPS = 8  # of group normalisation
+conv = partial(conv_gn_relu, groups=8, bias=True)
 
 
 class Queries(NamedTuple):
@@ -58,14 +59,12 @@ class MaskHead(nn.Module):
         self.heads = heads
         self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels)
         joined = channels + heads
-        self.first = nn.Sequential(
-            normalised_conv(joined, joined), normalised_conv(joined, channels // 2)
-        )
+        self.first = nn.Sequential(conv(joined, joined), conv(joined, channels // 2))
         widths = [channels // 2 ** (step + 1) for step in range(len(finer) + 1)]
         self.adapt = nn.ModuleList(
             nn.Conv2d(own, width, kernel_size=1) for own, width in zip(finer, widths, strict=False)
         )
-        self.refine = nn.ModuleList(normalised_conv(*pair) for pair in pairwise(widths))
+        self.refine = nn.ModuleList(conv(*pair) for pair in pairwise(widths))
         self.score = nn.Conv2d(widths[-1], 1, kernel_size=3, padding=1)
 
     def forward(
@@ -91,15 +90,6 @@ class MaskHead(nn.Module):
 def repeat(x: Tensor, queries: int) -> Tensor:
     """The same map for every query: (N, C, H, W) -> (N * Q, C, H, W)."""
     return x.repeat_interleave(queries, dim=0)
-
-
-def normalised_conv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3 x 3 convolution, group normalisation, ReLU: (N, in, H, W) -> (N, out, H, W)."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
-        nn.GroupNorm(gcd(GROUPS, out_channels), out_channels),
-        nn.ReLU(inplace=True),
-    )
 
 
 class DETR(nn.Module):

@@ -13,20 +13,18 @@ by ``segcourse.ops.merging``. The losses are Mask R-CNN's, and the branch's cros
 """
 
 from collections.abc import Sequence
-from math import gcd
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import initialise
+from segcourse.blocks.conv import conv_gn_relu, initialise
 from segcourse.blocks.upsample import resize
 from segcourse.models.mask_rcnn import Detections, MaskRCNN, Objects
 from segcourse.ops.labels import IGNORE, check_labels
 from segcourse.ops.merging import merge
 
 SHARE = 0.5  # of the branch's loss
-GROUPS = 32  # of group normalisation, fewer where there are fewer channels
 
 
 class SemanticBranch(nn.Module):
@@ -45,7 +43,7 @@ class SemanticBranch(nn.Module):
         for level in range(levels):
             path = nn.Sequential()
             for step in range(max(level, 1)):
-                path.append(normalised_conv(channels if step else in_channels, channels))
+                path.append(conv_gn_relu(channels if step else in_channels, channels, groups=32))
                 if level:
                     path.append(nn.Upsample(scale_factor=2, mode="bilinear"))
             self.paths.append(path)
@@ -55,13 +53,6 @@ class SemanticBranch(nn.Module):
         size = levels[0].shape[-2:]
         maps = [path(level) for path, level in zip(self.paths, levels, strict=True)]
         return self.score(sum(x if x.shape[-2:] == size else resize(x, size) for x in maps))
-
-
-def normalised_conv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3 x 3 convolution, group normalisation, ReLU: (N, in, H, W) -> (N, out, H, W)."""
-    convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
-    groups = nn.GroupNorm(gcd(GROUPS, out_channels), out_channels)
-    return nn.Sequential(initialise(convolution), groups, nn.ReLU(inplace=True))
 
 
 class PanopticFPN(nn.Module):

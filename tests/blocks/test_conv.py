@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from segcourse.blocks.conv import center_crop, conv_bn, conv_bn_relu, conv_relu, initialise
+from segcourse.blocks.conv import (
+    center_crop,
+    conv_bn,
+    conv_bn_relu,
+    conv_gn_relu,
+    conv_relu,
+    initialise,
+)
 
 
 def count(module: nn.Module) -> int:
@@ -61,3 +68,14 @@ def test_center_crop_takes_the_middle():
 def test_center_crop_refuses_what_has_no_centre(size):
     with pytest.raises(ValueError, match=r"6 x 6 has no centre of .* must be even"):
         center_crop(torch.zeros(1, 1, 6, 6), *size)
+
+
+def test_groups_are_normalised_image_by_image():
+    torch.manual_seed(0)
+    layer, x = conv_gn_relu(3, 12, groups=8), torch.randn(4, 3, 9, 11)
+    assert layer[1].num_groups == 4 and layer[0].bias is None
+    assert torch.allclose(layer(x)[2:3], layer(x[2:3]), atol=1e-6)
+    values = layer[1](layer[0](x)).unflatten(1, (4, 3)).flatten(2)
+    assert values.mean(dim=2).abs().max() < 1e-5
+    assert torch.allclose(values.std(dim=2), torch.ones(4, 4), atol=1e-2)
+    assert conv_gn_relu(3, 264, groups=8, bias=True)[1].num_groups == 8
