@@ -28,6 +28,7 @@ from segcourse.ops.boxes import from_cxcywh, generalized_iou
 
 L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
 NO_OBJECT_WEIGHT = 0.1
+FOCAL_ALPHA = 0.25
 
 
 class ObjectSet(NamedTuple):
@@ -103,6 +104,48 @@ def set_loss(
         "box": L1_WEIGHT * (guess - truth).abs().sum() / number,
         "giou": GIOU_WEIGHT * (1 - overlap).sum() / number,
     }
+
+
+def set_mask_loss(
+    masks: Tensor, truths: Sequence[Tensor], pairs: Sequence[Pairs]
+) -> dict[str, Tensor]:
+    """Losses of the masks of matched queries: (N, Q, h, w) -> {"focal", "mask_dice"}, scalars.
+
+    Masks are enlarged to the size of the truth. Focal loss (alpha 0.25, gamma 2) is a mean over
+    pixels, Dice compares whole masks, (2 I + 1) / (S + T + 1); both are summed over the pairs and
+    divided by the number of objects.
+
+    Args:
+        masks: logits of every query.
+        truths: (G, H, W) bool, of every image.
+        pairs: who answers for whom, of every image.
+
+    Raises:
+        ValueError: if there are not as many truths and pairs as images.
+    """
+    if not len(masks) == len(truths) == len(pairs):
+        raise ValueError(
+            f"masks of {len(masks)} images came with {len(truths)} truths and {len(pairs)} lists "
+            "of pairs: give one of each for every image."
+        )
+    number = at_least_one(torch.tensor(sum(len(truth) for truth in truths)))
+    focal, dice = masks.sum() * 0, masks.sum() * 0
+    for own, truth, pair in zip(masks, truths, pairs, strict=True):
+        logits = resize_maps(own[pair.queries], truth.shape[-2:]).flatten(1)
+        target = truth[pair.objects].flatten(1).to(logits.dtype)
+        p = logits.sigmoid()
+        right = torch.where(target > 0, p, 1 - p)
+        alpha = torch.where(target > 0, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
+        plain = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        focal = focal + (alpha * (1 - right) ** 2 * plain).mean(dim=1).sum()
+        shared, sizes = (p * target).sum(dim=1), p.sum(dim=1) + target.sum(dim=1)
+        dice = dice + (1 - (2 * shared + 1) / (sizes + 1)).sum()
+    return {"focal": focal / number, "mask_dice": dice / number}
+
+
+def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear interpolation: (P, h, w) -> (P, H, W)."""
+    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear")[:, 0]
 
 
 def check_sets(logits: Tensor, boxes: Tensor, objects: Sequence[ObjectSet]) -> None:

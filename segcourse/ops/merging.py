@@ -8,6 +8,8 @@ https://arxiv.org/abs/1801.00868
     the rest                stays void
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,45 @@ def merge(
         if label != IGNORE and own.sum() >= least_stuff:
             ids[own] = label * DIVISOR
     return ids
+
+
+def merge_by_argmax(
+    logits: Tensor, classes: Tensor, things: Collection[int], *, least: int = 5
+) -> Tensor:
+    """Panoptic ids where every mask competes for every pixel: (D, H, W), (D,) -> (H, W) int64.
+
+    DETR's way (https://arxiv.org/abs/2005.12872, section 4.4): every pixel goes to the mask with
+    the largest logit, masks of one stuff class become one segment, and masks that got hardly a
+    pixel are dropped, after which the rest compete again. Without masks all is void.
+
+    Args:
+        logits: of masks that are certain enough, stuff and things alike.
+        classes: of the masks.
+        things: classes whose masks stay apart.
+        least: pixels that a mask must get.
+
+    Raises:
+        ValueError: if the counts do not agree.
+    """
+    if logits.ndim != 3 or classes.shape != (len(logits),) or len(logits) >= DIVISOR:
+        raise ValueError(
+            f"masks (D, H, W) and D classes are wanted, fewer than {DIVISOR}, but "
+            f"{tuple(logits.shape)} and {tuple(classes.shape)} came: keep the best of one image."
+        )
+    while len(logits):
+        owner = logits.argmax(dim=0)
+        numbers = torch.tensor(
+            [number if label in things else 0 for number, label in enumerate(classes.tolist(), 1)]
+        )
+        ids = classes[owner] * DIVISOR + numbers[owner]
+        segments, pixels = ids.unique(return_counts=True)
+        size = dict(zip(segments.tolist(), pixels.tolist(), strict=True))
+        own = (classes * DIVISOR + numbers).tolist()
+        stays = torch.tensor([size.get(segment, 0) >= least for segment in own])
+        if stays.all():
+            return ids
+        logits, classes = logits[stays], classes[stays]
+    return torch.full(logits.shape[1:], IGNORE * DIVISOR, dtype=torch.int64)
 
 
 def check_parts(masks: Tensor, scores: Tensor, classes: Tensor, stuff: Tensor) -> None:

@@ -7,9 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
-from torchvision.ops import box_convert, generalized_box_iou
+from torchvision.ops import box_convert, generalized_box_iou, sigmoid_focal_loss
 
-from segcourse.losses.set_matching import ObjectSet, Pairs, match_sets, set_loss
+from segcourse.losses.set_matching import (
+    ObjectSet,
+    Pairs,
+    match_sets,
+    set_loss,
+    set_mask_loss,
+)
 
 CLASSES = 3
 
@@ -95,6 +101,31 @@ def test_two_queries_for_one_object_learn_who_it_is():
         sum(set_loss(logits, free.sigmoid(), [objects]).values()).backward()
         optimizer.step()
     assert sorted(logits[0].argmax(dim=1).tolist()) == [1, CLASSES]
+
+
+def test_mask_losses_by_hand_and_by_torchvision():
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randn(2, 5, 6, 8, generator=generator)
+    truths = [torch.rand(2, 24, 32, generator=generator) > 0.5, torch.zeros(0, 24, 32).bool()]
+    pairs = [Pairs(torch.tensor([4, 1]), torch.tensor([0, 1])), Pairs(*torch.zeros(2, 0).long())]
+    got = set_mask_loss(masks, truths, pairs)
+    logits = F.interpolate(masks[:1, [4, 1]], size=(24, 32), mode="bilinear")[0]
+    target = truths[0].float()
+    focal = sigmoid_focal_loss(logits, target, alpha=0.25, gamma=2).mean(dim=(1, 2)).sum() / 2
+    assert got["focal"].item() == pytest.approx(focal.item(), rel=1e-5)
+    p = logits.sigmoid()
+    sizes = p.sum(dim=(1, 2)) + target.sum(dim=(1, 2))
+    dice = 1 - (2 * (p * target).sum(dim=(1, 2)) + 1) / (sizes + 1)
+    assert got["mask_dice"].item() == pytest.approx(dice.mean().item(), rel=1e-5)
+
+
+def test_masks_without_objects_cost_nothing_and_have_a_gradient():
+    masks = torch.randn(1, 3, 4, 4, requires_grad=True)
+    losses = set_mask_loss(masks, [torch.zeros(0, 8, 8).bool()], [Pairs(*torch.zeros(2, 0).long())])
+    sum(losses.values()).backward()
+    assert losses["focal"] == losses["mask_dice"] == 0 and not masks.grad.any()
+    with pytest.raises(ValueError, match="1 images came with 0 truths and 0 lists"):
+        set_mask_loss(masks, [], [])
 
 
 LOGITS, BOXES, OBJECTS = draw(0, 4, 2)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 
 from segcourse.ops.labels import IGNORE
-from segcourse.ops.merging import merge
+from segcourse.ops.merging import merge, merge_by_argmax
 from segcourse.ops.panoptic import split_ids
 
 VOID = IGNORE * 1000
@@ -94,3 +94,27 @@ def test_what_always_holds(seed):
 def test_parts_that_do_not_fit_are_refused(parts, error, remedy):
     with pytest.raises(error, match=remedy):
         merge(*parts)
+
+
+# ── DETR's way ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_pixel_goes_to_the_largest_logit_and_stuff_is_joined():
+    logits = torch.zeros(4, 1, 8)
+    logits[0, 0, :3], logits[1, 0, 3:5], logits[2, 0, 5:7], logits[3, 0, 7] = 1.0, 1.0, 1.0, 1.0
+    classes = torch.tensor([1, 0, 1, 0])
+    got = merge_by_argmax(logits, classes, things=[1], least=1)
+    assert got.tolist() == [[1001, 1001, 1001, 0, 0, 1003, 1003, 0]]
+
+
+def test_a_mask_that_gets_hardly_a_pixel_is_dropped_and_the_rest_compete_again():
+    logits = torch.zeros(3, 1, 8)
+    logits[0], logits[1, 0, 2:4], logits[2, 0, 2:7] = 0.5, 2.0, 1.0
+    classes = torch.tensor([0, 1, 1])
+    got = merge_by_argmax(logits, classes, things=[1], least=3)
+    assert got.tolist() == [[0, 0, 1002, 1002, 1002, 1002, 1002, 0]]
+    nothing = merge_by_argmax(logits[:0], classes[:0], things=[1])
+    assert nothing.tolist() == [[VOID] * 8]
+    assert merge_by_argmax(logits, classes, things=[1], least=9).tolist() == [[VOID] * 8]
+    with pytest.raises(ValueError, match=r"\(3, 1, 8\) and \(2,\) came"):
+        merge_by_argmax(logits, classes[:2], things=[1])
