@@ -8,7 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import architectures, camvid, networks, peers, report, training_step
+from benchmarks import (
+    architectures,
+    camvid,
+    instances,
+    networks,
+    object_metrics,
+    peers,
+    report,
+    training_step,
+)
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
 
@@ -118,3 +127,33 @@ def test_a_peer_is_as_large_as_our_network(name):
     changes, _, build = peers.PEERS[name]
     ours = peers.parameters(networks.NETWORKS[name](peers.K, **changes))
     assert peers.parameters(build()) == pytest.approx(ours, rel=0.03)
+
+
+@pytest.mark.parametrize("arm", ["mask_scoring", "yardstick"])
+def test_detectors_are_trained_and_scored_alike(arm, monkeypatch):
+    monkeypatch.setattr(instances, "TRAINING", {**instances.TRAINING, "scenes": 4})
+    monkeypatch.setattr(instances, "SCORED", 1)
+    found = instances.run(arm, seed=0, steps=1, scored=4)
+    assert 0 <= found["AP"] <= 1 and found["AP50_by_class"].keys() == {"car", "person", "lamp"}
+    assert found["training_seconds"] > 0 and found["steps"] == 1
+
+
+def test_the_truth_scores_perfectly(monkeypatch):
+    test = instances.scenes(3, seed=2)
+
+    class Truth:
+        def __call__(self, images):
+            [sample] = [each for each in test if torch.equal(each.image, images[0])]
+            boxes, labels, masks = instances.objects_of(sample)
+            scores = torch.linspace(1, 0.5, len(labels))
+            return [instances.Detections(boxes, labels, scores, masks.float(), scores)]
+
+    found = instances.scores(Truth(), test)
+    assert found["AP"] == found["AR100"] == found["AP_by_class_score"] == 1
+
+
+def test_peers_of_the_metrics_of_objects_agree(monkeypatch):
+    monkeypatch.setattr(object_metrics, "SCENES", 4)
+    monkeypatch.setattr(object_metrics, "seconds", lambda task: 1.0)
+    assert 0 < object_metrics.compare_ap()["AP"] < 1
+    assert 0 < object_metrics.compare_pq()["PQ"] < 1
