@@ -32,6 +32,7 @@ from benchmarks.architectures import (
 from benchmarks.networks import AUXILIARY, NETWORKS
 from benchmarks.report import RESULTS, write
 from segcourse.blocks import unpool
+from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import resize
 from segcourse.data.sample import Cached, Sample, stack
 from segcourse.data.toytown import CLASSES, Toytown
@@ -86,11 +87,21 @@ def unpooling(seed: int, steps: int) -> Scores:
 
 
 def dilation(seed: int, steps: int) -> Scores:
-    """DeepLab v1 without side branches, which see stride 1: fc6's taps apart, or side by side."""
-    return {
-        "rate of the bench": judged("deeplab_v1", seed, steps, multi_scale=False),
-        "rate 1": judged("deeplab_v1", seed, steps, multi_scale=False, rate=1),
-    }
+    """DeepLab v1 without side branches, which see stride 1: its holes, narrower ones, and none."""
+
+    def closed(num_classes: int) -> nn.Module:
+        model = NETWORKS["deeplab_v1"](num_classes, multi_scale=False)
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d) and layer.dilation != (1, 1):
+                layer.dilation, layer.padding = (1, 1), tuple(k // 2 for k in layer.kernel_size)
+        return model
+
+    with mock.patch.dict(NETWORKS, closed=closed):
+        return {
+            "holes": judged("deeplab_v1", seed, steps, multi_scale=False),
+            "narrower in fc6": judged("deeplab_v1", seed, steps, multi_scale=False, rate=2),
+            "no holes": judged("closed", seed, steps),
+        }
 
 
 @torch.no_grad()
@@ -167,9 +178,10 @@ def gates(seed: int, steps: int) -> Scores:
 
 
 def output_stride(seed: int, steps: int) -> Scores:
-    """DeepLab v3: how far apart the features are that it scores."""
+    """DeepLab v3 on four stages: how far apart the features are that it scores."""
+    four = partial(ResNet, 18, width=20)
     return {
-        str(stride): judged("deeplab_v3", seed, steps, output_stride=stride)
+        str(stride): judged("deeplab_v3", seed, steps, backbone=four, output_stride=stride)
         for stride in (32, 16, 8)
     }
 
