@@ -27,7 +27,7 @@ from benchmarks.report import write
 from segcourse.data.toytown import CLASSES
 
 BATCH, HEIGHT, WIDTH = 4, 96, 128
-REPEATS = 25
+REPEATS = 40
 K = len(CLASSES)
 
 
