@@ -95,9 +95,8 @@ PEERS: dict[str, tuple[dict, str, Callable[[], nn.Module]]] = {
         "SMP DeepLabV3Plus",
         partial(
             smp.DeepLabV3Plus,
-            decoder_channels=38,
+            decoder_channels=88,
             decoder_atrous_rates=(2, 4, 6),
-            decoder_aspp_separable=False,
             **DEEPLAB,
             **narrow(20, deep=True),
         ),
