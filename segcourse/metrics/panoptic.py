@@ -97,11 +97,12 @@ def shared_areas(
     doubled, and one is added for a crowd. Pixels are counted by runs, of which there are far fewer.
     """
     pixels = truth.shape[-2] * truth.shape[-1]
-    joint = truth.long().reshape(-1, pixels) * (2 * SEGMENTS)
-    joint += predicted.reshape(-1, pixels)
+    truth, predicted = truth.long().reshape(-1, pixels), predicted.reshape(-1, pixels)
+    images = torch.arange(len(truth))[:, None] * (2 * SEGMENTS * SEGMENTS)
+    joint = torch.add(images, truth, alpha=2 * SEGMENTS)  # one pass over the pixels
+    joint += predicted
     if crowd is not None:
         joint += crowd.reshape(-1, pixels) * SEGMENTS
-    joint += torch.arange(len(joint))[:, None] * (2 * SEGMENTS * SEGMENTS)
     runs, length = joint.flatten().unique_consecutive(return_counts=True)
     pairs, pair_of = runs.unique(return_inverse=True)
     area = torch.bincount(pair_of, length.double())
