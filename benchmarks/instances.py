@@ -41,7 +41,7 @@ from segcourse.ops.roi import roi_pool
 from segcourse.training import fit, poly, seed_everything, warmup
 
 SIZE = (192, 256)
-TRAINING = dict(steps=700, batch=4, learning_rate=2e-3, scenes=800)
+TRAINING = dict(steps=700, batch=4, learning_rate=4e-3, scenes=800)
 YARDSTICK_STEPS = 200
 SCORED = 100  # scenes
 LEAST = 4  # pixels of an object, at the scenes' own size
@@ -50,9 +50,10 @@ CLASSROOM = dict(
     channels=32,
     hidden=64,
     anchor_sides=(10, 20, 40, 80, 120),
+    anchor_ratios=(0.5, 1.0, 2.0, 6.0),
     canonical=48,
     proposals=(100, 60),
-    regions=48,
+    regions=64,
 )
 
 

@@ -33,7 +33,7 @@ from segcourse.blocks.conv import initialise
 from segcourse.blocks.fpn import FPN
 from segcourse.blocks.resnet import ResNet
 from segcourse.models.rpn import RPN
-from segcourse.ops.anchors import decode, encode
+from segcourse.ops.anchors import RATIOS, decode, encode
 from segcourse.ops.boxes import box_area, box_iou, clip_boxes, nms
 from segcourse.ops.matching import best_matches, sample
 from segcourse.ops.roi import crop_masks, paste_masks, roi_align
@@ -116,6 +116,7 @@ class MaskRCNN(nn.Module):
         channels: of the pyramid and of the mask head; 256 in the paper.
         hidden: of the box head; 1024 in the paper.
         anchor_sides: of the square anchors, one for each map of the pyramid, ascending.
+        anchor_ratios: of height to width.
         canonical: the side of a box, in pixels, that is cut from the third map; 224 in the paper,
             for images of 800 pixels.
         proposals: of the RPN, how many of a map before and of an image after suppression.
@@ -134,6 +135,7 @@ class MaskRCNN(nn.Module):
         channels: int = 256,
         hidden: int = 1024,
         anchor_sides: Sequence[float] = (32, 64, 128, 256, 512),
+        anchor_ratios: Sequence[float] = RATIOS,
         canonical: float = 224,
         proposals: tuple[int, int] = (1000, 1000),
         regions: int = 512,
@@ -153,7 +155,7 @@ class MaskRCNN(nn.Module):
         self.regions, self.score_threshold, self.most = regions, score_threshold, most
         self.backbone = backbone()
         self.pyramid = FPN(self.backbone.channels[1:], channels)
-        self.rpn = RPN(channels, anchor_sides, proposals=proposals)
+        self.rpn = RPN(channels, anchor_sides, ratios=anchor_ratios, proposals=proposals)
         self.box_head = BoxHead(channels, num_classes, hidden, size=7)
         self.mask_head = MaskHead(channels, num_classes)
 

@@ -31,6 +31,7 @@ class RPN(nn.Module):
     Args:
         channels: of every level.
         sides: of the square anchors, one for each level.
+        ratios: of height to width, of the anchors of a cell.
         proposals: how many are kept of a level before, and of an image after suppression.
 
     Raises:
@@ -38,17 +39,22 @@ class RPN(nn.Module):
     """
 
     def __init__(
-        self, channels: int, sides: Sequence[float], *, proposals: tuple[int, int] = (1000, 1000)
+        self,
+        channels: int,
+        sides: Sequence[float],
+        *,
+        ratios: Sequence[float] = RATIOS,
+        proposals: tuple[int, int] = (1000, 1000),
     ):
         super().__init__()
         if min(proposals) < 1:
             raise ValueError(f"RPN(proposals={proposals}) proposes nothing: both must be above 0.")
         self.before, self.after = proposals
         self.layer = normal(nn.Conv2d(channels, channels, kernel_size=3, padding=1))
-        self.score = normal(nn.Conv2d(channels, len(RATIOS), kernel_size=1))
-        self.delta = normal(nn.Conv2d(channels, 4 * len(RATIOS), kernel_size=1))
+        self.score = normal(nn.Conv2d(channels, len(ratios), kernel_size=1))
+        self.delta = normal(nn.Conv2d(channels, 4 * len(ratios), kernel_size=1))
         for number, side in enumerate(sides):
-            self.register_buffer(f"cell{number}", cell_anchors(side), persistent=False)
+            self.register_buffer(f"cell{number}", cell_anchors(side, ratios), persistent=False)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Of every level, anchors in their order: scores (N, B) and deltas (N, B, 4)."""

@@ -77,6 +77,15 @@ def test_learns_where_two_objects_are():
     assert (box_iou(BOXES[0], best).amax(dim=1) > 0.7).all()
 
 
+def test_ratios_say_how_many_anchors_a_cell_has_and_how_tall_they_are():
+    net = RPN(8, (16,), ratios=(1.0, 9.0))
+    level = torch.zeros(1, 8, 2, 3)
+    scores, deltas = net([level])
+    [anchors] = net.anchors([level], (16, 24))
+    assert scores[0].shape == (1, 12) and deltas[0].shape == (1, 12, 4) and len(anchors) == 12
+    assert anchors[:2].tolist() == [[-8, -8, 8, 8], [-3, -24, 3, 24]]
+
+
 def test_no_proposals_are_refused():
     with pytest.raises(ValueError, match=r"proposals=\(0, 5\).* above 0"):
         RPN(8, SIDES, proposals=(0, 5))
