@@ -7,7 +7,10 @@ Integers and words are exact in those cells too.
 """
 
 import copy
+import os
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -66,6 +69,25 @@ def compare_outputs(self, test, ref, skip_compare=None):
 
 
 IPyNbCell.compare_outputs = compare_outputs
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """A function that finds a folder of real data, or skips the test and says what it lacks.
+
+    The data may not come with the course (licences differ), so most computers do not have it. The
+    loaders are always tested on made-up copies of its layout.
+    """
+
+    def find(name: str) -> Path:
+        base = os.environ.get("SEGCOURSE_DATA")
+        if not base:
+            pytest.skip(f"SEGCOURSE_DATA does not say where real data is; this needs {name}")
+        if not Path(base, name).is_dir():
+            pytest.skip(f"the folder that SEGCOURSE_DATA names holds no {name}")
+        return Path(base, name)
+
+    return find
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,6 @@ without an idea keeps all layers of the arm with it, unless the idea is a layer 
 results/ablations.json keeps what it knows of ablations that were not run again.
 """
 
-import argparse
-import json
-import multiprocessing
 import statistics
 from collections.abc import Callable
 from functools import cache, partial
@@ -20,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from benchmarks import runs
 from benchmarks.architectures import (
     SCORED,
-    SEEDS,
     TEST_SEED,
     TRAINING,
     scores,
@@ -30,7 +27,7 @@ from benchmarks.architectures import (
     train,
 )
 from benchmarks.networks import AUXILIARY, NETWORKS
-from benchmarks.report import RESULTS, write
+from benchmarks.report import write
 from segcourse.blocks import unpool
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import resize
@@ -201,36 +198,24 @@ def one(name: str, seed: int, steps: int) -> Scores:
     return ABLATIONS[name](seed, steps)
 
 
-def gathered(runs: list[Scores]) -> dict:
+def gathered(found: list[Scores]) -> dict:
     """Every arm: means and spread over the seeds, and all of its runs."""
-    every = {arm: [run[arm] for run in runs] for arm in runs[0]}
+    every = {arm: [each[arm] for each in found] for arm in found[0]}
     return {arm: {**summary(each), "runs": each} for arm, each in every.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the chosen ablations; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=ABLATIONS, default=list(ABLATIONS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, a core each")
-    parser.add_argument("--dry", action="store_true", help="print, and write nothing")
-    options = parser.parse_args(arguments)
-    path = RESULTS / "ablations.json"
-    known = json.loads(path.read_text())["ablations"] if path.exists() else {}
-    tasks = [(name, seed, options.steps) for name in options.only for seed in options.seeds]
-    pool = multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=1)
-    with pool:
-        results = pool.starmap(one, tasks, chunksize=1)
-    for name in options.only:
-        runs = [r for (other, *_), r in zip(tasks, results, strict=True) if other == name]
-        known[name] = {"question": ABLATIONS[name].__doc__, "arms": gathered(runs)}
-        for arm, found in known[name]["arms"].items():
-            shown = {key: value for key, value in found.items() if key != "runs"}
+    options = runs.parser(__doc__.splitlines()[0], ABLATIONS, STEPS).parse_args(arguments)
+    settings = {**TRAINING, "steps": options.steps}
+    rows = runs.stored("ablations", "ablations", settings, options)
+    for name, found in runs.side_by_side(one, options, options.steps).items():
+        rows[name] = {"question": ABLATIONS[name].__doc__, "arms": gathered(found)}
+        for arm, numbers in rows[name]["arms"].items():
+            shown = {key: value for key, value in numbers.items() if key != "runs"}
             print(f"{name:14} {arm:28} {shown}", flush=True)
     if not options.dry:
-        ordered = {name: known[name] for name in ABLATIONS if name in known}
-        write("ablations", {**TRAINING, "steps": options.steps, "ablations": ordered})
+        write("ablations", {**settings, "ablations": runs.in_order(ABLATIONS, rows)})
     return 0
 
 

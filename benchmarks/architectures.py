@@ -12,11 +12,7 @@ process of its own, so that its memory can be measured; results/architectures.js
 knows of networks that were not run again.
 """
 
-import argparse
-import json
-import multiprocessing
 import resource
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import camvid
+from benchmarks import camvid, runs
 from benchmarks.networks import AUXILIARY, NETWORKS, course_loss
-from benchmarks.report import RESULTS, write
+from benchmarks.report import write
 from segcourse.data.sample import Cached, batches, stack
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.metrics.boundary import boundary_f1, boundary_iou, class_scores, mean_by_class
@@ -38,7 +34,6 @@ TRAINING = dict(steps=760, batch=4, learning_rate=2e-2, scenes=1600)
 SCORED = 100  # scenes
 CHOICE_SEED = 2  # of the scenes of a dry run: the classroom's sizes were chosen with them
 TEST_SEED = 3  # of the scenes of the results: nothing is trained on them or chosen with them
-SEEDS = (0, 1, 2)
 EDGE = 2  # pixels: tolerance of the boundary F1, width of the band of the boundary IoU
 THIN = "lamp"
 
@@ -120,41 +115,30 @@ def cost(model: nn.Module) -> dict:
     }
 
 
-def summary(runs: list[dict]) -> dict:
+def summary(found: list[dict]) -> dict:
     """Means over the seeds, and the spread of the mIoU: largest minus smallest."""
-    numbers = [key for key, value in runs[0].items() if isinstance(value, float)]
-    means = {key: round(statistics.mean(run[key] for run in runs), 4) for key in numbers}
-    scored = [run["miou"] for run in runs]
-    return {**means, "miou_spread": round(max(scored) - min(scored), 4)}
+    scored = [each["miou"] for each in found]
+    return {**runs.means(found), "miou_spread": round(max(scored) - min(scored), 4)}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the chosen networks; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--steps", type=int, default=TRAINING["steps"])
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, a core each")
-    parser.add_argument("--dry", action="store_true", help="print only: for choosing")
+    parser = runs.parser(__doc__.splitlines()[0], NETWORKS, TRAINING["steps"])
     parser.add_argument("--data", choices=("toytown", "camvid"), default="toytown")
     options = parser.parse_args(arguments)
     if options.data == "camvid":
         return max(camvid.main(["--model", name]) for name in options.only)
-    path = RESULTS / "architectures.json"
-    known = json.loads(path.read_text())["networks"] if path.exists() else {}
+    settings = {**TRAINING, "steps": options.steps}
+    rows = runs.stored("architectures", "networks", settings, options)
     scored = CHOICE_SEED if options.dry else TEST_SEED
-    tasks = [(name, seed, options.steps, scored) for name in options.only for seed in options.seeds]
-    pool = multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=1)
-    with pool:
-        results = pool.starmap(run, tasks, chunksize=1)
-    for name in options.only:
-        runs = [r for (other, *_), r in zip(tasks, results, strict=True) if other == name]
-        known[name] = {**cost(NETWORKS[name](len(CLASSES))), **summary(runs), "runs": runs}
-        shown = {key: value for key, value in known[name].items() if key != "runs"}
-        print(f"{name}: {shown}\n  {[run['miou'] for run in runs]} {runs[0]['iou']}", flush=True)
+    for name, found in runs.side_by_side(run, options, options.steps, scored).items():
+        means = {**cost(NETWORKS[name](len(CLASSES))), **summary(found)}
+        rows[name] = {**means, "runs": found}
+        print(
+            f"{name}: {means}\n  {[each['miou'] for each in found]} {found[0]['iou']}", flush=True
+        )
     if not options.dry:
-        ordered = {name: known[name] for name in NETWORKS if name in known}
-        write("architectures", {**TRAINING, "steps": options.steps, "networks": ordered})
+        write("architectures", {**settings, "networks": runs.in_order(NETWORKS, rows)})
     return 0
 
 

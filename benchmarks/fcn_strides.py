@@ -14,6 +14,7 @@ import time
 import torch
 from torch import Tensor, nn
 
+from benchmarks.networks import FCN_SIZE
 from benchmarks.report import write
 from segcourse.data.sample import Cached, batches, stack
 from segcourse.data.toytown import CLASSES, Toytown
@@ -29,7 +30,6 @@ from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
 from segcourse.models.fcn import FCN
 from segcourse.training import fit, predict, seed_everything
 
-CLASSROOM = dict(width=12, hidden=96, kernel_size=3, padding=1, batch_norm=True)
 STRIDES = (32, 16, 8)
 TRAINING = dict(steps=200, batch=16, learning_rate=1e-2, scenes=320)
 VALIDATION = 64
@@ -84,7 +84,7 @@ class Bench:
 def network(stride: int, seed: int) -> FCN:
     """A classroom FCN; equal seeds give equal encoders, whatever the stride."""
     seed_everything(seed)
-    return FCN(len(CLASSES), stride=stride, **CLASSROOM)
+    return FCN(len(CLASSES), stride=stride, **FCN_SIZE)
 
 
 def independent(bench: Bench, seed: int) -> dict[str, dict[str, float]]:
@@ -181,7 +181,7 @@ def main() -> None:
     write(
         "fcn_strides",
         {
-            "network": CLASSROOM,
+            "network": FCN_SIZE,
             "training": TRAINING,
             "validation_scenes": VALIDATION,
             "seeds": list(seeds),

@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks import fcn_strides, unet
+from benchmarks import fcn_strides
+from benchmarks.networks import FCN_SIZE, UNET_SIZE, course_loss
 from benchmarks.report import write
 from segcourse.data.sample import Cached, Sample, batches, stack
 from segcourse.data.toytown import CLASSES, PALETTE, Toytown
@@ -38,10 +39,10 @@ ROWS = 3
 # The networks at classroom size, as in their chapters.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{
-        f"FCN-{stride}s": partial(FCN, len(CLASSES), stride=stride, **fcn_strides.CLASSROOM)
+        f"FCN-{stride}s": partial(FCN, len(CLASSES), stride=stride, **FCN_SIZE)
         for stride in fcn_strides.STRIDES
     },
-    "U-Net": partial(UNet, len(CLASSES), **unet.CLASSROOM),
+    "U-Net": partial(UNet, len(CLASSES), **UNET_SIZE),
 }
 
 
@@ -54,7 +55,7 @@ def main() -> None:
     torch.set_num_threads(1)
     train = Cached(Toytown(TRAINING["scenes"]))
     test = Cached(Toytown(100, seed=TEST))
-    loss = unet.weighted_loss(train)
+    loss = course_loss(train)
     shown = telling_scenes(test)
     rows, outputs = {}, {}
     for name, build in NETWORKS.items():

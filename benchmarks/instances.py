@@ -9,10 +9,6 @@ for fewer steps, because they take longer. results/instances.json keeps what it 
 were not run again.
 """
 
-import argparse
-import json
-import multiprocessing
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,8 +18,9 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from benchmarks.architectures import CHOICE_SEED, SEEDS, TEST_SEED
-from benchmarks.report import RESULTS, write
+from benchmarks import runs
+from benchmarks.architectures import CHOICE_SEED, TEST_SEED
+from benchmarks.report import write
 from segcourse.blocks.resnet import ResNet
 from segcourse.data.sample import Cached, Sample, batches
 from segcourse.data.things import things_of
@@ -42,7 +39,7 @@ from segcourse.training import fit, poly, seed_everything, warmup
 
 SIZE = (192, 256)
 TRAINING = dict(steps=700, batch=4, learning_rate=4e-3, scenes=800)
-YARDSTICK_STEPS = 200
+YARDSTICK = dict(steps=200, learning_rate=1e-3)
 SCORED = 100  # scenes
 LEAST = 4  # pixels of an object, at the scenes' own size
 CLASSROOM = dict(
@@ -143,56 +140,42 @@ def run(name: str, seed: int, steps: int, scored: int) -> dict:
     """Train one arm with one seed, and score it on scenes of the seed ``scored``."""
     torch.set_num_threads(1)
     train, test = scenes(TRAINING["scenes"], 0), scenes(SCORED, scored)
+    training = {**TRAINING, "steps": steps}
+    if name == "yardstick":
+        training |= {**YARDSTICK, "steps": min(steps, YARDSTICK["steps"])}
     seed_everything(seed)
     model, started = ARMS[name](len(THINGS)), time.process_time()
     fit(
         model,
         loss,
-        batches(train, size=TRAINING["batch"], seed=seed),
-        steps=steps,
-        learning_rate=1e-3 if name == "yardstick" else TRAINING["learning_rate"],
+        batches(train, size=training["batch"], seed=seed),
+        steps=training["steps"],
+        learning_rate=training["learning_rate"],
         schedule=warmup(poly(0.9), share=0.2),
         progress=False,
     )
     seconds = time.process_time() - started
     return {
         "seed": seed,
-        "steps": steps,
+        "steps": training["steps"],
         **scores(model.eval(), test),
         "training_seconds": round(seconds, 1),
-        "step_ms": round(1000 * seconds / steps, 1),
+        "step_ms": round(1000 * seconds / training["steps"], 1),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the chosen arms; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--steps", type=int, default=TRAINING["steps"])
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, a core each")
-    parser.add_argument("--dry", action="store_true", help="print only: for choosing")
-    options = parser.parse_args(arguments)
-    path = RESULTS / "instances.json"
-    known = json.loads(path.read_text())["arms"] if path.exists() else {}
+    options = runs.parser(__doc__.splitlines()[0], ARMS, TRAINING["steps"]).parse_args(arguments)
+    settings = {**TRAINING, "steps": options.steps}
+    rows = runs.stored("instances", "arms", settings, options)
     scored = CHOICE_SEED if options.dry else TEST_SEED
-    length = {"yardstick": min(YARDSTICK_STEPS, options.steps)}
-    tasks = [
-        (name, seed, length.get(name, options.steps), scored)
-        for name in options.only
-        for seed in options.seeds
-    ]
-    with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=1) as pool:
-        results = pool.starmap(run, tasks, chunksize=1)
-    for name in options.only:
-        runs = [r for (other, *_), r in zip(tasks, results, strict=True) if other == name]
-        numbers = [key for key, value in runs[0].items() if isinstance(value, float)]
-        means = {key: round(statistics.mean(each[key] for each in runs), 4) for key in numbers}
-        known[name] = {**means, "runs": runs}
-        print(name, means, [each["AP50"] for each in runs], runs[0]["AP50_by_class"], flush=True)
+    for name, found in runs.side_by_side(run, options, options.steps, scored).items():
+        rows[name] = {**runs.means(found), "runs": found}
+        print(name, runs.means(found), found[0]["AP50_by_class"], flush=True)
     if not options.dry:
-        write("instances", {**TRAINING, "steps": options.steps, "arms": known})
+        write("instances", {**settings, "arms": runs.in_order(ARMS, rows)})
     return 0
 
 

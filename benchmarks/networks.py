@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from segcourse.blocks.conv import conv_bn_relu
 from segcourse.blocks.resnet import ResNet
 from segcourse.data.sample import Cached
+from segcourse.data.toytown import CLASSES
 from segcourse.losses.overlap import dice
 from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
 from segcourse.models.deconvnet import DeconvNet
@@ -25,15 +26,16 @@ from segcourse.models.refinenet import RefineNet
 from segcourse.models.segnet import SegNet, SegNetBasic
 from segcourse.models.unet import UNet
 
-SMALL_FCN = dict(width=12, hidden=96, kernel_size=3, padding=1, batch_norm=True)
+FCN_SIZE = dict(width=12, hidden=96, kernel_size=3, padding=1, batch_norm=True)
+UNET_SIZE = dict(width=12, depth=3, padding=1, batch_norm=True, dropout=0.0)
 
 # In the order of publication.
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
-    "fcn_32s": partial(FCN, stride=32, **SMALL_FCN),
-    "fcn_16s": partial(FCN, stride=16, **SMALL_FCN),
-    "fcn_8s": partial(FCN, stride=8, **SMALL_FCN),
+    "fcn_32s": partial(FCN, stride=32, **FCN_SIZE),
+    "fcn_16s": partial(FCN, stride=16, **FCN_SIZE),
+    "fcn_8s": partial(FCN, stride=8, **FCN_SIZE),
     "deconvnet": partial(DeconvNet, width=12, hidden=96, kernel_size=3, depths=(1, 1, 1, 1, 1)),
-    "unet": partial(UNet, width=12, depth=3, padding=1, batch_norm=True, dropout=0.0),
+    "unet": partial(UNet, **UNET_SIZE),
     "segnet": partial(SegNet, width=16, depths=(1, 1, 1, 1)),
     "segnet_basic": partial(SegNetBasic, width=16, depth=3),
     "fcn_resnet": partial(FCNResNet, layers=18, width=16, auxiliary=True),
@@ -88,7 +90,9 @@ def every_stage(
         yield 1.0 if number == len(stages) else auxiliary, logits, labels[:, 0].long()
 
 
-def course_loss(scenes: Cached, num_classes: int, auxiliary: float) -> Callable[..., Tensor]:
+def course_loss(
+    scenes: Cached, num_classes: int = len(CLASSES), auxiliary: float = 1.0
+) -> Callable[..., Tensor]:
     """Cross-entropy with log-frequency weights, plus Dice, of every supervised stage."""
     counts = class_counts(torch.stack([scene.semantic for scene in scenes]), num_classes)
     weight = log_frequency_weights(counts)

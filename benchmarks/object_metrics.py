@@ -7,7 +7,6 @@ seconds of one processor. Writes results/object_metrics.json.
 
 import contextlib
 import io
-import time
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision, PanopticQuality
 
+from benchmarks.metrics import seconds
 from benchmarks.report import write
 from segcourse.data.things import things_of
 from segcourse.data.toytown import CLASSES, THINGS, Toytown
@@ -39,16 +39,6 @@ class Image(NamedTuple):
     found: Tensor  # (D, H, W) bool
     labels: Tensor
     scores: Tensor
-
-
-def seconds(task: Callable[[], object], repeats: int = 3) -> float:
-    """The least processor time of a call."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        task()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def images() -> list[Image]:
@@ -146,20 +136,22 @@ def compare_ap() -> dict:
     }
     assert abs(values["segcourse"] - values["pycocotools"]) < 1e-9, values
     assert abs(values["segcourse"] - values["torchmetrics"]) < 1e-3, values  # recalls in float32
-    times = {
-        "segcourse": seconds(lambda: our_ap(data)),
-        "torchmetrics": seconds(lambda: torchmetrics_ap(data)),
-        "pycocotools_from_codes": seconds(lambda: pycocotools_ap(files)),
-        "pycocotools_with_encoding": seconds(lambda: pycocotools_ap(coco_files(data))),
+    tasks = {
+        "segcourse": lambda: our_ap(data),
+        "torchmetrics": lambda: torchmetrics_ap(data),
+        "pycocotools_from_codes": lambda: pycocotools_ap(files),
+        "pycocotools_with_encoding": lambda: pycocotools_ap(coco_files(data)),
     }
+    return {"AP": round(values["segcourse"], 4), **timed(tasks)}
+
+
+def timed(tasks: dict[str, Callable[[], object]]) -> dict:
+    """Seconds of every task, and how many times ours the others take."""
+    times = {name: seconds(task) for name, task in tasks.items()}
+    ours = times["segcourse"]
     return {
-        "AP": round(values["segcourse"], 4),
         "seconds": {name: round(value, 3) for name, value in times.items()},
-        "ratios_to_ours": {
-            name: round(value / times["segcourse"], 2)
-            for name, value in times.items()
-            if name != "segcourse"
-        },
+        "ratios_to_ours": {name: round(value / ours, 2) for name, value in times.items()},
     }
 
 
@@ -218,26 +210,14 @@ def compare_pq() -> dict:
         counts = panoptic_counts(found, truth, len(CLASSES))
         return mean_quality(counts, THINGS)["All"]["pq"]
 
-    values = {
-        "segcourse": ours(),
-        "torchmetrics": torchmetrics_pq(found, truth),
-        "panopticapis_algorithm": by_segments(*arrays),
+    tasks = {
+        "segcourse": ours,
+        "torchmetrics": lambda: torchmetrics_pq(found, truth),
+        "panopticapis_algorithm": lambda: by_segments(*arrays),
     }
+    values = {name: task() for name, task in tasks.items()}
     assert max(values.values()) - min(values.values()) < 1e-6, values
-    times = {
-        "segcourse": seconds(ours),
-        "torchmetrics": seconds(lambda: torchmetrics_pq(found, truth)),
-        "panopticapis_algorithm": seconds(lambda: by_segments(*arrays)),
-    }
-    return {
-        "PQ": round(values["segcourse"], 4),
-        "seconds": {name: round(value, 3) for name, value in times.items()},
-        "ratios_to_ours": {
-            name: round(value / times["segcourse"], 2)
-            for name, value in times.items()
-            if name != "segcourse"
-        },
-    }
+    return {"PQ": round(values["segcourse"], 4), **timed(tasks)}
 
 
 def main() -> None:

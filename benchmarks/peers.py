@@ -8,15 +8,12 @@ peer are listed with their arithmetic a second. Steps alternate, so that whateve
 does slows both alike; what counts is processor time. Writes results/peers.json.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
 import segmentation_models_pytorch as smp
 import timm
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import segmentation
 from torchvision.models._utils import IntermediateLayerGetter
@@ -24,6 +21,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from benchmarks.architectures import cost
 from benchmarks.networks import NETWORKS
 from benchmarks.report import write
+from benchmarks.training_step import parameters, seconds_per_step
 from segcourse.data.toytown import CLASSES
 
 BATCH, HEIGHT, WIDTH = 4, 96, 128
@@ -104,36 +102,13 @@ PEERS: dict[str, tuple[dict, str, Callable[[], nn.Module]]] = {
 }
 
 
-def parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
-def seconds_per_step(models: dict[str, nn.Module], repeats: int) -> dict[str, float]:
-    """Median of the processor seconds of a step; the networks take turns."""
-    torch.manual_seed(0)
-    image = torch.rand(BATCH, 3, HEIGHT, WIDTH)
-    truth = torch.randint(K, (BATCH, HEIGHT, WIDTH))
-    optimizers = {name: torch.optim.AdamW(m.parameters()) for name, m in models.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for repeat in range(repeats + 2):
-        for name, model in models.items():
-            start = time.process_time()
-            loss = F.cross_entropy(model(image), truth)
-            optimizers[name].zero_grad()
-            loss.backward()
-            optimizers[name].step()
-            if repeat > 1:  # the first two prepare
-                seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(each) for name, each in seconds.items()}
-
-
 def compare(name: str, repeats: int) -> dict:
     """One network of the course, and its peer if it has one."""
     models = {"classroom": NETWORKS[name](K)}
     changes, peer, build = PEERS.get(name, ({}, None, None))
     if peer:
         models |= {"ours": partial(NETWORKS[name], **changes)(K), "peer": build()}
-    seconds = seconds_per_step(models, repeats)
+    seconds = seconds_per_step(models, (BATCH, HEIGHT, WIDTH), repeats)
     macs = 3 * BATCH * cost(models["classroom"])["macs"]  # backwards costs twice as much
     return {
         "step_ms": round(1000 * seconds["classroom"], 1),

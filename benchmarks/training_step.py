@@ -109,29 +109,36 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def seconds_per_step(
+    models: dict[str, nn.Module], size: tuple[int, int, int], repeats: int
+) -> dict[str, float]:
+    """Median of the processor seconds of a step; the networks take turns.
+
+    ``size`` is that of the batch: images, height and width.
+    """
+    torch.manual_seed(0)
+    batch, height, width = size
+    image = torch.rand(batch, 3, height, width)
+    truth = torch.randint(CLASSES, size)
+    optimizers = {name: torch.optim.AdamW(m.parameters()) for name, m in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for repeat in range(repeats + 2):
+        for name, model in models.items():
+            start = time.process_time()
+            loss = F.cross_entropy(model(image), truth)
+            optimizers[name].zero_grad()
+            loss.backward()
+            optimizers[name].step()
+            if repeat > 1:  # the first two prepare
+                seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    image = torch.rand(BATCH, 3, HEIGHT, WIDTH_OF_IMAGE)
-    truth = torch.randint(CLASSES, (BATCH, HEIGHT, WIDTH_OF_IMAGE))
     models = {"ours": ours(), "plain": Plain(CLASSES, WIDTH), "monai": monai()}
-    optimizers = {name: torch.optim.AdamW(m.parameters()) for name, m in models.items()}
-
-    def step(name: str) -> float:
-        start = time.process_time()
-        loss = F.cross_entropy(models[name](image), truth)
-        optimizers[name].zero_grad()
-        loss.backward()
-        optimizers[name].step()
-        return time.process_time() - start
-
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for repeat in range(REPEATS + 1):
-        for name in models:
-            elapsed = step(name)
-            if repeat > 0:  # the first prepares
-                seconds[name].append(elapsed)
-    typical = {name: statistics.median(each) for name, each in seconds.items()}
+    typical = seconds_per_step(models, (BATCH, HEIGHT, WIDTH_OF_IMAGE), REPEATS)
     rows = {
         name: {
             "parameters": parameters(models[name]),

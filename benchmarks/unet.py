@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from benchmarks.networks import UNET_SIZE, course_loss
 from benchmarks.report import write
 from segcourse.data.sample import Cached, batches
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.data.transforms import Transform, Transformed, compose, elastic
-from segcourse.losses.overlap import dice
-from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
 from segcourse.metrics.semantic import iou, mean_iou
 from segcourse.models import unet
 from segcourse.models.unet import UNet
@@ -37,21 +36,8 @@ AUGMENTATIONS: dict[str, Transform] = {
     "as they are": compose(),
     "bent": elastic(BEND),
 }
-CLASSROOM = dict(width=12, depth=3, padding=1, batch_norm=True, dropout=0.0)
-UNPADDED = dict(width=12, depth=2, padding=0, batch_norm=True, dropout=0.0)
+UNPADDED = {**UNET_SIZE, "depth": 2, "padding": 0}
 Loss = Callable[[nn.Module, tuple[Tensor, ...]], Tensor]
-
-
-def weighted_loss(scenes: Cached) -> Loss:
-    """Cross-entropy with log-frequency weights, plus Dice: what the chapter trains with."""
-    counts = class_counts(torch.stack([scene.semantic for scene in scenes]), len(CLASSES))
-    weight = log_frequency_weights(counts)
-
-    def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        logits = model(batch[0])
-        return cross_entropy(logits, batch[1], weight=weight) + dice(logits, batch[1])
-
-    return loss
 
 
 class Surrounded(nn.Module):
@@ -116,10 +102,10 @@ def say(what: str, runs: list[dict]) -> list[dict]:
 def main() -> None:
     torch.set_num_threads(1)
     scenes = Cached(Toytown(SCENES))
-    loss = weighted_loss(scenes)
+    loss = course_loss(scenes)
     skips, few, crops = {}, {}, {}
     for skip in unet.SKIPS:
-        build = partial(UNet, len(CLASSES), skip=skip, **CLASSROOM)
+        build = partial(UNet, len(CLASSES), skip=skip, **UNET_SIZE)
         skips[skip] = say(skip, [run(build, scenes, loss, seed) for seed in SEEDS])
     for count in FEW:
         few[str(count)] = {}
@@ -128,7 +114,7 @@ def main() -> None:
             for seed in SEEDS:  # other scenes for every seed
                 first = seed * max(FEW)
                 chosen = Transformed(scenes.samples[first : first + count], augmentation)
-                runs.append(run(partial(UNet, len(CLASSES), **CLASSROOM), chosen, loss, seed))
+                runs.append(run(partial(UNet, len(CLASSES), **UNET_SIZE), chosen, loss, seed))
             few[str(count)][name] = say(f"{count} scenes, {name}", runs)
     for name, crop in (("middle", unet.center_crop), ("corner", corner_crop)):
         with mock.patch.object(unet, "center_crop", crop):
@@ -144,7 +130,7 @@ def main() -> None:
             "validation_scenes": VALIDATION,
             "seeds": SEEDS,
             "bend": BEND,
-            "network": CLASSROOM,
+            "network": UNET_SIZE,
             "unpadded_network": UNPADDED,
             "skips": skips,
             "few": few,

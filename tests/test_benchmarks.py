@@ -16,6 +16,7 @@ from benchmarks import (
     object_metrics,
     peers,
     report,
+    runs,
     training_step,
 )
 
@@ -157,3 +158,32 @@ def test_peers_of_the_metrics_of_objects_agree(monkeypatch):
     monkeypatch.setattr(object_metrics, "seconds", lambda task: 1.0)
     assert 0 < object_metrics.compare_ap()["AP"] < 1
     assert 0 < object_metrics.compare_pq()["PQ"] < 1
+
+
+def settings_of(steps: int) -> dict:
+    return {"scenes": 4, "steps": steps}
+
+
+def renewed(name: str, *arguments: str):
+    return runs.parser("A bench.", ["a", "b"], steps=9).parse_args(["--only", name, *arguments])
+
+
+def test_rows_that_are_not_run_again_are_kept_in_their_order(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    assert runs.stored("bench", "rows", settings_of(9), renewed("a")) == {}
+    content = {**settings_of(9), "rows": {"b": {"miou": 0.5}, "a": {"miou": 0.4}}}
+    (tmp_path / "bench.json").write_text(json.dumps(content))
+    kept = runs.stored("bench", "rows", settings_of(9), renewed("a"))
+    assert kept == {"b": {"miou": 0.5}}
+    assert list(runs.in_order(["a", "b"], {**kept, "a": {}})) == ["a", "b"]
+
+
+def test_one_table_does_not_mix_settings(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    content = {**settings_of(9), "rows": {"b": {}, "a": {}}}
+    (tmp_path / "bench.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match="keeps b, which were run with another steps: use --dry"):
+        runs.stored("bench", "rows", settings_of(3), renewed("a"))
+    assert runs.stored("bench", "rows", settings_of(3), renewed("a", "--dry")) == {}
+    (tmp_path / "bench.json").write_text(json.dumps({**content, "rows": {"a": {}}}))
+    assert runs.stored("bench", "rows", settings_of(3), renewed("a")) == {}

@@ -1,6 +1,5 @@
 """environment.yml says the same as pyproject.toml, and the lock holds what both ask for."""
 
-import os
 import re
 import tomllib
 from pathlib import Path
@@ -104,18 +103,16 @@ def test_colab_runs_every_week_and_on_change():
     assert triggers["schedule"] and "notebooks/**" in triggers["push"]["paths"]
 
 
-def colab_pins() -> dict[str, str]:
-    """What Colab ships, as listed in the folder that SEGCOURSE_DATA names."""
-    folder = Path(os.environ.get("SEGCOURSE_DATA", "nowhere")) / "colab"
-    listings = sorted(folder.glob("*.txt"))
-    if not listings:
-        pytest.skip("no list of Colab's packages: SEGCOURSE_DATA names no folder with colab/*.txt")
+@pytest.fixture(scope="session")
+def colab_pins(real_data) -> dict[str, str]:
+    """What Colab ships."""
+    listings = sorted(real_data("colab").glob("*.txt"))
     lines = listings[-1].read_text(encoding="utf-8").splitlines()
     pins = [line.split("==") for line in lines if re.match(r"[\w.-]+==", line)]
     return {re.sub(r"[._]+", "-", name).lower(): version for name, version in pins}
 
 
 @pytest.mark.parametrize("line", project()["project"]["dependencies"])
-def test_colab_already_has_what_the_course_needs(line):
+def test_colab_already_has_what_the_course_needs(line, colab_pins):
     name, bound = requirement(line)
-    assert SpecifierSet(bound).contains(colab_pins()[name].partition("+")[0], prereleases=True)
+    assert SpecifierSet(bound).contains(colab_pins[name].partition("+")[0], prereleases=True)

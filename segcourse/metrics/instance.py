@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from segcourse.ops.boxes import box_area, check_boxes, intersections
@@ -131,27 +132,22 @@ def match(
     ranges = torch.tensor(list(AREAS.values()), dtype=torch.float64)
     outside, truth_outside = (out_of(a.double(), ranges) for a in (areas, truth_areas))
     skipped = truth_outside | crowd  # (A, G)
-    order, rights, ignoreds, ranks = [], [], [], []
+    none = torch.zeros(0, dtype=torch.int64)
+    nothing = torch.zeros(len(AREAS), len(THRESHOLDS), 0, dtype=torch.bool)
+    order, ranks, rights, ignoreds = [none], [none], [nothing], [nothing]
     for label in labels.unique().tolist():
         own = (labels == label).nonzero()[:, 0]
         own = own[scores[own].argsort(descending=True, stable=True)][:MOST]
         objects = (truth_labels == label).nonzero()[:, 0]
         hit, skip = assign(overlap[own][:, objects], skipped[:, objects], crowd[objects])
         order.append(own)
+        ranks.append(torch.arange(len(own)))
         rights.append(hit & ~skip)
         ignoreds.append(skip | (~hit & outside[:, None, own]))
-        ranks.append(torch.arange(len(own)))
-    order = torch.cat(order) if order else torch.zeros(0, dtype=torch.int64)
-    nothing = torch.zeros(len(AREAS), len(THRESHOLDS), 0, dtype=torch.bool)
-    return Matches(
-        labels[order],
-        scores[order].double(),
-        torch.cat(ranks) if ranks else order,
-        torch.cat([nothing, *rights], dim=-1),
-        torch.cat([nothing, *ignoreds], dim=-1),
-        truth_labels,
-        ~skipped,
-    )
+    order = torch.cat(order)
+    right, ignored = torch.cat(rights, dim=-1), torch.cat(ignoreds, dim=-1)
+    kept = labels[order], scores[order].double(), torch.cat(ranks), right, ignored
+    return Matches(*kept, truth_labels, ~skipped)
 
 
 def out_of(areas: Tensor, ranges: Tensor) -> Tensor:
@@ -207,17 +203,16 @@ def precision_curves(matches: Sequence[Matches], *, most: int = MOST) -> Curves:
     labels, scores, ranks = (torch.cat([each[part] for each in matches]) for part in range(3))
     right, ignored = (torch.cat([each[part] for each in matches], dim=-1) for part in (3, 4))
     classes = truths.unique().tolist()
-    curves = []
+    shape = 0, len(AREAS), len(THRESHOLDS)
+    precision, recall = [torch.zeros(*shape, len(RECALLS))], [torch.zeros(shape)]
     for label in classes:
         own = ((labels == label) & (ranks < most)).nonzero()[:, 0]
         own = own[scores[own].argsort(descending=True, stable=True)]
         objects = counted[:, truths == label].sum(dim=1)
-        curves.append(staircase(right[..., own], ignored[..., own], objects))
-    shape = (0, len(AREAS), len(THRESHOLDS))
-    precision = [curve[0] for curve in curves] or [torch.zeros(*shape, len(RECALLS))]
-    recall = [curve[1] for curve in curves] or [torch.zeros(shape)]
-    stack = torch.stack if curves else torch.cat
-    return Curves(classes, stack(precision), stack(recall))
+        heights, highest = staircase(right[..., own], ignored[..., own], objects)
+        precision.append(heights[None])
+        recall.append(highest[None])
+    return Curves(classes, torch.cat(precision), torch.cat(recall))
 
 
 def staircase(right: Tensor, ignored: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,14 +221,12 @@ def staircase(right: Tensor, ignored: Tensor, objects: Tensor) -> tuple[Tensor, 
     false = (~right & ~ignored).cumsum(dim=-1).double()
     present = torch.where(objects > 0, objects.double(), torch.nan)[:, None, None]
     recall = true / present
-    precision = true / (true + false).clamp(min=1)
-    height = precision.flip(-1).cummax(dim=-1).values.flip(-1) if true.shape[-1] else precision
-    height = torch.cat([height, torch.zeros(*height.shape[:2], 1)], dim=-1)  # beyond the last: 0
+    precision = F.pad(true / (true + false).clamp(min=1), (0, 1))  # beyond the last: 0
+    height = precision.flip(-1).cummax(dim=-1).values.flip(-1)
     wanted = RECALLS.expand(*recall.shape[:2], -1).contiguous()
     place = torch.searchsorted(recall.nan_to_num(0.0).contiguous(), wanted)
-    at_recalls = height.gather(-1, place) + 0 * present
-    highest = recall[..., -1] if recall.shape[-1] else torch.zeros(recall.shape[:2])
-    return at_recalls, highest + 0 * present[..., 0]
+    unknown = 0 * present  # nan where a range has no object
+    return height.gather(-1, place) + unknown, F.pad(recall, (1, 0)).amax(dim=-1) + unknown[..., 0]
 
 
 def average_precision(matches: Sequence[Matches]) -> dict[str, float]:

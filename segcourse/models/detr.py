@@ -151,11 +151,6 @@ class DETR(nn.Module):
 
     def all_answers(self, images: Tensor) -> list[Queries]:
         """What every decoder layer answers, the last one best; only the last has masks."""
-        if images.ndim != 4:
-            raise ValueError(
-                f"DETR takes images (N, 3, H, W), but this has shape {tuple(images.shape)}: add "
-                "the axis of the batch with image[None]."
-            )
         _, *finer, last = self.backbone(images)
         coarse = self.project(last)
         places = sine_positions(*coarse.shape[-2:], coarse.shape[1]).to(coarse)

@@ -175,11 +175,6 @@ class MaskRCNN(nn.Module):
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """The pyramid's maps, finest first: (N, 3, H, W) -> five of (N, C, h, w)."""
-        if images.ndim != 4:
-            raise ValueError(
-                f"MaskRCNN takes images (N, 3, H, W), but this has shape {tuple(images.shape)}: "
-                "add the axis of the batch with image[None]."
-            )
         return self.pyramid(self.backbone(images)[1:])
 
     def detect(self, levels: list[Tensor], proposals: Tensor, size: tuple[int, int]) -> Detections:

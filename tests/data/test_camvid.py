@@ -1,7 +1,6 @@
 """The loader reads SegNet's layout, a made-up copy of it always and the real one where it is."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +10,6 @@ from PIL import Image
 from segcourse.data.camvid import CLASSES, PALETTE, THINGS, CamVid
 from segcourse.data.sample import batches
 from segcourse.ops.labels import IGNORE, colorize
-
-DATA = os.environ.get("SEGCOURSE_DATA")
-needs_data = pytest.mark.skipif(not DATA, reason="SEGCOURSE_DATA does not say where the data is")
 
 
 @pytest.fixture
@@ -109,10 +105,9 @@ def test_every_class_has_its_colour():
     assert colorize(torch.arange(11)[None], PALETTE).shape == (1, 11, 3)
 
 
-@needs_data
 @pytest.mark.parametrize("split, frames", [("train", 367), ("val", 101), ("test", 233)])
-def test_the_real_thing(split, frames):
-    dataset = CamVid(split=split)
+def test_the_real_thing(real_data, split, frames):
+    dataset = CamVid(real_data("camvid"), split)
     assert len(dataset) == frames
     image, semantic, _ = dataset[frames // 2]
     assert image.shape == (3, 360, 480) and semantic.shape == (360, 480)
@@ -123,8 +118,7 @@ def test_the_real_thing(split, frames):
     assert rows[semantic == CLASSES.index("road")].mean() > 200  # and the road below
 
 
-@needs_data
-def test_the_original_files():
-    dataset = CamVid(Path(DATA, "camvid_png_mini"), "val")
+def test_the_original_files(real_data):
+    dataset = CamVid(real_data("camvid_png_mini"), "val")
     assert len(dataset) == 4 and dataset[0].image.shape == (3, 360, 480)
     assert (dataset[0].semantic == IGNORE).any()

@@ -1,6 +1,5 @@
 """The report of a whole dataset: readable, and silent about clean data."""
 
-import os
 from functools import partial
 
 import pytest
@@ -11,9 +10,6 @@ from segcourse.data.camvid import CLASSES as CAMVID_CLASSES
 from segcourse.data.camvid import CamVid
 from segcourse.data.checklist import evenly, inspect
 from segcourse.data.toytown import CLASSES, Toytown
-
-DATA = os.environ.get("SEGCOURSE_DATA")
-needs_data = pytest.mark.skipif(not DATA, reason="SEGCOURSE_DATA does not say where the data is")
 
 
 def test_the_report_is_a_table():
@@ -68,33 +64,31 @@ def test_impossible_inspections_are_refused(call, error, words):
         call()
 
 
-@needs_data
 @pytest.mark.parametrize("split, other", [("train", "val"), ("val", "test"), ("test", "train")])
-def test_camvid_has_no_errors(split, other):
+def test_camvid_has_no_errors(real_data, split, other):
     """Warnings are right there: val and test hold neighbouring frames of one video."""
+    root = real_data("camvid")
     report = inspect(
-        CamVid(split=split),
+        CamVid(root, split),
         classes=CAMVID_CLASSES,
-        other_split=CamVid(split=other),
+        other_split=CamVid(root, other),
         limit=40,
     )
     assert not report.errors, str(report)
     assert {each.check for each in report.warnings} <= {"duplicates"}
 
 
-@needs_data
 @pytest.mark.parametrize("size", [(90, 120), (45, 60)])
-def test_small_camvid_has_no_errors(size):
-    dataset = T.Transformed(CamVid(split="train"), T.resize(size))
+def test_small_camvid_has_no_errors(real_data, size):
+    dataset = T.Transformed(CamVid(real_data("camvid")), T.resize(size))
     report = inspect(dataset, classes=CAMVID_CLASSES, limit=40)
     assert not report.errors and not report.warnings, str(report)
 
 
-@needs_data
-def test_camvid_with_swapped_draws_is_noticed():
+def test_camvid_with_swapped_draws_is_noticed(real_data):
     g = torch.Generator().manual_seed(0)
     flip = T.random_flip(generator=g)
-    frames = CamVid(split="train")
+    frames = CamVid(real_data("camvid"))
     small = [T.resize((180, 240))(frames[i]) for i in range(0, 360, 20)]
     report = inspect([(flip(s).image, flip(s).semantic) for s in small], classes=CAMVID_CLASSES)
     assert [each.check for each in report.errors] == ["alignment"], str(report)

@@ -1,8 +1,6 @@
 """DSB2018: a made-up copy of its layout always, the real pictures where they are."""
 
 import csv
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +9,6 @@ from PIL import Image
 
 from segcourse.data.dsb2018 import DSB2018
 from segcourse.data.files import load_labels
-
-DATA = Path(os.environ.get("SEGCOURSE_DATA", "nowhere"))
 
 
 @pytest.fixture
@@ -50,14 +46,14 @@ def test_what_is_missing_or_does_not_fit_is_named(root):
         DSB2018(root / "stage1_train" / "a")
 
 
-@pytest.mark.skipif(not (DATA / "dsb2018").exists(), reason="needs SEGCOURSE_DATA with dsb2018/")
-def test_label_maps_of_real_pictures():
-    with open(DATA / "dsb2018" / "subset.csv", newline="") as file:
+def test_label_maps_of_real_pictures(real_data):
+    root = real_data("dsb2018")
+    with open(root / "subset.csv", newline="") as file:
         rows = {row["ImageId"]: row for row in csv.DictReader(file)}
-    data = DSB2018()
+    data = DSB2018(root)
     assert sorted(rows) == data.names and len(data) == 60
     for index in (0, 17, 40):
         name = data.names[index]
-        stored = load_labels(DATA / "dsb2018" / "labels" / f"{name}.png")
+        stored = load_labels(root / "labels" / f"{name}.png")
         assert torch.equal(data[index].instance, stored)
         assert int(stored.max()) == int(rows[name]["n_masks"])

@@ -1,16 +1,11 @@
 """Penn-Fudan: a made-up copy of its layout always, the real layout where it is."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from segcourse.data.pennfudan import PennFudan
 from segcourse.data.things import things_of
-
-DATA = Path(os.environ.get("SEGCOURSE_DATA", "nowhere"))
 
 
 @pytest.fixture
@@ -53,9 +48,8 @@ def test_what_is_missing_or_does_not_fit_is_named(root, tmp_path):
         PennFudan(root / "PNGImages")
 
 
-@pytest.mark.skipif(not (DATA / "pennfudan_layout").exists(), reason="needs SEGCOURSE_DATA")
-def test_the_boxes_are_those_of_the_annotations():
-    data = PennFudan()
+def test_the_boxes_are_those_of_the_annotations(real_data):
+    data = PennFudan(real_data("pennfudan_layout"))
     assert len(data) == 20
     count = 0
     for index, picture in enumerate(data.pictures):

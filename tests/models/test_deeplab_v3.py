@@ -46,6 +46,7 @@ def test_parameters_are_torchvisions(layers, auxiliary, parameters):
         )
     assert count(net) == count(theirs) == parameters
     assert count(net.aspp) + count(net.head) == 16_130_837
+    assert count(net.aspp) + count(net.head[0]) == 16_125_440
 
 
 def test_the_defaults_are_the_papers_network():

@@ -80,6 +80,22 @@ def test_separable_convolutions_save_a_third_of_the_arithmetic():
     assert 0.6 < separable / ordinary < 0.65
 
 
+SMP = dict(
+    rates=(12, 24, 36),
+    convolution=partial(separable_conv, between=False),
+    early=True,
+    align_corners=True,
+)
+
+
+@pytest.mark.parametrize("layers, parameters", [(50, 26_682_725), (101, 45_674_853)])
+def test_parameters_of_segmentation_models_network(layers, parameters):
+    with torch.device("meta"):
+        net = DeepLabV3Plus(21, backbone=partial(ResNet, layers, dilate_first=True), **SMP)
+    assert count(net) == parameters
+    assert count(net.aspp, net.refine, net.reduce, net.decoder) == 3_169_296
+
+
 @torch.no_grad()
 def test_equals_segmentation_models_once_their_differences_are_made_good():
     """In the order of computation; tests/test_porting.py does it by name."""
@@ -96,10 +112,7 @@ def test_equals_segmentation_models_once_their_differences_are_made_good():
         ours = DeepLabV3Plus(
             21,
             backbone=partial(ResNet, 50, dilate_first=True),
-            rates=(12, 24, 36),
-            convolution=partial(separable_conv, between=False),
-            early=True,
-            align_corners=True,
+            **SMP,
         )
     weights = theirs.state_dict().values()
     order = ("backbone", "aspp", "refine", "reduce", "decoder", "head")

@@ -26,12 +26,18 @@ def test_parameters():
     with torch.device("meta"):
         net, panoptic = DETR(91), DETR(250, masks=True)
     assert count(net) - NORMALISATION == 41_524_768
+    body = net.backbone
+    frozen = count(body.stem, body.stages[0]) - sum(
+        p.numel() for p in [*body.stem.parameters(), *body.stages[0].parameters()] if p.ndim == 1
+    )
+    assert frozen == 222_400 and 41_524_768 - frozen == 41_302_368
     assert count(net.backbone) - NORMALISATION == 23_454_912
     assert count(net.project) == 524_544
     assert count(net.transformer.encoder) == 7_890_432
     assert count(net.transformer.decoder, net.transformer.norm) == 9_473_024
     assert count(net.names, net.classify, net.locate) == 25_600 + 23_644 + 132_612
     assert count(panoptic) - NORMALISATION == 42_899_288
+    assert count(panoptic) - count(panoptic.mask_head) - NORMALISATION == 41_565_631
     attention = count(panoptic.mask_head.query, panoptic.mask_head.key)
     assert attention == 131_584 and count(panoptic.mask_head) - attention == 1_202_073
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from segcourse.blocks.resnet import ResNet
-from segcourse.models.mask_rcnn import Objects, Regions
+from segcourse.models.mask_rcnn import Regions
 from segcourse.models.mask_scoring import (
     MaskIoUHead,
     MaskScoringRCNN,
@@ -15,7 +14,7 @@ from segcourse.models.mask_scoring import (
     seen_shares,
 )
 
-SIZE = (64, 96)
+SIZE = (96, 128)
 
 
 def count(module: nn.Module) -> int:
@@ -26,7 +25,11 @@ def count(module: nn.Module) -> int:
                                                  (80, 16_340_304)])  # fmt: skip
 def test_parameters(outputs, parameters):
     with torch.device("meta"):
-        assert count(MaskIoUHead(256, outputs - 1)) == parameters
+        head = MaskIoUHead(256, outputs - 1)
+    assert count(head) == parameters
+    assert [count(layer) for layer in head.convolve] == [592_384, 590_080, 590_080, 590_080]
+    assert [count(layer) for layer in head.layers[1::2]][:2] == [12_846_080, 1_049_600]
+    assert count(head.layers[-1]) == {81: 83_025}.get(outputs, 1025 * outputs)
 
 
 def test_the_mask_is_pooled_by_its_maxima():
@@ -57,30 +60,15 @@ def test_the_share_that_a_box_sees():
     assert seen_shares(regions).tolist() == [1, 0.5]
 
 
-small = partial(
-    MaskScoringRCNN,
-    backbone=partial(ResNet, 18, width=8),
-    channels=8,
-    hidden=16,
-    anchor_sides=(8, 16, 32, 64, 96),
-    canonical=48,
-    proposals=(60, 40),
-    regions=48,
-)
+@pytest.fixture
+def small(detector):
+    return partial(MaskScoringRCNN, **detector)
 
 
-def objects() -> Objects:
-    masks = torch.zeros(2, *SIZE, dtype=torch.bool)
-    masks[0, 8:40, 8:40] = True
-    masks[1, 20:52, 50:90] = True
-    boxes = torch.tensor([[8.0, 8, 40, 40], [50, 20, 90, 52]])
-    return Objects(boxes, torch.tensor([1, 2]), masks)
-
-
-def test_all_losses_reach_all_heads_and_that_of_the_iou_reaches_the_mask_head():
+def test_all_losses_reach_all_heads_and_that_of_the_iou_reaches_the_mask_head(small, two_objects):
     torch.manual_seed(0)
     net = small(2)
-    losses = net.loss(torch.rand(2, 3, *SIZE), [objects(), objects()])
+    losses = net.loss(torch.rand(2, 3, *SIZE), [two_objects, two_objects])
     assert losses.keys() == {"objectness", "rpn_box", "class", "box", "mask", "mask_iou"}
     losses["mask_iou"].backward(retain_graph=True)
     assert net.mask_head.score.weight.grad.any()
@@ -88,13 +76,12 @@ def test_all_losses_reach_all_heads_and_that_of_the_iou_reaches_the_mask_head():
     assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
 
 
-def test_without_objects_nothing_is_learnt_about_masks():
-    nothing = Objects(torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0, *SIZE).bool())
-    losses = small(2).loss(torch.rand(1, 3, *SIZE), [nothing])
+def test_without_objects_nothing_is_learnt_about_masks(small, no_objects):
+    losses = small(2).loss(torch.rand(1, 3, *SIZE), [no_objects])
     assert losses["mask_iou"] == losses["mask"] == 0
 
 
-def test_masks_are_ranked_by_class_and_iou_boxes_by_class():
+def test_masks_are_ranked_by_class_and_iou_boxes_by_class(small):
     torch.manual_seed(0)
     net = small(2, score_threshold=0.0, most=5).eval()
     net.guess_iou = lambda features, logits, labels: torch.linspace(-0.5, 1.5, len(labels))
@@ -104,14 +91,14 @@ def test_masks_are_ranked_by_class_and_iou_boxes_by_class():
     assert torch.allclose(found.mask_scores, wanted)
 
 
-def test_learns_how_good_masks_are():
+def test_learns_how_good_masks_are(small, two_objects):
     """The mask head stays as it is, so that the target stands still."""
     torch.manual_seed(0)
     net, image = small(2), torch.rand(2, 3, *SIZE)
     optimizer = torch.optim.Adam(net.iou_head.parameters(), lr=3e-3)
     history = []
     for _ in range(60):
-        loss = net.loss(image, [objects(), objects()])["mask_iou"]
+        loss = net.loss(image, [two_objects, two_objects])["mask_iou"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from segcourse.blocks.resnet import ResNet
 from segcourse.metrics.panoptic import mean_quality, panoptic_counts
 from segcourse.models.mask_rcnn import Objects
 from segcourse.models.panoptic_fpn import PanopticFPN, SemanticBranch
@@ -15,20 +14,11 @@ from segcourse.ops.panoptic import panoptic_ids
 
 SIZE = (64, 96)
 THINGS, STUFF = (3, 4), (0, 2)
-small = partial(
-    PanopticFPN,
-    THINGS,
-    STUFF,
-    backbone=partial(ResNet, 18, width=8),
-    channels=16,
-    branch_channels=16,
-    hidden=32,
-    anchor_sides=(8, 16, 32, 64, 96),
-    canonical=48,
-    proposals=(60, 40),
-    regions=48,
-    least_stuff=20,
-)
+
+
+@pytest.fixture
+def small(detector):
+    return partial(PanopticFPN, THINGS, STUFF, branch_channels=16, least_stuff=20, **detector)
 
 
 def count(module: nn.Module) -> int:
@@ -37,7 +27,11 @@ def count(module: nn.Module) -> int:
 
 def test_parameters_of_the_branch():
     with torch.device("meta"):
-        assert count(SemanticBranch(256, 54)) == 1_630_774
+        branch = SemanticBranch(256, 54)
+        assert count(branch) == 1_630_774 and count(branch.score) == 6_966
+        groups = [layer for layer in branch.modules() if isinstance(layer, nn.GroupNorm)]
+        assert sum(map(count, groups)) == 1_792 and len(groups) == 7
+        assert count(branch) - 6_966 - 1_792 == 1_622_016
         assert count(PanopticFPN(range(80), range(80, 133)).branch) == 1_630_774
 
 
@@ -54,7 +48,7 @@ def test_coarse_maps_are_enlarged_step_by_step():
     assert [len(path) for path in paths] == [1, 2, 4, 6]
 
 
-def test_the_branch_calls_all_things_one_class():
+def test_the_branch_calls_all_things_one_class(small):
     semantic = torch.tensor([[0, 2, 3, 4, IGNORE]])
     assert small().branch_truth(semantic).tolist() == [[1, 2, 0, 0, IGNORE]]
     with pytest.raises(ValueError, match=r"holds class 1, which is neither one of the things"):
@@ -74,7 +68,7 @@ def scene() -> tuple[torch.Tensor, Objects, torch.Tensor, torch.Tensor]:
     return image, Objects(boxes, torch.tensor([1, 2]), masks), semantic, instance
 
 
-def test_learns_a_scene():
+def test_learns_a_scene(small):
     torch.manual_seed(0)
     image, objects, semantic, instance = scene()
     images, semantics = torch.stack([image] * 2), torch.stack([semantic] * 2)
