@@ -121,6 +121,9 @@ def test_every_stage_is_supervised_at_its_own_size(name):
     for _, logits, labels in stages:
         assert logits.shape == (2, 3, *labels.shape[1:])
     assert torch.equal(stages[-1][2], truth)
+    sizes = [tuple(labels.shape[1:]) for _, _, labels in stages]
+    own = [(3, 4), (6, 8), (12, 16), (24, 32), (48, 64)] if name == "gfrnet" else sizes[:-1]
+    assert sizes == [*own, (96, 128)]
 
 
 @pytest.mark.parametrize("name", peers.PEERS)

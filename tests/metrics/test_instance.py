@@ -163,6 +163,17 @@ def test_a_crowd_swallows_what_lies_in_it_and_is_never_missed():
     assert average_precision([image])["AP"] == 1
 
 
+def test_an_object_that_counts_is_preferred_to_a_crowd_that_overlaps_more():
+    car, crowd_mask = square((0, 40), (0, 40)), square((0, 100), (0, 100))
+    found = square((0, 40), (0, 25))[None]  # IoU 0.625 with the car, and all of it in the crowd
+    for order in ([0, 1], [1, 0]):
+        truth = torch.stack([car, crowd_mask])[order]
+        crowd = torch.tensor([False, True])[order]
+        image = matched(found, truth, scores=[0.9], crowd=crowd)
+        assert image.right[0, :, 0].tolist() == [True] * 3 + [False] * 7  # 0.50, 0.55, 0.60
+        assert image.ignored[0, :, 0].tolist() == [False] * 3 + [True] * 7
+
+
 def test_images_without_detections_or_without_objects_count():
     car, nothing = square((10, 40), (10, 40))[None], torch.zeros(0, 100, 100, dtype=torch.bool)
     right = matched(car, car, scores=[0.5])

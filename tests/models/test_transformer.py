@@ -11,8 +11,8 @@ def test_codes_of_places_by_hand():
     code = sine_positions(2, 3, 8).reshape(2, 3, 8)
     first = [1.34e-6, -1, 0.0314107, 0.9995065, 0.8660257, -0.4999994, 0.0209424, 0.9997807]
     last = [-2.7e-6, 1, 0.0627905, 0.9980267, -1.7e-6, 1, 0.0627905, 0.9980267]
-    assert code[0, 0].tolist() == pytest.approx(first, abs=1e-5)
-    assert code[1, 2].tolist() == pytest.approx(last, abs=1e-5)
+    assert code[0, 0].tolist() == pytest.approx(first, abs=5e-7)
+    assert code[1, 2].tolist() == pytest.approx(last, abs=5e-7)
 
 
 def test_all_places_differ_rows_and_columns_apart():
