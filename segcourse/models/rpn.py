@@ -18,9 +18,7 @@ from segcourse.ops.boxes import box_iou, clip_boxes, nms
 from segcourse.ops.matching import NOTHING, best_matches, sample
 
 SMALLEST = 1e-3  # pixels: a proposal is at least as wide and as high
-OVERLAP = (
-    0.7  # of two proposals, above which the worse is dropped; and of an anchor with its object
-)
+OVERLAP = 0.7  # of two proposals, one of which is dropped; of an anchor and its object
 LOOKED_AT = 256  # anchors of an image, half of them objects at most
 BETA = 1 / 9  # of the smooth L1 loss
 
