@@ -1,24 +1,32 @@
 """Benchmarks store what one needs to repeat them, and what they stored is complete."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from benchmarks import (
     architectures,
     camvid,
+    detectors,
+    dsb2018,
     instances,
     networks,
     object_metrics,
+    panoptic,
     peers,
+    pretrained,
     report,
     runs,
+    sets,
     training_step,
 )
+from segcourse.models.mask_rcnn import Detections, Objects
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
 
@@ -139,21 +147,175 @@ def test_detectors_are_trained_and_scored_alike(arm, monkeypatch):
     monkeypatch.setattr(instances, "SCORED", 1)
     found = instances.run(arm, seed=0, steps=1, scored=4)
     assert 0 <= found["AP"] <= 1 and found["AP50_by_class"].keys() == {"car", "person", "lamp"}
+    assert 0 <= found["box_AP50"] <= 1
     assert found["training_seconds"] > 0 and found["steps"] == 1
 
 
-def test_the_truth_scores_perfectly(monkeypatch):
-    test = instances.scenes(3, seed=2)
+def perfect(scenes, things=detectors.THINGS):
+    """A network that knows the truth of these scenes."""
 
-    class Truth:
-        def __call__(self, images):
-            [sample] = [each for each in test if torch.equal(each.image, images[0])]
-            boxes, labels, masks = instances.objects_of(sample)
-            scores = torch.linspace(1, 0.5, len(labels))
-            return [instances.Detections(boxes, labels, scores, masks.float(), scores)]
+    def look_up(images):
+        [sample] = [each for each in scenes if torch.equal(each.image, images[0])]
+        boxes, labels, masks = detectors.objects_of(sample, things)
+        scores = torch.linspace(1, 0.5, len(labels))
+        return [Detections(boxes, labels, scores, masks.float(), scores)]
 
-    found = instances.scores(Truth(), test)
+    return look_up
+
+
+def test_the_truth_scores_perfectly():
+    test = detectors.scenes(3, seed=2)
+    pairs = detectors.look(perfect(test), test)
+    found = detectors.mask_scores(pairs)
     assert found["AP"] == found["AR100"] == found["AP_by_class_score"] == 1
+    assert set(found["AP50_by_class"].values()) == {1.0}
+    assert detectors.box_scores(pairs)["box_AP"] == 1
+    assert sets.sure_answers(pairs)["wrong"] == sets.sure_answers(pairs)["found_again"] == 0
+
+
+def test_doubled_and_wrong_answers_are_told_apart():
+    square = torch.tensor([[0.0, 0, 10, 10]])
+    boxes = torch.cat([square, square + 1, square + 50, square])
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.4])
+    found = Detections(boxes, torch.tensor([1, 1, 1, 1]), scores, None, scores)
+    truth = Objects(torch.cat([square, square + 90]), torch.tensor([1, 2]), None)
+    shares = sets.sure_answers([(found, truth)])
+    assert shares == {"found": 0.5, "found_again": 0.5, "wrong": 0.5}
+
+
+def test_new_scenes_are_never_the_same_and_sometimes_mirrored():
+    torch.manual_seed(0)
+    data, plain = detectors.new_scenes(), detectors.scenes(6, seed=0)
+    assert len(data) == detectors.ENDLESS and data[0].image.shape == (3, *detectors.SIZE)
+    mirrored = [not torch.equal(data[k].image, plain[k].image) for k in range(6)]
+    assert any(mirrored) and not all(mirrored)
+
+
+def test_panoptic_quality_of_the_truth_is_one():
+    """Things as they are and stuff as it is, merged; objects too small to be learnt are missed."""
+    model, test = panoptic.build().eval(), detectors.scenes(2, seed=2)
+
+    def branch(levels):
+        truth = model.branch_truth(sample.semantic)
+        return 30.0 * F.one_hot(truth, len(panoptic.STUFF) + 1).permute(2, 0, 1)[None]
+
+    model.branch.forward = branch
+    for sample in test:
+        model.least_stuff = 1
+        model.detector.detect_all = lambda levels, size, s=sample: [
+            panoptic.known(detectors.objects_of(s))
+        ]
+        found = panoptic.scores(model, [sample])
+        assert found["PQ_stuff"] == 1 and found["PQ_all"] > 0.9
+        assert found["PQ_with_true_stuff"] == found["PQ_with_true_things"] == found["PQ_all"]
+
+
+def test_panoptic_fpn_is_trained_and_scored(monkeypatch):
+    monkeypatch.setattr(panoptic, "TRAINING", {**panoptic.TRAINING, "scenes": 4})
+    monkeypatch.setattr(panoptic, "SCORED", 1)
+    found = panoptic.run("panoptic_fpn", seed=0, steps=1, scored=4)
+    assert 0 <= found["PQ_all"] <= 1 and found["training_seconds"] > 0
+
+
+@pytest.mark.parametrize("arm", sets.ARMS)
+def test_detr_learns_on_under_every_rule(arm, monkeypatch):
+    monkeypatch.setattr(sets, "SCORED", 1)
+    monkeypatch.setattr(sets, "load_pretrained", lambda model, name: model.eval())
+    assert 0 <= sets.run(arm, seed=0, steps=1, scored=4)["box_AP50"] <= 1
+
+
+@pytest.fixture
+def quick_weights(monkeypatch, tmp_path):
+    """A small world for benchmarks.pretrained: two steps, one scene, files elsewhere."""
+    steps = {name: {**each, "steps": 2, "batch": 2} for name, each in pretrained.STEPS.items()}
+    monkeypatch.setattr(pretrained, "STEPS", steps)
+    monkeypatch.setattr(pretrained, "SCORED", 1)
+    folder = tmp_path / "weights"
+    monkeypatch.setattr(pretrained, "FOLDER", folder)
+    save, load = pretrained.save_pretrained, pretrained.load_pretrained
+    monkeypatch.setattr(pretrained, "save_pretrained", partial(save, folder=folder))
+    monkeypatch.setattr(pretrained, "load_pretrained", partial(load, folder=folder))
+    for module in (report, pretrained):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", pretrained.BUILD)
+def test_weights_are_made_measured_and_confirmed(name, quick_weights):
+    assert pretrained.main(["--only", name]) == 0
+    path = quick_weights / "results" / "pretrained.json"
+    row = json.loads(path.read_text())["weights"][name]
+    assert row["seconds"] > 0 and row["bytes"] < 4 * 1024**2
+    passport = quick_weights / "weights" / f"{name}.json"
+    good = passport.read_text()
+    passport.write_text(good.replace(json.loads(good)["code"], "of yesterday"))
+    assert pretrained.main(["--only", name, "--confirm"]) == 0
+    assert passport.read_text() == good
+    content = json.loads(path.read_text())
+    content["weights"][name]["AP"] = 0.123
+    path.write_text(json.dumps(content))
+    passport.write_text(good.replace(json.loads(good)["code"], "of yesterday"))
+    with pytest.raises(SystemExit, match=f"{name}: AP are not as stored: train it again"):
+        pretrained.main(["--only", name, "--confirm"])
+    assert "of yesterday" in passport.read_text()
+
+
+def test_only_the_mask_head_learns_at_the_end(quick_weights, monkeypatch):
+    model = pretrained.BUILD["detr"]()
+    states = []
+    monkeypatch.setattr(
+        pretrained,
+        "train",
+        lambda net, loss, data, **options: (
+            states.append({k: v.clone() for k, v in model.state_dict().items()}),
+            detectors.train(net, loss, data, **options),
+        )[1],
+    )
+    pretrained.train_detr(model)
+    *_, between = states
+    after = model.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, between[name])}
+    assert changed and all(name.startswith("mask_head.") for name in changed)
+
+
+def test_nuclei_without_data_say_what_to_fetch(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("SEGCOURSE_DATA", str(tmp_path))
+    assert dsb2018.main([]) == dsb2018.MISSING
+    assert "stage1_train" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        dsb2018.main(["--minutes", "0"])
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_nuclei_are_tiled_and_learnt(listed, monkeypatch, tmp_path):
+    root = tmp_path / "dsb2018"
+    for number in range(12):
+        folder = root / "stage1_train" / f"{number:02}"
+        (folder / "images").mkdir(parents=True), (folder / "masks").mkdir()
+        mask = np.zeros((150, 100), dtype=np.uint8)
+        mask[10:40, 20:60] = 255
+        Image.fromarray(np.stack([mask] * 3, axis=-1)).save(folder / "images" / f"{number:02}.png")
+        Image.fromarray(mask).save(folder / "masks" / "a.png")
+    if listed:
+        rows = ["ImageId,fold", *(f"{k:02},{'val' if k < 2 else 'train'}" for k in range(11))]
+        (root / "subset.csv").write_text("\n".join([*rows, "11,test"]) + "\n")
+    monkeypatch.setenv("SEGCOURSE_DATA", str(tmp_path))
+    folds = dsb2018.folds()
+    assert folds["val"] == (["00", "01"] if listed else ["00", "06"])
+    assert folds["test"] == (["11"] if listed else ["03", "09"])
+    tiles = dsb2018.tiles(folds["test"][:1])
+    assert [tuple(tile.semantic.shape) for tile in tiles] == [dsb2018.SIZE] * 2
+    pairs = detectors.look(perfect(tiles, dsb2018.THINGS), tiles, dsb2018.THINGS)
+    assert detectors.mask_scores(pairs, ("nucleus",))["AP"] == 1
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(dsb2018, "seconds_per_step", lambda data: 6.0)
+    threads = torch.get_num_threads()
+    assert dsb2018.main(["--minutes", "0.1"]) == 0
+    torch.set_num_threads(threads)
+    stored = json.loads((tmp_path / "results" / "dsb2018.json").read_text())
+    assert stored["steps"] == 1 and stored["test"]["nuclei"] == len(folds["test"])
 
 
 def test_peers_of_the_metrics_of_objects_agree(monkeypatch):

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "segcourse"
 # Who stands on whom. A module may import from the rows below its own, and from its own part.
 ROWS = [
     {"cli"},
-    {"exercises"},
+    {"exercises", "pretrained"},
     {"models", "training", "viz", "porting", "keras"},
     {"blocks", "losses", "metrics", "data", "classical"},
     {"ops"},

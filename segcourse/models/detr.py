@@ -32,7 +32,10 @@ from torch import Tensor, nn
 
 from segcourse.blocks.conv import conv_gn_relu
 from segcourse.blocks.resnet import ResNet
+from segcourse.blocks.upsample import resize
+from segcourse.models.mask_rcnn import Detections
 from segcourse.models.transformer import Transformer, sine_positions
+from segcourse.ops.boxes import from_cxcywh
 
 conv = partial(conv_gn_relu, groups=8, bias=True)
 
@@ -151,13 +154,44 @@ class DETR(nn.Module):
 
     def all_answers(self, images: Tensor) -> list[Queries]:
         """What every decoder layer answers, the last one best; only the last has masks."""
-        _, *finer, last = self.backbone(images)
-        coarse = self.project(last)
-        places = sine_positions(*coarse.shape[-2:], coarse.shape[1]).to(coarse)
-        tokens = coarse.flatten(2).transpose(1, 2)
+        finer, coarse, tokens, places = self.look_at(images)
         answers, memory = self.transformer(tokens, places, self.names.weight)
         found = [Queries(self.classify(x), self.locate(x).sigmoid()) for x in answers]
         if self.mask_head is not None:
             masks = self.mask_head(answers[-1], memory, coarse, finer[::-1])
             found[-1] = found[-1]._replace(masks=masks)
         return found
+
+    def look_at(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        """Finer features, then the last ones as a map, as tokens (N, T, C), and their places."""
+        _, *finer, last = self.backbone(images)
+        coarse = self.project(last)
+        places = sine_positions(*coarse.shape[-2:], coarse.shape[1]).to(coarse)
+        return finer, coarse, coarse.flatten(2).transpose(1, 2), places
+
+    @torch.no_grad()
+    def attention(self, images: Tensor) -> Tensor:
+        """Where every query looks in the last layer: (N, 3, H, W) -> (N, heads, Q, h, w)."""
+        _, coarse, tokens, places = self.look_at(images)
+        weights = self.transformer.weights(tokens, places, self.names.weight)
+        return weights.unflatten(-1, coarse.shape[-2:])
+
+
+def detections(found: Queries, size: tuple[int, int]) -> list[Detections]:
+    """Every query's best class, in images of (height, width), best first: -> N Detections of Q.
+
+    Nothing is suppressed or dropped. Without a mask head, ``masks`` is None.
+    """
+    scale = torch.tensor([size[1], size[0], size[1], size[0]]).to(found.boxes)
+    scores, labels = found.logits.softmax(dim=-1)[..., :-1].max(dim=-1)
+    boxes = from_cxcywh(found.boxes) * scale
+    masks = [None] * len(boxes)
+    if found.masks is not None:
+        masks = resize(found.masks, size).sigmoid()
+    answers = []
+    for box, label, score, mask in zip(boxes, labels + 1, scores, masks, strict=True):
+        order = score.argsort(descending=True, stable=True)
+        score = score[order]
+        mask = None if mask is None else mask[order]
+        answers.append(Detections(box[order], label[order], score, mask, score))
+    return answers

@@ -58,7 +58,7 @@ class Detections(NamedTuple):
     boxes: Tensor  # (D, 4)
     labels: Tensor  # (D,) from 1
     scores: Tensor  # (D,) that the class is right
-    masks: Tensor  # (D, H, W) probabilities
+    masks: Tensor | None  # (D, H, W) probabilities; None if the network draws none
     mask_scores: Tensor  # (D,) by which masks are ranked; ``scores``, unless a head judges them
 
 

@@ -13,6 +13,7 @@ is compared, queries and keys, and never to the values that are passed on.
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -127,9 +128,17 @@ class DecoderLayer(nn.Module):
         self.think_norm = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: Tensor, names: Tensor, places: Tensor) -> Tensor:
+    def talk(self, x: Tensor, names: Tensor) -> Tensor:
+        """The first half: queries look at each other."""
         seen = self.among(x + names, x + names, x)
-        x = self.among_norm(x + self.dropout(seen))
+        return self.among_norm(x + self.dropout(seen))
+
+    def weights(self, x: Tensor, memory: Tensor, names: Tensor, places: Tensor) -> Tensor:
+        """Where queries look in the memory: -> (N, heads, Q, T), each row sums to one."""
+        return self.look.weights(self.talk(x, names) + names, memory + places)
+
+    def forward(self, x: Tensor, memory: Tensor, names: Tensor, places: Tensor) -> Tensor:
+        x = self.talk(x, names)
         seen = self.look(x + names, memory + places, memory)
         x = self.look_norm(x + self.dropout(seen))
         return self.think_norm(x + self.dropout(self.think(x)))
@@ -154,12 +163,31 @@ class Transformer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, tokens: Tensor, places: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
-        memory = tokens
+        memory = self.encode(tokens, places)
+        answers = self.decode(memory, places, names, self.decoder)
+        return torch.stack([self.norm(x) for x in answers]), memory
+
+    def encode(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """What the tokens hold after they have looked at each other: (N, T, C) -> (N, T, C)."""
         for layer in self.encoder:
-            memory = layer(memory, places)
-        x = torch.zeros_like(names).expand(len(tokens), -1, -1)
+            tokens = layer(tokens, places)
+        return tokens
+
+    def decode(
+        self, memory: Tensor, places: Tensor, names: Tensor, layers: Iterable[nn.Module]
+    ) -> list[Tensor]:
+        """What the queries hold after each of the layers: -> (N, Q, C) each."""
+        x = torch.zeros_like(names).expand(len(memory), -1, -1)
         answers = []
-        for layer in self.decoder:
+        for layer in layers:
             x = layer(x, memory, names, places)
-            answers.append(self.norm(x))
-        return torch.stack(answers), memory
+            answers.append(x)
+        return answers
+
+    def weights(self, tokens: Tensor, places: Tensor, names: Tensor) -> Tensor:
+        """Where the queries look in the last decoder layer: -> (N, heads, Q, T)."""
+        memory = self.encode(tokens, places)
+        *before, last = self.decoder
+        start = torch.zeros_like(names).expand(len(memory), -1, -1)
+        x = [start, *self.decode(memory, places, names, before)][-1]
+        return last.weights(x, memory, names, places)

@@ -123,7 +123,12 @@ def roi_pool(
     for x0, y0, x1, y1 in cells:
         rows = bin_cells(y0, y1, size[0], features.shape[1])  # (h, H)
         columns = bin_cells(x0, x1, size[1], features.shape[2])  # (w, W)
-        lines = features[:, None].where(rows[..., None], -torch.inf).amax(dim=2)
+        high, wide = rows.any(dim=0), columns.any(dim=0)  # the cells that lie in the box
+        inside, rows, columns = features[:, high][:, :, wide], rows[:, high], columns[:, wide]
+        if inside.numel() == 0:
+            values.append(features.new_zeros(1, features.shape[0], *size))
+            continue
+        lines = inside[:, None].where(rows[..., None], -torch.inf).amax(dim=2)
         maxima = lines[:, :, None].where(columns, -torch.inf).amax(dim=3)
         values.append(maxima.where(maxima.isfinite(), 0.0)[None])  # a bin without cells holds 0
     return torch.cat(values)

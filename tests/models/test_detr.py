@@ -9,7 +9,7 @@ from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation
 
 from segcourse.blocks.resnet import ResNet
 from segcourse.losses.set_matching import ObjectSet, set_loss
-from segcourse.models.detr import DETR
+from segcourse.models.detr import DETR, Queries, detections
 from segcourse.porting import detr_from_transformers
 
 NORMALISATION = 53_120  # of a ResNet-50: frozen, and not counted, in the paper
@@ -80,6 +80,20 @@ def test_answers_are_those_of_transformers(build, size):
         assert torch.allclose(got.masks, want.pred_masks, atol=1e-4) and got.masks.std() > 0.1
 
 
+@torch.no_grad()
+def test_queries_look_where_those_of_transformers_look():
+    torch.manual_seed(0)
+    theirs = DetrForObjectDetection(CONFIG).eval()
+    theirs.set_attn_implementation("eager")
+    ours = small().eval()
+    ours.load_state_dict(detr_from_transformers(theirs.state_dict()))
+    image = torch.rand(2, 3, 96, 128)
+    want = theirs(image, output_attentions=True).cross_attentions[-1]
+    got = ours.attention(image)
+    assert got.shape == (2, 8, 7, 3, 4) and got.std() > 1e-4
+    assert torch.allclose(got.flatten(3), want, atol=1e-6)
+
+
 def test_other_weights_are_refused():
     with pytest.raises(ValueError, match=r"not the weights of that network: unknown are fc.weight"):
         detr_from_transformers({"fc.weight": torch.zeros(1)})
@@ -106,6 +120,32 @@ def test_every_layer_answers_and_only_the_last_draws():
     assert [found.masks is None for found in layers] == [True, False]
     assert answers.masks.shape == (2, 6, 16, 24)
     assert ((answers.boxes > 0) & (answers.boxes < 1)).all()
+
+
+def test_a_single_decoder_layer_looks_too():
+    net = tiny(layers=(1, 1))
+    looks = net.attention(torch.rand(2, 3, 64, 96))
+    assert looks.shape == (2, 4, 6, 4, 6) and not looks.requires_grad
+    assert torch.allclose(looks.sum(dim=(3, 4)), torch.ones(2, 4, 6))
+
+
+def test_answers_become_detections_best_first():
+    logits = torch.tensor([[[0.0, 4, 0], [3, 0, 0], [0, 0, 9]], [[0, 0, 0], [9, 0, 0], [0, 1, 0]]])
+    boxes = torch.tensor([0.5, 0.5, 0.5, 0.25]).repeat(2, 3, 1)
+    boxes[0, 1] = torch.tensor([0.25, 0.75, 0.5, 0.5])
+    masks = torch.arange(6.0).view(2, 3, 1, 1).expand(2, 3, 4, 8)
+    first, second = detections(Queries(logits, boxes, masks), (40, 80))
+    assert first.labels.tolist() == [2, 1, 1] and second.labels.tolist() == [1, 2, 1]
+    assert torch.equal(first.boxes[0], torch.tensor([20.0, 15, 60, 25]))
+    assert torch.equal(first.boxes[1], torch.tensor([0.0, 20, 40, 40]))
+    share = logits.softmax(dim=-1)
+    assert torch.allclose(
+        first.scores, torch.stack([share[0, 0, 1], share[0, 1, 0], share[0, 2, 0]])
+    )
+    assert torch.equal(first.mask_scores, first.scores)
+    assert second.masks.shape == (3, 40, 80)
+    assert torch.allclose(second.masks[:, 0, 0], torch.tensor([4.0, 5, 3]).sigmoid())
+    assert detections(Queries(logits, boxes), (40, 80))[0].masks is None
 
 
 def test_a_query_looks_in_all_ways_together_once():

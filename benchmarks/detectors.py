@@ -1,0 +1,207 @@
+"""What benches of detectors share: scenes and their objects, classroom sizes, losses, scores."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from types import MappingProxyType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from segcourse.blocks.resnet import ResNet
+from segcourse.data.sample import Cached, Sample, batches
+from segcourse.data.things import things_of
+from segcourse.data.toytown import CLASSES, THINGS, Toytown
+from segcourse.data.transforms import Transformed, compose, random_flip, resize
+from segcourse.losses.set_matching import ObjectSet, set_loss
+from segcourse.metrics.instance import (
+    Matches,
+    average_precision,
+    box_overlaps,
+    mask_overlaps,
+    match,
+    precision_curves,
+)
+from segcourse.models.detr import DETR, detections
+from segcourse.models.mask_rcnn import Detections, Objects
+from segcourse.ops.boxes import box_area, to_cxcywh
+from segcourse.training import fit, poly, seed_everything, warmup
+
+SIZE = (192, 256)
+NAMES = tuple(CLASSES[thing] for thing in THINGS)
+LEAST = 16  # pixels that an object must show, twice as large; four of the scene's own
+ENDLESS = 10**6  # scenes, so that none is seen twice
+
+MASK_RCNN = MappingProxyType(
+    dict(
+        backbone=partial(ResNet, 18, width=16),
+        channels=32,
+        hidden=64,
+        anchor_sides=(16, 32, 64, 96, 128),
+        anchor_ratios=(0.5, 1.0, 2.0, 4.0),
+        canonical=112,
+        proposals=(100, 60),
+        regions=64,
+    )
+)
+DETR_SIZE = MappingProxyType(
+    dict(
+        backbone=partial(ResNet, 18, width=16, stages=3),
+        channels=128,
+        hidden=256,
+        layers=(2, 3),
+        queries=16,
+        dropout=0.0,
+    )
+)
+
+Network = Callable[[Tensor], list[Detections]]
+Pair = tuple[Detections, Objects]
+
+
+def scenes(count: int, seed: int) -> Cached:
+    """Scenes of Toytown, twice as large."""
+    return Cached(Transformed(Toytown(count, seed=seed), resize(SIZE)))
+
+
+def new_scenes(seed: int = 0, *, size: tuple[int, int] | None = SIZE) -> Dataset:
+    """Ever new scenes, every other one mirrored; enlarged to (height, width) if one is given."""
+    mirrored = random_flip()
+    transform = mirrored if size is None else compose(resize(size), mirrored)
+    return Transformed(Toytown(ENDLESS, seed=seed), transform)
+
+
+def objects_of(sample: Sample, things: Sequence[int] = THINGS) -> Objects:
+    """The things of one scene, labelled from 1."""
+    least = LEAST if sample.semantic.shape[-1] >= SIZE[1] else LEAST // 4
+    boxes, labels, masks = things_of(sample, things, least=least)
+    return Objects(boxes, labels + 1, masks)
+
+
+def all_objects(batch: Sample, things: Sequence[int] = THINGS) -> list[Objects]:
+    """The things of every scene of a batch."""
+    return [objects_of(Sample(*parts), things) for parts in zip(*batch, strict=True)]
+
+
+def object_set(objects: Objects) -> ObjectSet:
+    """The same for DETR: labels from 0, centre and size as shares of the image."""
+    height, width = objects.masks.shape[-2:]
+    scale = torch.tensor([width, height, width, height])
+    return ObjectSet(objects.labels - 1, to_cxcywh(objects.boxes) / scale)
+
+
+def detector_loss(model: nn.Module, batch: Sample, things: Sequence[int] = THINGS) -> Tensor:
+    """The sum of all losses of a Mask R-CNN."""
+    return sum(model.loss(batch.image, all_objects(batch, things)).values())
+
+
+def query_loss(model: DETR, batch: Sample, **rules: object) -> Tensor:
+    """The set loss of every decoder layer's answers, with other ``rules`` of it if wanted."""
+    truth = [object_set(each) for each in all_objects(batch)]
+    answers = model.all_answers(enlarge(batch.image))
+    return sum(sum(set_loss(each.logits, each.boxes, truth, **rules).values()) for each in answers)
+
+
+def enlarge(images: Tensor) -> Tensor:
+    """Images in the size that the networks look at: objects are found more cheaply in small ones.
+
+    (N, 3, H, W) -> (N, 3, *SIZE)
+    """
+    return F.interpolate(images, size=SIZE, mode="bilinear")
+
+
+def ask_queries(model: nn.Module) -> Network:
+    """DETR behind the interface of the others."""
+    return lambda images: detections(model(images), images.shape[-2:])
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[nn.Module, Sample], Tensor],
+    data: Dataset,
+    *,
+    seed: int,
+    batch: int,
+    **options: object,
+) -> float:
+    """Train with the course's loop; returns the seconds of the processor."""
+    started = time.process_time()
+    own = {"schedule": warmup(poly(0.9)), "progress": False, **options}
+    fit(model, loss, batches(data, size=batch, seed=seed), **own)
+    return time.process_time() - started
+
+
+def start(seed: int) -> None:
+    """One thread, and the generators from one number."""
+    torch.set_num_threads(1)
+    seed_everything(seed)
+
+
+@torch.no_grad()
+def look(network: Network, test: Iterable[Sample], things: Sequence[int] = THINGS) -> list[Pair]:
+    """What is found in every scene, and what is there."""
+    return [(network(sample.image[None])[0], objects_of(sample, things)) for sample in test]
+
+
+def box_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
+    """Average precision of boxes."""
+    matches = [
+        match(
+            box_overlaps(found.boxes, truth.boxes),
+            scores=found.scores,
+            labels=found.labels,
+            areas=box_area(found.boxes),
+            truth_labels=truth.labels,
+            truth_areas=box_area(truth.boxes),
+        )
+        for found, truth in pairs
+    ]
+    numbers = average_precision(matches)
+    return {f"box_{name}": round(numbers[name], 4) for name in ("AP", "AP50")} | {
+        "box_AP50_by_class": at_half(matches, names)
+    }
+
+
+def mask_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
+    """Average precision of masks, and how their scores and their IoU go together."""
+    by_mask, by_class, ranks, overlaps = [], [], [], []
+    for found, truth in pairs:
+        masks = found.masks >= 0.5
+        overlap = mask_overlaps(masks, truth.masks)
+        parts = dict(
+            labels=found.labels,
+            areas=masks.flatten(1).sum(dim=1),
+            truth_labels=truth.labels,
+            truth_areas=truth.masks.flatten(1).sum(dim=1),
+        )
+        by_mask.append(match(overlap, scores=found.mask_scores, **parts))
+        by_class.append(match(overlap, scores=found.scores, **parts))
+        same = found.labels[:, None] == truth.labels
+        if same.numel():
+            best = torch.where(same, overlap, 0.0).amax(dim=1)
+            ranks.append(found.mask_scores[best > 0]), overlaps.append(best[best > 0])
+    numbers = average_precision(by_mask)
+    return {
+        **{name: round(numbers[name], 4) for name in ("AP", "AP50", "AP75", "AP_small", "AR100")},
+        "AP50_by_class": at_half(by_mask, names),
+        "AP_by_class_score": round(average_precision(by_class)["AP"], 4),
+        "correlation": correlation(ranks, overlaps),
+    }
+
+
+def correlation(ranks: list[Tensor], overlaps: list[Tensor]) -> float | None:
+    """Pearson's correlation of scores and overlaps, None if there is none."""
+    if sum(map(len, ranks)) < 2:
+        return None
+    both = torch.stack([torch.cat(ranks).double(), torch.cat(overlaps)])
+    found = torch.corrcoef(both)[0, 1]
+    return round(float(found), 4) if found.isfinite() else None
+
+
+def at_half(matches: list[Matches], names: Sequence[str]) -> dict[str, float]:
+    """Average precision of every class at an IoU of one half."""
+    curves = precision_curves(matches)
+    heights = curves.precision[:, 0, 0].mean(dim=-1).tolist()
+    return {names[k - 1]: round(v, 4) for k, v in zip(curves.classes, heights, strict=True)}

@@ -1,0 +1,114 @@
+"""DETR without a rule of its loss: what does the matching hold together, and what the weight?
+
+    python -m benchmarks.sets                         all arms, three seeds
+    python -m benchmarks.sets --only matching --dry   one arm, printed only, other scenes
+
+    matching        the cheapest assignment of queries to objects; "no object" weighs a tenth
+    in_order        the first query answers for the first object, and so on, from far to near
+    equal_weights   the cheapest assignment, but "no object" weighs as much as any class
+
+Every arm starts from the weights that come with the course and learns on, without the mask head,
+under its own rule. A score that falls is what the rule had held up. Counted are also the answers
+that are surer than one half: of the same object twice, and of objects that are there.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import runs
+from benchmarks.architectures import CHOICE_SEED, TEST_SEED
+from benchmarks.detectors import (
+    Pair,
+    all_objects,
+    ask_queries,
+    box_scores,
+    look,
+    new_scenes,
+    query_loss,
+    scenes,
+    start,
+    train,
+)
+from benchmarks.pretrained import BUILD
+from benchmarks.report import write
+from segcourse.data.sample import Sample
+from segcourse.losses.set_matching import Pairs
+from segcourse.ops.boxes import box_iou
+from segcourse.pretrained import load_pretrained
+
+TRAINING = dict(steps=500, batch=4, learning_rate=2e-4)
+SCORED = 100  # scenes
+SURE, SAME = 0.5, 0.5  # a score, an IoU
+
+
+def in_order(model: nn.Module, batch: Sample) -> Tensor:
+    """The set loss where nobody is matched: the order of the objects decides."""
+    counts = [len(each.labels) for each in all_objects(batch)]
+    pairs = [Pairs(torch.arange(count), torch.arange(count)) for count in counts]
+    return query_loss(model, batch, pairs=pairs)
+
+
+ARMS: dict[str, Callable[[nn.Module, Sample], Tensor]] = {
+    "matching": query_loss,
+    "in_order": in_order,
+    "equal_weights": partial(query_loss, no_object_weight=1.0),
+}
+
+
+def sure_answers(pairs: list[Pair]) -> dict[str, float]:
+    """Answers surer than one half, for every object: that hit one first, hit it again, or miss."""
+    first = again = missed = objects = 0
+    for found, truth in pairs:
+        objects += len(truth.labels)
+        sure = found.scores > SURE
+        overlap = box_iou(found.boxes[sure], truth.boxes)
+        hit = (overlap >= SAME) & (found.labels[sure][:, None] == truth.labels)
+        first += int(hit.any(dim=0).sum())
+        again += int(hit.any(dim=1).sum()) - int(hit.any(dim=0).sum())
+        missed += int((~hit.any(dim=1)).sum())
+    return {
+        "found": round(first / objects, 4),
+        "found_again": round(again / objects, 4),
+        "wrong": round(missed / objects, 4),
+    }
+
+
+def run(name: str, seed: int, steps: int, scored: int) -> dict:
+    """Let the network learn on under one rule, and score it on scenes of the seed ``scored``."""
+    start(seed)
+    model = load_pretrained(BUILD["detr"](), "detr")
+    model.mask_head = None
+    settings = {**TRAINING, "steps": steps}
+    seconds = (
+        train(model, ARMS[name], new_scenes(1, size=None), seed=seed, **settings) if steps else 0.0
+    )
+    pairs = look(ask_queries(model.eval()), scenes(SCORED, scored))
+    return {
+        "seed": seed,
+        **box_scores(pairs),
+        **sure_answers(pairs),
+        "training_seconds": round(seconds, 1),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the chosen arms; returns the exit status."""
+    options = runs.parser(__doc__.splitlines()[0], ARMS, TRAINING["steps"]).parse_args(arguments)
+    settings = {**TRAINING, "steps": options.steps}
+    rows = runs.stored("sets", "arms", settings, options)
+    scored = CHOICE_SEED if options.dry else TEST_SEED
+    before = run("matching", 0, 0, scored)
+    print("before", before, flush=True)
+    for name, found in runs.side_by_side(run, options, options.steps, scored).items():
+        rows[name] = {**runs.means(found), "runs": found}
+        print(name, runs.means(found), flush=True)
+    if not options.dry:
+        write("sets", {**settings, "before": before, "arms": runs.in_order(ARMS, rows)})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
