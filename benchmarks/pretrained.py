@@ -49,7 +49,7 @@ STEPS = {
     "mask_rcnn": dict(steps=10_000, batch=2, learning_rate=2e-3),
     "detr_tokens": dict(steps=1_800, batch=8, learning_rate=3e-3),
     "detr": dict(steps=6_800, batch=8, learning_rate=4e-4),
-    "detr_masks": dict(steps=1_000, batch=4, learning_rate=2e-3),
+    "detr_masks": dict(steps=1_000, batch=4, learning_rate=1e-3),
 }
 BUILD: dict[str, Callable[[], nn.Module]] = {
     "mask_rcnn": lambda: MaskRCNN(len(THINGS), **MASK_RCNN),
@@ -92,6 +92,9 @@ def train_detr(model: DETR) -> dict[str, float]:
         seconds[f"seconds_{part}"] = train(model, loss, small, seed=SEED + number, **STEPS[part])
     model.eval().requires_grad_(False)
     model.mask_head = head
+    seen = model.transformer.decoder[-1].look  # the head starts where the queries look already
+    head.query.load_state_dict(seen.query.state_dict())
+    head.key.load_state_dict(seen.key.state_dict())
 
     def mask_loss(head: nn.Module, batch: Sample) -> Tensor:
         objects = all_objects(batch)
