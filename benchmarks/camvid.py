@@ -12,8 +12,6 @@ nobody publishes: the pictures of this data are for research and personal use.
 import argparse
 import sys
 import time
-from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import matplotlib
@@ -21,6 +19,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, nn
 
+from benchmarks import runs
 from benchmarks.networks import AUXILIARY, NETWORKS, course_loss
 from benchmarks.report import write
 from segcourse.data.camvid import CLASSES, PALETTE, SOURCE, CamVid
@@ -46,16 +45,6 @@ def flipped(batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     chosen = torch.rand(len(image)) < 0.5
     image = torch.where(chosen[:, None, None, None], image.flip(-1), image)
     return image, torch.where(chosen[:, None, None], truth.flip(-1), truth)
-
-
-def seconds_per_step(build: Callable, loss: Callable, train: Cached) -> float:
-    """How long a step takes here, measured on a few steps of a network that is thrown away."""
-    sample = list(islice(batches(train, size=BATCH), 3))
-    model = build(len(CLASSES))
-    fit(model, loss, sample, steps=2, progress=False)
-    start = time.perf_counter()
-    fit(model, loss, sample, steps=6, progress=False)
-    return (time.perf_counter() - start) / 6
 
 
 def draw(samples: list[Sample], predictions: Tensor, path: Path) -> None:
@@ -116,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         return plain_loss(model, flipped(batch))
 
     build = NETWORKS[options.model]
-    steps = max(int(60 * options.minutes / seconds_per_step(build, loss, train)), 1)
+    steps = runs.steps_in(options.minutes, build(len(CLASSES)), loss, train, BATCH)
     seed_everything(options.seed)
     model = build(len(CLASSES))
     print(f"{options.model} at {size[0]} x {size[1]}: {steps} steps of {BATCH} in the time given")

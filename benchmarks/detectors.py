@@ -73,16 +73,15 @@ def new_scenes(seed: int = 0, *, size: tuple[int, int] | None = SIZE) -> Dataset
     return Transformed(Toytown(ENDLESS, seed=seed), transform)
 
 
-def objects_of(sample: Sample, things: Sequence[int] = THINGS) -> Objects:
-    """The things of one scene, labelled from 1."""
-    least = LEAST if sample.semantic.shape[-1] >= SIZE[1] else LEAST // 4
+def objects_of(sample: Sample, things: Sequence[int] = THINGS, least: int = LEAST) -> Objects:
+    """The things of one scene that show ``least`` pixels, labelled from 1."""
     boxes, labels, masks = things_of(sample, things, least=least)
     return Objects(boxes, labels + 1, masks)
 
 
-def all_objects(batch: Sample, things: Sequence[int] = THINGS) -> list[Objects]:
+def all_objects(batch: Sample, things: Sequence[int] = THINGS, least: int = LEAST) -> list[Objects]:
     """The things of every scene of a batch."""
-    return [objects_of(Sample(*parts), things) for parts in zip(*batch, strict=True)]
+    return [objects_of(Sample(*parts), things, least) for parts in zip(*batch, strict=True)]
 
 
 def object_set(objects: Objects) -> ObjectSet:
@@ -92,23 +91,28 @@ def object_set(objects: Objects) -> ObjectSet:
     return ObjectSet(objects.labels - 1, to_cxcywh(objects.boxes) / scale)
 
 
+def small_sets(batch: Sample) -> list[ObjectSet]:
+    """The same for a batch of scenes in their own size, where objects are found more cheaply."""
+    return [object_set(each) for each in all_objects(batch, least=LEAST // 4)]
+
+
 def detector_loss(model: nn.Module, batch: Sample, things: Sequence[int] = THINGS) -> Tensor:
     """The sum of all losses of a Mask R-CNN."""
     return sum(model.loss(batch.image, all_objects(batch, things)).values())
 
 
 def query_loss(model: DETR, batch: Sample, **rules: object) -> Tensor:
-    """The set loss of every decoder layer's answers, with other ``rules`` of it if wanted."""
-    truth = [object_set(each) for each in all_objects(batch)]
+    """The set loss of every decoder layer's answers to scenes in their own size.
+
+    ``rules`` are arguments of ``set_loss``.
+    """
+    truth = small_sets(batch)
     answers = model.all_answers(enlarge(batch.image))
     return sum(sum(set_loss(each.logits, each.boxes, truth, **rules).values()) for each in answers)
 
 
 def enlarge(images: Tensor) -> Tensor:
-    """Images in the size that the networks look at: objects are found more cheaply in small ones.
-
-    (N, 3, H, W) -> (N, 3, *SIZE)
-    """
+    """Images in the size that the networks look at: (N, 3, H, W) -> (N, 3, *SIZE)."""
     return F.interpolate(images, size=SIZE, mode="bilinear")
 
 

@@ -12,10 +12,9 @@ a sixth each for choosing and testing. Writes results/dsb2018.json, and no pictu
 import argparse
 import csv
 import sys
-import time
 from functools import partial
-from itertools import islice
 
+from benchmarks import runs
 from benchmarks.detectors import (
     MASK_RCNN,
     box_scores,
@@ -27,7 +26,7 @@ from benchmarks.detectors import (
 )
 from benchmarks.report import write
 from segcourse.data.dsb2018 import CLASSES, DSB2018, THINGS
-from segcourse.data.sample import Cached, Sample, batches
+from segcourse.data.sample import Cached, Sample
 from segcourse.data.transforms import Transformed, pad_to_multiple, random_flip, resize
 from segcourse.models.mask_rcnn import MaskRCNN
 
@@ -74,16 +73,6 @@ def build() -> MaskRCNN:
     return MaskRCNN(len(THINGS), **{**MASK_RCNN, "proposals": (300, 150)})
 
 
-def seconds_per_step(data: Cached) -> float:
-    """How long a step takes here, measured on a network that is thrown away."""
-    few = list(islice(batches(data, size=TRAINING["batch"]), 12))
-    model = build().train()
-    started = time.process_time()
-    for batch in few:
-        loss(model, batch).backward()
-    return (time.process_time() - started) / len(few)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Train and score; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -99,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         return MISSING
     start(options.seed)
     data = tiles(names["train"])
-    steps = max(1, round(60 * options.minutes / seconds_per_step(data)))
+    steps = runs.steps_in(options.minutes, build(), loss, data, TRAINING["batch"])
     start(options.seed)
     model = build()
     seconds = train(

@@ -3,8 +3,8 @@
     python -m benchmarks.panoptic          three seeds
     python -m benchmarks.panoptic --dry    printed only, other scenes
 
-Two arms besides the network itself put the truth in place of one half of what it finds, so that one
-sees which half costs how much: its things beside the true stuff, and its stuff beside true things.
+Its maps are scored, and so are those in which the truth takes the place of one half: its things
+beside the true stuff, and its stuff beside the true things. So one sees what each half costs.
 """
 
 import torch

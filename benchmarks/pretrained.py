@@ -32,6 +32,7 @@ from benchmarks.detectors import (
     object_set,
     query_loss,
     scenes,
+    small_sets,
     start,
     train,
 )
@@ -68,7 +69,7 @@ def token_loss(model: DETR, batch: Sample) -> Tensor:
     So backbone and heads learn what objects look like, and the transformer finds something to
     compare. In the paper, ImageNet has taught the backbone that.
     """
-    truth = [object_set(each) for each in all_objects(batch)]
+    truth = small_sets(batch)
     coarse = model.project(model.backbone(enlarge(batch.image))[-1])
     tokens = coarse.flatten(2).transpose(1, 2)
     pairs = [centres(each, *coarse.shape[-2:]) for each in truth]

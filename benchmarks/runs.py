@@ -1,12 +1,19 @@
-"""Benches of many runs: their options, runs side by side, and results that are renewed in part."""
+"""Benches of long runs: their options and length, runs side by side, results renewed in part."""
 
 import argparse
 import json
 import multiprocessing
 import statistics
+import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from torch import nn
+from torch.utils.data import Dataset
 
 from benchmarks.report import RESULTS
+from segcourse.data.sample import batches
+from segcourse.training import fit
 
 SEEDS = (0, 1, 2)
 
@@ -53,6 +60,15 @@ def side_by_side(
     for (name, *_), result in zip(tasks, results, strict=True):
         found[name].append(result)
     return found
+
+
+def steps_in(minutes: float, model: nn.Module, loss: Callable, data: Dataset, size: int) -> int:
+    """Steps that fit into minutes of the processor, judged by a few of a throw-away network."""
+    few = list(islice(batches(data, size=size), 8))
+    fit(model, loss, few, steps=2, progress=False)
+    started = time.process_time()
+    fit(model, loss, few, steps=len(few), progress=False)
+    return max(int(60 * minutes * len(few) / (time.process_time() - started)), 1)
 
 
 def means(found: list[dict]) -> dict[str, float]:

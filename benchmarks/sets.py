@@ -22,13 +22,13 @@ from benchmarks import runs
 from benchmarks.architectures import CHOICE_SEED, TEST_SEED
 from benchmarks.detectors import (
     Pair,
-    all_objects,
     ask_queries,
     box_scores,
     look,
     new_scenes,
     query_loss,
     scenes,
+    small_sets,
     start,
     train,
 )
@@ -46,7 +46,7 @@ SURE, SAME = 0.5, 0.5  # a score, an IoU
 
 def in_order(model: nn.Module, batch: Sample) -> Tensor:
     """The set loss where nobody is matched: the order of the objects decides."""
-    counts = [len(each.labels) for each in all_objects(batch)]
+    counts = [len(each.labels) for each in small_sets(batch)]
     pairs = [Pairs(torch.arange(count), torch.arange(count)) for count in counts]
     return query_loss(model, batch, pairs=pairs)
 
