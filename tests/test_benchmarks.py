@@ -26,6 +26,7 @@ from benchmarks import (
     sets,
     training_step,
 )
+from segcourse.losses.set_matching import ObjectSet
 from segcourse.models.mask_rcnn import Detections, Objects
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
@@ -278,6 +279,12 @@ def test_only_the_mask_head_learns_at_the_end(quick_weights, monkeypatch):
     after = model.state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, between[name])}
     assert changed and all(name.startswith("mask_head.") for name in changed)
+
+
+def test_the_token_in_the_middle_of_an_object_answers_for_it():
+    boxes = torch.tensor([[0.3, 0.6, 0.1, 0.1], [0.99, 1.0, 0.0, 0.0], [0.32, 0.6, 0.2, 0.2]])
+    queries, owners = pretrained.centres(ObjectSet(torch.tensor([0, 1, 2]), boxes), 3, 4)
+    assert queries.tolist() == [1 * 4 + 1, 2 * 4 + 3] and owners.tolist() == [2, 1]
 
 
 def test_nuclei_without_data_say_what_to_fetch(monkeypatch, tmp_path, capsys):
