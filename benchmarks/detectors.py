@@ -50,6 +50,7 @@ DETR_SIZE = MappingProxyType(
     dict(
         backbone=partial(ResNet, 18, width=16, stages=3),
         channels=128,
+        heads=4,
         hidden=256,
         layers=(2, 3),
         queries=16,

@@ -35,7 +35,7 @@ from segcourse.models.mask_rcnn import Detections, MaskRCNN, Objects
 from segcourse.models.mask_scoring import MaskScoringRCNN
 from segcourse.ops.roi import roi_pool
 
-TRAINING = dict(steps=1100, batch=2, learning_rate=3e-3, scenes=800)
+TRAINING = dict(steps=1150, batch=2, learning_rate=3e-3, scenes=800)
 YARDSTICK = dict(steps=200, batch=4, learning_rate=1e-3)
 SCORED = 100  # scenes
 

@@ -26,7 +26,8 @@ from benchmarks import (
     sets,
     training_step,
 )
-from segcourse.losses.set_matching import ObjectSet
+from segcourse.data.sample import batches
+from segcourse.losses.set_matching import ObjectSet, match_sets, set_mask_loss
 from segcourse.models.mask_rcnn import Detections, Objects
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
@@ -279,6 +280,81 @@ def test_only_the_mask_head_learns_at_the_end(quick_weights, monkeypatch):
     after = model.state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, between[name])}
     assert changed and all(name.startswith("mask_head.") for name in changed)
+
+
+@pytest.fixture(scope="module")
+def untrained_detr():
+    """DETR with a mask head as its training begins, and two scenes."""
+    torch.manual_seed(0)
+    model = pretrained.BUILD["detr"]()
+    head, model.mask_head = model.mask_head, None
+    pretrained.quiet_start(model)
+    pretrained.start_masks(head, model)
+    model.mask_head = head
+    return model.eval(), next(iter(batches(detectors.new_scenes(size=None), size=2, seed=0)))
+
+
+def test_a_query_begins_with_what_the_token_holds_that_it_looks_at(untrained_detr):
+    model, _ = untrained_detr
+    query, key, values = torch.randn(1, 1, 128), torch.randn(1, 1, 128), torch.randn(2, 1, 1, 128)
+    for layer in model.transformer.decoder:
+        one, other = (layer.look(query, key, value) for value in values)
+        assert torch.allclose(one - other, values[0] - values[1], atol=1e-5)
+
+
+def test_the_quiet_start_adds_a_tenth():
+    model = pretrained.BUILD["detr"]()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pretrained.quiet_start(model)
+    ratio = {
+        name: (value / before[name]).mean().item()
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, before[name]) and ".look." not in name
+    }
+    layers = {"encoder.0", "encoder.1", "decoder.0", "decoder.1", "decoder.2"}
+    parts = {"encoder": "attention", "decoder": "among"}
+    assert ratio.keys() == {
+        f"transformer.{layer}.{part}.weight"
+        for layer in layers
+        for part in (f"{parts[layer.split('.')[0]]}.output", "think.3")
+    }
+    assert list(ratio.values()) == pytest.approx([pretrained.QUIET] * len(ratio))
+
+
+def test_tokens_and_queries_learn_together(untrained_detr):
+    model, batch = untrained_detr
+    head, model.mask_head = model.mask_head, None
+    both = pretrained.token_and_query_loss(model, batch)
+    apart = pretrained.token_loss(model, batch) + detectors.query_loss(model, batch)
+    model.mask_head = head
+    assert both.item() == pytest.approx(apart.item(), rel=1e-5)
+
+
+def test_the_mask_head_begins_where_queries_look_and_listens(untrained_detr):
+    model, _ = untrained_detr
+    head, last = model.mask_head, model.transformer.decoder[-1].look
+    queries, memory = torch.randn(1, 3, 128), torch.randn(1, 20, 128)
+    looks = head.look(queries, memory)
+    apart = looks / looks.sum(dim=-1, keepdim=True)  # each head by itself, as in the decoder
+    assert torch.allclose(apart.transpose(1, 2), last.weights(queries, memory), atol=1e-6)
+    weight = head.first[0][0].weight
+    assert weight[:, 128:].std() > 50 * weight[:, :128].std()
+
+
+def test_only_matched_queries_are_drawn_and_nothing_else_changes(untrained_detr):
+    model, batch = untrained_detr
+    found = model(detectors.enlarge(batch.image))
+    objects = detectors.all_objects(batch, least=detectors.LEAST // 4)
+    wanted = 0
+    for index, each in enumerate(objects):
+        pairs = match_sets(found.logits[index], found.boxes[index], detectors.object_set(each))
+        wanted += sum(set_mask_loss(found.masks[[index]], [each.masks], [pairs]).values()) / 2
+    loss = pretrained.mask_loss(model, model.mask_head, batch)
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5) and loss > 0
+    empty = batch._replace(instance=torch.zeros_like(batch.instance))
+    loss = pretrained.mask_loss(model, model.mask_head, empty)
+    loss.backward()
+    assert loss == 0
 
 
 def test_the_token_in_the_middle_of_an_object_answers_for_it():

@@ -80,7 +80,7 @@ class MaskHead(nn.Module):
         for stage, adapt, refine in zip(finer, self.adapt, self.refine, strict=True):
             x = F.interpolate(x, size=stage.shape[-2:], mode="nearest")
             x = refine(x + repeat(adapt(stage), queries))
-        return self.score(x)[:, 0].unflatten(0, (-1, queries))
+        return self.score(x)[:, 0].unflatten(0, answers.shape[:2])
 
     def look(self, answers: Tensor, memory: Tensor) -> Tensor:
         """Where queries look: (N, Q, C), (N, T, C) -> (N, Q, heads, T), in all ways together 1."""
@@ -156,7 +156,7 @@ class DETR(nn.Module):
         """What every decoder layer answers, the last one best; only the last has masks."""
         finer, coarse, tokens, places = self.look_at(images)
         answers, memory = self.transformer(tokens, places, self.names.weight)
-        found = [Queries(self.classify(x), self.locate(x).sigmoid()) for x in answers]
+        found = [self.answer(x) for x in answers]
         if self.mask_head is not None:
             masks = self.mask_head(answers[-1], memory, coarse, finer[::-1])
             found[-1] = found[-1]._replace(masks=masks)
@@ -168,6 +168,10 @@ class DETR(nn.Module):
         coarse = self.project(last)
         places = sine_positions(*coarse.shape[-2:], coarse.shape[1]).to(coarse)
         return finer, coarse, coarse.flatten(2).transpose(1, 2), places
+
+    def answer(self, held: Tensor) -> Queries:
+        """What queries say, from what they hold: (N, Q, C) -> classes and boxes."""
+        return Queries(self.classify(held), self.locate(held).sigmoid())
 
     @torch.no_grad()
     def attention(self, images: Tensor) -> Tensor:

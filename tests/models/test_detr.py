@@ -122,6 +122,13 @@ def test_every_layer_answers_and_only_the_last_draws():
     assert ((answers.boxes > 0) & (answers.boxes < 1)).all()
 
 
+def test_no_query_draws_no_mask():
+    net = tiny(masks=True)
+    finer, coarse, tokens, places = net.look_at(torch.rand(2, 3, 64, 96))
+    answers, memory = net.transformer(tokens, places, net.names.weight)
+    assert net.mask_head(answers[-1][:, :0], memory, coarse, finer[::-1]).shape == (2, 0, 16, 24)
+
+
 def test_a_single_decoder_layer_looks_too():
     net = tiny(layers=(1, 1))
     looks = net.attention(torch.rand(2, 3, 64, 96))
