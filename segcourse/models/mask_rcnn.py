@@ -213,11 +213,11 @@ class MaskRCNN(nn.Module):
         up = (box_area(boxes).sqrt() / self.canonical).log2() + 2 + 1e-6
         wanted = up.floor().clamp(0, len(levels) - 1)
         features = boxes.new_zeros(len(boxes), levels[0].shape[0], side, side)
-        for index, level in enumerate(levels):
+        for index in wanted.unique().long().tolist():
             own = (wanted == index).nonzero()[:, 0]
             scale = 2.0 ** -(index + 2)
             features = features.index_copy(
-                0, own, self.crop(level, boxes[own], (side, side), scale=scale)
+                0, own, self.crop(levels[index], boxes[own], (side, side), scale=scale)
             )
         return features
 

@@ -83,9 +83,12 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 def intersections(a: Tensor, b: Tensor) -> Tensor:
     """Area that every box of A shares with every box of B: (A, 4), (B, 4) -> (A, B)."""
-    corner = torch.maximum(a[:, None, :2], b[:, :2])
-    opposite = torch.minimum(a[:, None, 2:], b[:, 2:])
-    return (opposite - corner).clamp(min=0).prod(dim=-1)
+    sides = []
+    for axis in (0, 1):  # x, y
+        start = torch.maximum(a[:, None, axis], b[:, axis])
+        end = torch.minimum(a[:, None, axis + 2], b[:, axis + 2])
+        sides.append((end - start).clamp(min=0))
+    return sides[0] * sides[1]
 
 
 def box_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -131,10 +134,10 @@ def nms(boxes: Tensor, scores: Tensor, *, threshold: float, labels: Tensor | Non
                 f"{len(boxes)} boxes came with labels {tuple(labels.shape)}: give each box one."
             )
         drops &= labels[order][:, None] == labels[order]
-    drops = drops.triu(diagonal=1)  # only a better box drops another
+    drops = drops.triu(diagonal=1).to(boxes)  # only a better box drops another
     kept = torch.ones(len(order), dtype=torch.bool, device=boxes.device)
     while True:  # a box stays if no better box that stays overlaps it; few rounds settle all
-        stays = ~(drops & kept[:, None]).any(dim=0)
+        stays = kept.to(boxes) @ drops == 0
         if torch.equal(stays, kept):
             break
         kept = stays
