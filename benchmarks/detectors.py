@@ -52,7 +52,7 @@ DETR_SIZE = MappingProxyType(
         channels=128,
         heads=4,
         hidden=256,
-        layers=(2, 3),
+        layers=(2, 2),
         queries=16,
         dropout=0.0,
     )

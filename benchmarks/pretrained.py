@@ -48,11 +48,12 @@ from segcourse.pretrained import FOLDER, load_pretrained, save_pretrained, write
 SCORED = 100  # scenes
 SEED = 0
 QUIET, LOUD = 0.1, 100.0  # factors on weights at the start, see below
+MIDDLE = 0.7  # of an object's width and height
 STEPS = {
     "mask_rcnn": dict(steps=10_000, batch=2, learning_rate=2e-3),
-    "detr_tokens": dict(steps=1_900, batch=8, learning_rate=4e-3),
-    "detr_queries": dict(steps=7_000, batch=8, learning_rate=1e-3),
-    "detr_masks": dict(steps=1_400, batch=8, learning_rate=2e-3),
+    "detr_tokens": dict(steps=2_600, batch=8, learning_rate=4e-3),
+    "detr_queries": dict(steps=8_400, batch=8, learning_rate=1.5e-3),
+    "detr_masks": dict(steps=900, batch=8, learning_rate=2e-3),
 }
 BUILD: dict[str, Callable[[], nn.Module]] = {
     "mask_rcnn": lambda: MaskRCNN(len(THINGS), **MASK_RCNN),
@@ -84,31 +85,30 @@ def quiet_start(model: DETR) -> None:
 
 
 def token_loss(model: DETR, batch: Sample) -> Tensor:
-    """The set loss of a DETR without decoder: tokens answer, each for the object centred in it.
+    """The set loss of a DETR without decoder: the tokens in the middle of an object answer for it.
 
     So backbone, encoder and heads learn what objects look like, and the queries find something to
     compare. In the paper, ImageNet has taught the backbone that.
     """
     _, coarse, tokens, places = model.look_at(enlarge(batch.image))
     memory = model.transformer.encode(tokens, places)
-    return loss_of_tokens(model, memory, coarse.shape[-2:], small_sets(batch))
-
-
-def loss_of_tokens(
-    model: DETR, memory: Tensor, size: tuple[int, int], truth: list[ObjectSet]
-) -> Tensor:
-    """The loss of what (N, T, C) tokens hold, from a map of (height, width)."""
     logits, boxes, _ = model.answer(model.transformer.norm(memory))
-    pairs = [centres(each, *size) for each in truth]
-    return sum(set_loss(logits, boxes, truth, pairs=pairs).values())
+    shown, pairs = [], []
+    for each in small_sets(batch):
+        place, own = middles(each, *coarse.shape[-2:])
+        shown.append(ObjectSet(each.labels[own], each.boxes[own]))
+        pairs.append(Pairs(place, torch.arange(len(place))))
+    return sum(set_loss(logits, boxes, shown, pairs=pairs).values())
 
 
 def token_and_query_loss(model: DETR, batch: Sample) -> Tensor:
-    """The set loss of every decoder layer's answers, and of the tokens that they read."""
+    """The set loss of every decoder layer, and of the tokens, now one for every object."""
     truth = small_sets(batch)
     _, coarse, tokens, places = model.look_at(enlarge(batch.image))
     answers, memory = model.transformer(tokens, places, model.names.weight)
-    total = loss_of_tokens(model, memory, coarse.shape[-2:], truth)
+    logits, boxes, _ = model.answer(model.transformer.norm(memory))
+    pairs = [centres(each, *coarse.shape[-2:]) for each in truth]
+    total = sum(set_loss(logits, boxes, truth, pairs=pairs).values())
     for logits, boxes, _ in map(model.answer, answers):
         total = total + sum(set_loss(logits, boxes, truth).values())
     return total
@@ -120,6 +120,22 @@ def centres(objects: ObjectSet, height: int, width: int) -> Pairs:
     token = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
     owner = {int(place): number for number, place in enumerate(token)}
     return Pairs(*(torch.tensor(list(part), dtype=torch.int64) for part in (owner, owner.values())))
+
+
+def middles(objects: ObjectSet, height: int, width: int) -> Pairs:
+    """The tokens in the middle of every object, of the smaller one in doubt, and ``centres``."""
+    x = (torch.arange(width) + 0.5) / width
+    y = (torch.arange(height) + 0.5) / height
+    across, down, wide, high = objects.boxes[:, :, None].unbind(dim=1)  # (G, 1) each
+    columns = (x - across).abs() < MIDDLE * wide / 2
+    rows = (y - down).abs() < MIDDLE * high / 2
+    owner = torch.full((height * width,), -1)
+    for number in (wide * high)[:, 0].argsort(descending=True).tolist():
+        owner[(rows[number, :, None] & columns[number]).flatten()] = number
+    place, own = centres(objects, height, width)
+    owner[place] = own
+    place = (owner >= 0).nonzero()[:, 0]
+    return Pairs(place, owner[place])
 
 
 def train_detr(model: DETR) -> dict[str, float]:

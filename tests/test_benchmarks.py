@@ -311,7 +311,7 @@ def test_the_quiet_start_adds_a_tenth():
         for name, value in model.state_dict().items()
         if not torch.equal(value, before[name]) and ".look." not in name
     }
-    layers = {"encoder.0", "encoder.1", "decoder.0", "decoder.1", "decoder.2"}
+    layers = {"encoder.0", "encoder.1", "decoder.0", "decoder.1"}
     parts = {"encoder": "attention", "decoder": "among"}
     assert ratio.keys() == {
         f"transformer.{layer}.{part}.weight"
@@ -321,12 +321,14 @@ def test_the_quiet_start_adds_a_tenth():
     assert list(ratio.values()) == pytest.approx([pretrained.QUIET] * len(ratio))
 
 
-def test_tokens_and_queries_learn_together(untrained_detr):
+def test_tokens_and_queries_learn_together(untrained_detr, monkeypatch):
     model, batch = untrained_detr
-    head, model.mask_head = model.mask_head, None
-    both = pretrained.token_and_query_loss(model, batch)
-    apart = pretrained.token_loss(model, batch) + detectors.query_loss(model, batch)
-    model.mask_head = head
+    monkeypatch.setattr(model, "mask_head", None)
+    whole = batch._replace(instance=batch.instance * (batch.semantic == detectors.THINGS[0]))
+    assert sum(len(each.labels) for each in detectors.small_sets(whole)) > 1
+    monkeypatch.setattr(pretrained, "MIDDLE", 0.0)  # one token for every object here, too
+    both = pretrained.token_and_query_loss(model, whole)
+    apart = pretrained.token_loss(model, whole) + detectors.query_loss(model, whole)
     assert both.item() == pytest.approx(apart.item(), rel=1e-5)
 
 
@@ -361,6 +363,22 @@ def test_the_token_in_the_middle_of_an_object_answers_for_it():
     boxes = torch.tensor([[0.3, 0.6, 0.1, 0.1], [0.99, 1.0, 0.0, 0.0], [0.32, 0.6, 0.2, 0.2]])
     queries, owners = pretrained.centres(ObjectSet(torch.tensor([0, 1, 2]), boxes), 3, 4)
     assert queries.tolist() == [1 * 4 + 1, 2 * 4 + 3] and owners.tolist() == [2, 1]
+
+
+def test_the_tokens_in_the_middle_answer_for_the_smaller_object():
+    large, small = [0.5, 0.5, 1.0, 1.0], [0.375, 0.5, 0.25, 0.5]
+    tiny = [0.95, 0.95, 0.01, 0.01]  # in the middle of no token
+    objects = ObjectSet(torch.tensor([0, 1, 2]), torch.tensor([large, small, tiny]))
+    place, owner = pretrained.middles(objects, 4, 8)
+    found = torch.full((32,), -1).scatter(0, place, owner).view(4, 8).tolist()
+    assert found == [
+        [-1, -1, -1, -1, -1, -1, -1, -1],
+        [-1, 0, 1, 1, 0, 0, 0, -1],
+        [-1, 0, 1, 1, 0, 0, 0, -1],
+        [-1, -1, -1, -1, -1, -1, -1, 2],
+    ]
+    nobody = ObjectSet(objects.labels[:0], objects.boxes[:0])
+    assert len(pretrained.middles(nobody, 4, 8).queries) == 0
 
 
 def test_nuclei_without_data_say_what_to_fetch(monkeypatch, tmp_path, capsys):
