@@ -328,7 +328,8 @@ def test_tokens_and_queries_learn_together(untrained_detr, monkeypatch):
     assert sum(len(each.labels) for each in detectors.small_sets(whole)) > 1
     monkeypatch.setattr(pretrained, "MIDDLE", 0.0)  # one token for every object here, too
     both = pretrained.token_and_query_loss(model, whole)
-    apart = pretrained.token_loss(model, whole) + detectors.query_loss(model, whole)
+    rule = {"no_object_weight": pretrained.NO_OBJECT}
+    apart = pretrained.token_loss(model, whole) + detectors.query_loss(model, whole, **rule)
     assert both.item() == pytest.approx(apart.item(), rel=1e-5)
 
 
