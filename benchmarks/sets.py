@@ -44,7 +44,7 @@ from segcourse.models.detr import DETR
 from segcourse.ops.boxes import box_iou
 from segcourse.pretrained import load_pretrained
 
-TRAINING = dict(steps=500, batch=8, learning_rate=1e-3)
+TRAINING = dict(steps=400, batch=8, learning_rate=1e-3)
 SCORED = 100  # scenes
 SURE, SAME = 0.5, 0.5  # a score, an IoU
 
