@@ -323,13 +323,14 @@ def test_the_quiet_start_adds_a_tenth():
 
 def test_tokens_and_queries_learn_together(untrained_detr, monkeypatch):
     model, batch = untrained_detr
-    monkeypatch.setattr(model, "mask_head", None)
+    head, model.mask_head = model.mask_head, None
     whole = batch._replace(instance=batch.instance * (batch.semantic == detectors.THINGS[0]))
     assert sum(len(each.labels) for each in detectors.small_sets(whole)) > 1
     monkeypatch.setattr(pretrained, "MIDDLE", 0.0)  # one token for every object here, too
     both = pretrained.token_and_query_loss(model, whole)
     rule = {"no_object_weight": pretrained.NO_OBJECT}
     apart = pretrained.token_loss(model, whole) + detectors.query_loss(model, whole, **rule)
+    model.mask_head = head
     assert both.item() == pytest.approx(apart.item(), rel=1e-5)
 
 
