@@ -29,7 +29,6 @@ from benchmarks.detectors import (
     start,
     train,
 )
-from benchmarks.report import write
 from segcourse.data.toytown import THINGS
 from segcourse.models.mask_rcnn import Detections, MaskRCNN, Objects
 from segcourse.models.mask_scoring import MaskScoringRCNN
@@ -98,13 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the chosen arms; returns the exit status."""
     options = runs.parser(__doc__.splitlines()[0], ARMS, TRAINING["steps"]).parse_args(arguments)
     settings = {**TRAINING, "steps": options.steps}
-    rows = runs.stored("instances", "arms", settings, options)
     scored = CHOICE_SEED if options.dry else TEST_SEED
-    for name, found in runs.side_by_side(run, options, options.steps, scored).items():
-        rows[name] = {**runs.means(found), "runs": found}
-        print(name, runs.means(found), found[0]["AP50_by_class"], flush=True)
-    if not options.dry:
-        write("instances", {**settings, "arms": runs.in_order(ARMS, rows)})
+    runs.renew("instances", "arms", ARMS, run, settings, options, options.steps, scored)
     return 0
 
 

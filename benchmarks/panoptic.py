@@ -13,7 +13,6 @@ from torch import Tensor
 from benchmarks import runs
 from benchmarks.architectures import CHOICE_SEED, TEST_SEED
 from benchmarks.detectors import MASK_RCNN, all_objects, objects_of, scenes, start, train
-from benchmarks.report import write
 from segcourse.blocks.upsample import resize
 from segcourse.data.sample import Cached, Sample
 from segcourse.data.toytown import CLASSES, THINGS
@@ -96,12 +95,9 @@ def run(name: str, seed: int, steps: int, scored: int) -> dict:
 def main(arguments: list[str] | None = None) -> int:
     """Run all seeds; returns the exit status."""
     options = runs.parser(__doc__.splitlines()[0], ARMS, TRAINING["steps"]).parse_args(arguments)
+    settings = {**TRAINING, "steps": options.steps}
     scored = CHOICE_SEED if options.dry else TEST_SEED
-    found = runs.side_by_side(run, options, options.steps, scored)["panoptic_fpn"]
-    print(runs.means(found), found[0]["PQ_by_class"], flush=True)
-    if not options.dry:
-        rows = {"panoptic_fpn": {**runs.means(found), "runs": found}}
-        write("panoptic", {**TRAINING, "steps": options.steps, "networks": rows})
+    runs.renew("panoptic", "networks", ARMS, run, settings, options, options.steps, scored)
     return 0
 
 

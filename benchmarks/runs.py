@@ -11,7 +11,7 @@ from itertools import islice
 from torch import nn
 from torch.utils.data import Dataset
 
-from benchmarks.report import RESULTS
+from benchmarks.report import RESULTS, write
 from segcourse.data.sample import batches
 from segcourse.training import fit
 
@@ -80,3 +80,25 @@ def means(found: list[dict]) -> dict[str, float]:
 def in_order(names: Sequence[str] | dict, rows: dict) -> dict:
     """The rows in the order of the names, whenever they were run."""
     return {name: rows[name] for name in names if name in rows}
+
+
+def renew(
+    name: str,
+    part: str,
+    names: Sequence[str] | dict,
+    run: Callable[..., dict],
+    settings: dict,
+    options: argparse.Namespace,
+    *arguments: object,
+) -> None:
+    """Run what is chosen, print it, and renew that part of results/<name>.json.
+
+    Raises:
+        SystemExit: as ``stored``.
+    """
+    rows = stored(name, part, settings, options)
+    for each, found in side_by_side(run, options, *arguments).items():
+        rows[each] = {**means(found), "runs": found}
+        print(each, rows[each], flush=True)
+    if not options.dry:
+        write(name, {**settings, part: in_order(names, rows)})

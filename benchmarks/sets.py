@@ -36,7 +36,6 @@ from benchmarks.detectors import (
     train,
 )
 from benchmarks.pretrained import BUILD, quiet_start
-from benchmarks.report import write
 from segcourse.data.sample import Sample
 from segcourse.data.toytown import THINGS
 from segcourse.losses.set_matching import Pairs
@@ -116,13 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the chosen arms; returns the exit status."""
     options = runs.parser(__doc__.splitlines()[0], ARMS, TRAINING["steps"]).parse_args(arguments)
     settings = {**TRAINING, "steps": options.steps}
-    rows = runs.stored("sets", "arms", settings, options)
     scored = CHOICE_SEED if options.dry else TEST_SEED
-    for name, found in runs.side_by_side(run, options, options.steps, scored).items():
-        rows[name] = {**runs.means(found), "runs": found}
-        print(name, runs.means(found), flush=True)
-    if not options.dry:
-        write("sets", {**settings, "arms": runs.in_order(ARMS, rows)})
+    runs.renew("sets", "arms", ARMS, run, settings, options, options.steps, scored)
     return 0
 
 

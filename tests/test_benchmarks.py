@@ -445,6 +445,22 @@ def test_rows_that_are_not_run_again_are_kept_in_their_order(monkeypatch, tmp_pa
     assert list(runs.in_order(["a", "b"], {**kept, "a": {}})) == ["a", "b"]
 
 
+@pytest.mark.parametrize("dry", [False, True])
+def test_what_was_run_renews_its_part(dry, monkeypatch, tmp_path):
+    for module in (runs, report):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    before = {**settings_of(9), "rows": {"b": {"miou": 0.5}, "a": {"miou": 0.4}}}
+    (tmp_path / "bench.json").write_text(json.dumps(before))
+    found = {"a": [{"seed": 0, "miou": 0.2}, {"seed": 1, "miou": 0.4}]}
+    monkeypatch.setattr(runs, "side_by_side", lambda run, options, *arguments: found)
+    options = renewed("a", *["--dry"] * dry)
+    runs.renew("bench", "rows", ["a", "b"], dict, settings_of(9), options, 9)
+    after = json.loads((tmp_path / "bench.json").read_text())
+    new = {"a": {"miou": 0.3, "runs": found["a"]}, "b": {"miou": 0.5}}
+    assert after["rows"] == (before["rows"] if dry else new)
+    assert dry or (list(after["rows"]) == ["a", "b"] and after["steps"] == 9)
+
+
 def test_one_table_does_not_mix_settings(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
     content = {**settings_of(9), "rows": {"b": {}, "a": {}}}
