@@ -88,7 +88,7 @@ def all_objects(batch: Sample, things: Sequence[int] = THINGS, least: int = LEAS
 def object_set(objects: Objects) -> ObjectSet:
     """The same for DETR: labels from 0, centre and size as shares of the image."""
     height, width = objects.masks.shape[-2:]
-    scale = torch.tensor([width, height, width, height])
+    scale = objects.boxes.new_tensor([width, height, width, height])
     return ObjectSet(objects.labels - 1, to_cxcywh(objects.boxes) / scale)
 
 

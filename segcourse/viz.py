@@ -127,7 +127,7 @@ def colour_objects(instance: Tensor, *, beside: Sequence[Colour] = ()) -> np.nda
     if len(beside):
         away = np.linalg.norm(colours[:, None].astype(float) - np.array(beside), axis=-1)
         colours = colours[np.sort(away.min(axis=1).argsort()[len(colours) // 2 :])]
-    numbers = torch.as_tensor(instance).numpy()
+    numbers = torch.as_tensor(instance).cpu().numpy()
     order = np.unique(numbers[numbers > 0])
     rank = np.searchsorted(order, numbers) * 7 % len(colours)
     return np.where((numbers > 0)[..., None], colours[rank], 0).astype(np.uint8)
@@ -200,6 +200,7 @@ def show_overlay(
     alpha: float = 0.5,
 ) -> None:
     """The classes laid over the picture; ``alpha`` is the share of the class colour. Void stays."""
+    labels = labels.cpu()
     colour = colorize(labels, palette).numpy() / 255
     base = picture(image)
     base = np.repeat(base[..., None], 3, axis=2) if base.ndim == 2 else base
@@ -229,7 +230,7 @@ def show_predictions(
     for row, sample in enumerate(samples):
         draw(grid[row, 0], sample.image, "picture" if row == 0 else "")
         for column, (name, predicted) in enumerate(predictions.items(), start=1):
-            shown = torch.where(sample.semantic == IGNORE, IGNORE, predicted[row])
+            shown = torch.where(sample.semantic.cpu() == IGNORE, IGNORE, predicted[row].cpu())
             draw(grid[row, column], colorize(shown, palette), name if row == 0 else "")
         draw(grid[row, -1], colorize(sample.semantic, palette), "truth" if row == 0 else "")
     maps = [sample.semantic for sample in samples] + list(predictions.values())
@@ -239,7 +240,7 @@ def show_predictions(
 
 def show_confusion(matrix: Tensor, classes: Sequence[str], *, alt: str) -> None:
     """The confusion matrix (K, K) with rows divided by their sums: the diagonal is the recall."""
-    counts = matrix.double()
+    counts = matrix.cpu().double()
     share = (counts / counts.sum(dim=1, keepdim=True)).numpy()
     side = 1.6 + 0.5 * len(classes)
     figure = canvas(1, 1, width=side + 0.6, height=side)

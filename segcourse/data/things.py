@@ -45,7 +45,7 @@ def things_of(sample: Sample, things: Sequence[int], *, least: int = 1) -> Thing
             labels.append(list(things).index(int(classes)))
             boxes.append(mask_box(mask))
     return Things(
-        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(boxes, dtype=torch.float32, device=masks.device).reshape(-1, 4),
+        torch.tensor(labels, dtype=torch.int64, device=masks.device),
         torch.stack(kept) if kept else masks[:0],
     )

@@ -115,6 +115,8 @@ def match(
 ) -> Matches:
     """Give every detection of an image the object it found, class by class: (D, G) -> Matches.
 
+    All may lie on any device; what is many small steps happens on the CPU.
+
     Args:
         overlap: of every detection with every object, ``mask_overlaps`` or ``box_overlaps``.
         scores: (D,) of the detections.
@@ -128,7 +130,9 @@ def match(
         ValueError: if the counts do not agree, or if a score is no number.
     """
     check_match(overlap, (scores, labels, areas), (truth_labels, truth_areas, crowd))
-    crowd = torch.zeros(len(truth_labels), dtype=torch.bool) if crowd is None else crowd
+    crowd = torch.zeros(len(truth_labels), dtype=torch.bool) if crowd is None else crowd.cpu()
+    overlap, scores, labels, areas = overlap.cpu(), scores.cpu(), labels.cpu(), areas.cpu()
+    truth_labels, truth_areas = truth_labels.cpu(), truth_areas.cpu()
     ranges = torch.tensor(list(AREAS.values()), dtype=torch.float64)
     outside, truth_outside = (out_of(a.double(), ranges) for a in (areas, truth_areas))
     skipped = truth_outside | crowd  # (A, G)

@@ -98,7 +98,7 @@ def shared_areas(
     """
     pixels = truth.shape[-2] * truth.shape[-1]
     truth, predicted = truth.long().reshape(-1, pixels), predicted.reshape(-1, pixels)
-    images = torch.arange(len(truth))[:, None] * (2 * SEGMENTS * SEGMENTS)
+    images = torch.arange(len(truth), device=truth.device)[:, None] * (2 * SEGMENTS * SEGMENTS)
     joint = torch.add(images, truth, alpha=2 * SEGMENTS)  # one pass over the pixels
     joint += predicted
     if crowd is not None:

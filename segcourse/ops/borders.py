@@ -18,5 +18,6 @@ def mirror(image: Tensor, margin: int, height: int, width: int) -> Tensor:
     for axis, length in ((-2, height), (-1, width)):
         side = image.shape[axis]
         place = torch.arange(-margin, length - margin).abs() % max(2 * side - 2, 1)
-        image = image.index_select(axis, torch.minimum(place, (2 * side - 2 - place).abs()))
+        place = torch.minimum(place, (2 * side - 2 - place).abs())
+        image = image.index_select(axis, place.to(image.device))
     return image

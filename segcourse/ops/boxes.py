@@ -170,7 +170,8 @@ def soft_nms(
         remaining *= decay[best]
         remaining[found] = -torch.inf
     empty = scores.new_zeros(0)
-    return torch.tensor(found, dtype=torch.int64), torch.stack(lowered) if lowered else empty
+    places = torch.tensor(found, dtype=torch.int64, device=boxes.device)
+    return places, torch.stack(lowered) if lowered else empty
 
 
 def check_scores(boxes: Tensor, scores: Tensor, threshold: float) -> None:

@@ -53,7 +53,7 @@ def colorize(labels: Tensor, palette: Sequence[Colour], *, void: Colour = (0, 0,
     check_labels(labels, len(palette), "labels")
     table = torch.tensor([void] * 256, dtype=torch.uint8)
     table[: len(palette)] = torch.tensor(list(palette), dtype=torch.uint8)
-    return table[labels.long()]
+    return table.to(labels.device)[labels.long()]
 
 
 def object_masks(instance: Tensor) -> Tensor:

@@ -86,18 +86,18 @@ def merge_by_argmax(
         )
     while len(logits):
         owner = logits.argmax(dim=0)
-        numbers = torch.tensor(
-            [number if label in things else 0 for number, label in enumerate(classes.tolist(), 1)]
-        )
-        ids = classes[owner] * DIVISOR + numbers[owner]
+        own = [
+            label * DIVISOR + (number if label in things else 0)
+            for number, label in enumerate(classes.tolist(), start=1)
+        ]
+        ids = torch.tensor(own, device=owner.device)[owner]
         segments, pixels = ids.unique(return_counts=True)
         size = dict(zip(segments.tolist(), pixels.tolist(), strict=True))
-        own = (classes * DIVISOR + numbers).tolist()
         stays = torch.tensor([size.get(segment, 0) >= least for segment in own])
         if stays.all():
             return ids
         logits, classes = logits[stays], classes[stays]
-    return torch.full(logits.shape[1:], IGNORE * DIVISOR, dtype=torch.int64)
+    return torch.full(logits.shape[1:], IGNORE * DIVISOR, dtype=torch.int64, device=logits.device)
 
 
 def check_parts(masks: Tensor, scores: Tensor, classes: Tensor, stuff: Tensor) -> None:

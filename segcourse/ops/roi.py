@@ -136,7 +136,8 @@ def roi_pool(
 
 def bin_cells(start: Tensor, end: Tensor, bins: int, cells: int) -> Tensor:
     """Which cells of an axis lie in which bin; bins may share cells: -> (bins, cells) bool."""
-    step = (end - start + 1).clamp(min=1) / bins
+    # A GPU divides by a number through its inverse, which rounds otherwise than by a tensor.
+    step = (end - start + 1).clamp(min=1) / start.new_tensor(bins)
     number = torch.arange(bins, device=start.device)
     first, last = (number * step).floor() + start, ((number + 1) * step).ceil() + start
     cell = torch.arange(cells, device=start.device)

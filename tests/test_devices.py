@@ -1,0 +1,516 @@
+"""What is computed on another device is computed there, and comes out equal.
+
+Most computers that run these tests have no GPU. A pretended one finds the usual mistake, a tensor
+of the CPU that meets one of the GPU: its tensors hold numbers of the CPU, but refuse to be mixed
+with others, as CUDA's do. Where there is a real GPU, everything runs there as well.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from benchmarks.networks import NETWORKS, course_loss
+from segcourse import viz
+from segcourse.blocks.resnet import ResNet
+from segcourse.data.sample import Sample
+from segcourse.data.things import things_of
+from segcourse.data.toytown import Toytown
+from segcourse.losses import boundary, overlap, pixelwise
+from segcourse.losses.set_matching import ObjectSet, match_sets, set_loss, set_mask_loss
+from segcourse.metrics import instance, panoptic
+from segcourse.metrics.boundary import boundary_f1, boundary_iou, trimap_iou
+from segcourse.metrics.semantic import confusion_matrix, mean_iou
+from segcourse.models.detr import DETR, detections
+from segcourse.models.mask_rcnn import MaskRCNN, Objects
+from segcourse.models.mask_scoring import MaskScoringRCNN
+from segcourse.models.panoptic_fpn import PanopticFPN
+from segcourse.models.unet import UNet, overlap_tile
+from segcourse.ops import boxes as box_ops
+from segcourse.ops import labels as label_ops
+from segcourse.ops import masks as mask_ops
+from segcourse.ops import polygons, rle
+from segcourse.ops.anchors import cell_anchors, decode, encode, grid_anchors
+from segcourse.ops.components import connected_components, objects_from_classes
+from segcourse.ops.crf import brute_force_crf, dense_crf
+from segcourse.ops.merging import merge, merge_by_argmax
+from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
+from segcourse.ops.roi import crop_masks, paste_masks, paste_rounded, roi_align, roi_pool
+from segcourse.training import evaluate, fit, load_checkpoint, predict
+
+PRETENDED = torch.device("meta")  # any device that holds no numbers of its own
+ATEN = torch.ops.aten
+
+
+# ── a device that is none ───────────────────────────────────────────────────────────────────────
+
+
+class Away(Tensor):
+    """A tensor that says it lies elsewhere, and holds one of the CPU."""
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> "Away":
+        return Tensor._make_wrapper_subclass(
+            cls, inner.shape, strides=inner.stride(), dtype=inner.dtype, device=PRETENDED
+        )
+
+    def __init__(self, inner: Tensor):
+        self.inner = inner
+
+    def tolist(self) -> list:
+        return self.inner.tolist()
+
+    def __getitem__(self, place):
+        return super().__getitem__(torch.tensor(place) if isinstance(place, list) else place)
+
+    def __setitem__(self, place, value) -> None:
+        super().__setitem__(torch.tensor(place) if isinstance(place, list) else place, value)
+
+    def __reduce_ex__(self, protocol):
+        return self.inner.__reduce_ex__(protocol)
+
+    @classmethod
+    def __torch_dispatch__(cls, operator, types, args=(), kwargs=None):
+        return compute(operator, args, kwargs or {})
+
+
+class Data(TorchFunctionMode):
+    """Turns numbers of Python into tensors, which happens out of sight of ``Elsewhere``."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is Tensor.new_tensor and isinstance(args[0], Away):
+            return args[0].inner.new_tensor(*args[1:], **kwargs).to(PRETENDED)
+        if function is torch.tensor and kwargs.get("device") == PRETENDED:
+            return torch.tensor(*args, **kwargs | {"device": "cpu"}).to(PRETENDED)
+        return function(*args, **kwargs)
+
+
+class Elsewhere(TorchDispatchMode):
+    """Where there is a pretended device."""
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        return compute(operator, args, kwargs or {})
+
+
+def compute(operator, args: tuple, kwargs: dict):
+    """One operation of PyTorch, refused if tensors of both devices take part."""
+    kind = operator.overloadpacket
+    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+    away = {id(x.inner): x for x in tensors if isinstance(x, Away)}
+    inner_args, inner_kwargs = tree_map_only(Away, lambda x: x.inner, (args, kwargs))
+    if kind is ATEN.copy_:
+        inner_args[0].copy_(*inner_args[1:])
+        return args[0]
+    if kind in (ATEN.index, ATEN.index_put, ATEN.index_put_, ATEN._index_put_impl_):
+        tensors = [args[0], *args[2:3]]  # places may be the CPU's
+    met = [x for x in tensors if x.ndim > 0 and not isinstance(x, Away)]
+    if away and met and kind is not ATEN._to_copy:
+        raise RuntimeError(
+            f"{operator} met tensors of two devices: {[(x.shape, x.device) for x in tensors]}"
+        )
+    stays = bool(away)
+    if kwargs.get("device") is not None:
+        stays = torch.device(kwargs["device"]) == PRETENDED
+        inner_kwargs["device"] = "cpu"
+    result = operator(*inner_args, **inner_kwargs)
+    if not stays:
+        return result
+    return tree_map_only(Tensor, lambda x: away[id(x)] if id(x) in away else Away(x), result)
+
+
+@contextmanager
+def pretended() -> Iterator[torch.device]:
+    with Elsewhere(), Data():
+        yield PRETENDED
+
+
+@contextmanager
+def cuda() -> Iterator[torch.device]:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield torch.device("cuda")
+
+
+DEVICES = [pretended, cuda] if torch.cuda.is_available() else [pretended]
+on_devices = pytest.mark.parametrize("device", DEVICES)
+
+
+def move(parts, device: torch.device):
+    """The same with all tensors on a device."""
+    return tree_map_only(Tensor, lambda x: x.to(device), parts)
+
+
+def doubled(parts):
+    """The same with all floats in double precision, so that order of summation hardly matters."""
+    return tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, parts)
+
+
+def assert_equal(found, wanted, tolerance: float = 1e-4) -> None:
+    for one, other in zip(tree_leaves(found), tree_leaves(wanted), strict=True):
+        if isinstance(other, Tensor):
+            one = one.detach().cpu()
+            torch.testing.assert_close(one, other.detach(), atol=tolerance, rtol=tolerance)
+        elif isinstance(other, float):
+            assert one == pytest.approx(other, abs=tolerance, nan_ok=True)
+        else:
+            assert one == other
+
+
+@on_devices
+def test_tensors_of_two_devices_do_not_meet(device):
+    with device() as there:
+        x = torch.rand(2, 3).to(there)
+        assert x.device.type == there.type
+        for mistake in (
+            lambda: x + torch.arange(3),
+            lambda: torch.where(torch.ones(3).bool(), x, 0.0),
+            lambda: torch.ones(3)[x[0] > 0],
+            lambda: nn.Linear(3, 3)(x),
+            lambda: torch.cat([x, torch.ones(2, 3)]),
+        ):
+            with pytest.raises(RuntimeError, match="device"):
+                mistake()
+        with pytest.raises((RuntimeError, TypeError)):
+            x.numpy()
+        assert_equal((x[torch.tensor([0])] * torch.tensor(2.0)).shape, (1, 3))
+
+
+# ── functions ───────────────────────────────────────────────────────────────────────────────────
+
+SCENE = Toytown(1, seed=0)[0]
+CORNERS = torch.tensor([[2.0, 3, 30, 40], [4, 3, 33, 44], [40, 20, 60, 50], [0, 0, 63, 47]])
+SCORES = torch.tensor([0.9, 0.3, 0.8, 0.7])
+NAMES = torch.tensor([1, 1, 2, 1])
+torch.manual_seed(0)
+MAPS = torch.rand(4, 48, 64)
+SHAPES = MAPS > 0.4
+CLASSES = torch.randint(0, 4, (2, 48, 64))
+OBJECTS = torch.randint(0, 4, (2, 48, 64))
+LOGITS, LABELS = torch.randn(2, 4, 24, 32), torch.randint(0, 4, (2, 24, 32))
+LABELS[0, :3] = label_ops.IGNORE
+IDS = panoptic_ids(CLASSES, torch.where(CLASSES > 1, OBJECTS, 0))
+OTHER_IDS = IDS.roll(3, dims=-1)
+ANSWERS, PLACES = torch.randn(2, 7, 4), torch.rand(2, 7, 4) * 0.4 + 0.1
+SETS = [
+    ObjectSet(torch.tensor([0, 2]), torch.rand(2, 4) * 0.4 + 0.1),
+    ObjectSet(torch.zeros(0).long(), torch.zeros(0, 4)),
+]
+PAIRS = [match_sets(*each) for each in zip(ANSWERS, PLACES, SETS, strict=True)]
+TRUE_MASKS = [torch.rand(2, 24, 32) > 0.5, torch.zeros(0, 24, 32).bool()]
+KINDS = torch.tensor([3, 3, 1, 2])
+
+
+def matches(found: Tensor, truth: Tensor, scores: Tensor, labels: Tensor) -> instance.Matches:
+    return instance.match(
+        instance.mask_overlaps(found, truth),
+        scores=scores,
+        labels=labels,
+        areas=found.flatten(1).sum(dim=1),
+        truth_labels=labels[:3],
+        truth_areas=truth.flatten(1).sum(dim=1),
+        crowd=labels[:3] == 2,
+    )
+
+
+def panoptic_counts(found: Tensor, truth: Tensor, crowd: Tensor) -> Tensor:
+    return panoptic.panoptic_counts(found, truth, 4, crowd=crowd)
+
+
+def semantic_scores(found: Tensor, truth: Tensor) -> float:
+    return mean_iou(confusion_matrix(found, truth, 4))
+
+
+def things(*parts: Tensor):
+    return things_of(Sample(*parts), (4, 5, 6))
+
+
+# What lies where its arguments lie.
+THERE = {
+    "box_iou": (box_ops.box_iou, CORNERS, CORNERS),
+    "generalized_iou": (box_ops.generalized_iou, CORNERS, CORNERS),
+    "clip_boxes": (partial(box_ops.clip_boxes, size=(30, 40)), CORNERS),
+    "nms": (lambda b, s, n: box_ops.nms(b, s, labels=n, threshold=0.5), CORNERS, SCORES, NAMES),
+    "soft_nms": (box_ops.soft_nms, CORNERS, SCORES),
+    "grid_anchors": (partial(grid_anchors, size=(3, 4), stride=(8, 8)), cell_anchors(16)),
+    "encode": (partial(encode, weights=(10, 10, 5, 5)), CORNERS, CORNERS.flip(0)),
+    "decode": (partial(decode, weights=(10, 10, 5, 5)), CORNERS / 100, CORNERS),
+    "roi_align": (partial(roi_align, size=(7, 7), scale=0.5), MAPS, CORNERS),
+    "roi_align_adaptive": (partial(roi_align, size=(3, 4), samples=0), MAPS, CORNERS),
+    "roi_pool": (partial(roi_pool, size=(7, 7), scale=0.5), MAPS, CORNERS),
+    "crop_masks": (partial(crop_masks, size=(28, 28)), SHAPES, CORNERS),
+    "paste_masks": (partial(paste_masks, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
+    "paste_rounded": (partial(paste_rounded, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
+    "merge": (partial(merge, least_stuff=5), SHAPES, SCORES, KINDS, CLASSES[0]),
+    "merge_nothing": (
+        partial(merge, least_stuff=5), SHAPES[:0], SCORES[:0], KINDS[:0], CLASSES[0]),
+    "merge_by_argmax": (partial(merge_by_argmax, things=(3,)), LOGITS[0] * 0.1, KINDS),
+    "merge_by_argmax_drops": (partial(merge_by_argmax, things=(3,), least=180), LOGITS[0], KINDS),
+    "merge_by_argmax_nothing": (partial(merge_by_argmax, things=(3,)), LOGITS[0, :0], KINDS[:0]),
+    "one_hot": (partial(mask_ops.one_hot, num_classes=4), CLASSES),
+    "from_one_hot": (mask_ops.from_one_hot, mask_ops.one_hot(CLASSES, 4)),
+    "paint_masks": (mask_ops.paint_masks, SHAPES),
+    "object_masks": (label_ops.object_masks, OBJECTS[0]),
+    "colorize": (
+        partial(label_ops.colorize, palette=[(0, 0, 9), (9, 0, 0), (0, 9, 0), (5, 5, 5)]), CLASSES),
+    "connected_components": (connected_components, SHAPES[0]),
+    "objects_from_classes": (partial(objects_from_classes, things=(1, 3)), CLASSES[0]),
+    "panoptic_ids": (panoptic_ids, CLASSES, OBJECTS),
+    "split_ids": (split_ids, IDS),
+    "ids_to_rgb": (ids_to_rgb, IDS),
+    "rgb_to_ids": (rgb_to_ids, ids_to_rgb(IDS)),
+    "dense_crf": (partial(dense_crf, iterations=2), LOGITS, torch.rand(2, 3, 24, 32)),
+    "brute_force_crf": (partial(brute_force_crf, iterations=2), LOGITS[0], torch.rand(3, 24, 32)),
+    "mask_overlaps": (instance.mask_overlaps, SHAPES, SHAPES.roll(1, 2), NAMES == 2),
+    "box_overlaps": (instance.box_overlaps, CORNERS, CORNERS + 2),
+    "panoptic_counts": (panoptic_counts, OTHER_IDS, IDS, OBJECTS == 3),
+    "things_of": (things, *SCENE),
+    "class_counts": (partial(pixelwise.class_counts, num_classes=4), LABELS),
+    "border_weights": (pixelwise.border_weights, OBJECTS),
+    "signed_distance": (partial(boundary.signed_distance, num_classes=4), LABELS),
+    "set_loss": (lambda *x: set_loss(x[0], x[1], x[2]), ANSWERS, PLACES, SETS),
+    "set_mask_loss": (set_mask_loss, torch.randn(2, 7, 6, 8), TRUE_MASKS, PAIRS),
+}  # fmt: skip
+THERE |= {
+    name: (loss, LOGITS, LABELS)
+    for name, loss in {
+        "cross_entropy": partial(pixelwise.cross_entropy, weight=torch.tensor([1.0, 2, 3, 4])),
+        "balanced_cross_entropy": lambda z, t: pixelwise.balanced_cross_entropy(
+            z[:, :1], torch.where(t < 4, t % 2, t)
+        ),
+        "focal": pixelwise.focal,
+        "sigmoid_focal": partial(pixelwise.sigmoid_focal, alpha=0.25),
+        "ohem": partial(pixelwise.ohem, min_kept=50),
+        "bootstrapped": pixelwise.bootstrapped_cross_entropy,
+        "dice": overlap.dice,
+        "log_cosh_dice": overlap.log_cosh_dice,
+        "generalised_dice": overlap.generalised_dice,
+        "jaccard": overlap.jaccard,
+        "tversky": overlap.tversky,
+        "focal_tversky": overlap.focal_tversky,
+        "lovasz_softmax": overlap.lovasz_softmax,
+        "boundary_loss": boundary.boundary_loss,
+        "hausdorff_dt_loss": boundary.hausdorff_dt_loss,
+    }.items()
+}
+# What takes arguments from anywhere, and answers with numbers, or on the CPU.
+HERE = {
+    "matches": (matches, SHAPES, SHAPES[:3].roll(1, 2), SCORES, NAMES),
+    "average_precision": (
+        lambda *x: instance.average_precision([matches(*x)]), SHAPES, SHAPES[:3], SCORES, NAMES),
+    "mean_quality": (
+        lambda *x: panoptic.mean_quality(panoptic_counts(*x), {2}), OTHER_IDS, IDS, OBJECTS == 3),
+    "semantic_scores": (semantic_scores, CLASSES, CLASSES.roll(1, 2)),
+    "boundary_f1": (partial(boundary_f1, tolerance=2), SHAPES[0], SHAPES[1]),
+    "boundary_iou": (partial(boundary_iou, width=2), SHAPES[0], SHAPES[1]),
+    "trimap_iou": (partial(trimap_iou, width=2), SHAPES[0], SHAPES[1]),
+    "rle": (lambda mask: rle.rle_box(rle.encode_rle(mask)), SHAPES[0]),
+    "mask_to_polygons": (polygons.mask_to_polygons, SHAPES[0]),
+    "mask_box": (mask_ops.mask_box, SHAPES[0]),
+    "polygon_area": (polygons.polygon_area, torch.tensor([[0.0, 0], [4, 0], [4, 3]])),
+}  # fmt: skip
+
+
+@on_devices
+@pytest.mark.parametrize("name", [*THERE, *HERE])
+def test_functions(name, device):
+    function, *arguments = (THERE | HERE)[name]
+    wanted = function(*arguments)
+    with device() as there:
+        found = function(*move(arguments, there))
+        for part in tree_leaves(found):
+            if isinstance(part, Tensor) and part.ndim:
+                assert part.device.type == (there.type if name in THERE else "cpu")
+        assert_equal(found, wanted)
+
+
+# ── networks ────────────────────────────────────────────────────────────────────────────────────
+
+
+def answers_and_gradients(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> list[Tensor]:
+    """The loss and all its gradients, without dropout: a GPU drops others."""
+    model.train()
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout | nn.Dropout2d):
+            layer.eval()
+    torch.manual_seed(0)
+    value = loss(model)
+    value.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    return [value, *gradients]
+
+
+@on_devices
+@pytest.mark.parametrize("name", NETWORKS)
+def test_semantic_networks(name, device):
+    torch.manual_seed(0)
+    batch = Sample(torch.rand(2, 3, 96, 96), torch.randint(0, 4, (2, 96, 96)), OBJECTS)
+    model, loss = NETWORKS[name](4).double(), course_loss([Sample(*(x[0] for x in batch))], 4)
+    batch, other = doubled(batch), copy.deepcopy(model)
+    wanted = answers_and_gradients(model, lambda net: loss(net, batch))
+    with device() as there:
+        moved = move(batch, there)
+        found = answers_and_gradients(other.to(there), lambda net: loss(net, moved))
+        assert_equal(found, wanted)
+
+
+DETECTOR = dict(
+    backbone=partial(ResNet, 18, width=8),
+    channels=16,
+    hidden=32,
+    anchor_sides=(8, 16, 32, 64, 96),
+    canonical=48,
+    proposals=(60, 40),
+    regions=1000,  # more than there are: nothing is left to chance
+)
+SIZE = (96, 128)
+MASKS = torch.zeros(2, *SIZE).bool()
+MASKS[0, 12:52, 10:40] = MASKS[1, 30:70, 60:110] = True
+TWO = Objects(torch.tensor([[10.0, 12, 40, 52], [60, 30, 110, 70]]), torch.tensor([1, 2]), MASKS)
+NONE = Objects(torch.zeros(0, 4), torch.zeros(0).long(), MASKS[:0])
+IMAGES = torch.rand(2, 3, *SIZE)
+GROUND = torch.where(MASKS.any(dim=0), 2, 0).expand(2, -1, -1).contiguous()
+
+
+@pytest.fixture
+def same_chance(monkeypatch):
+    """Random samples of a GPU are other ones than the CPU's; here all are the CPU's."""
+    draw = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda n, device=None: draw(n).to(device or "cpu"))
+
+
+def detector_loss(net: MaskRCNN, images: Tensor, objects: list[Objects], _: Tensor) -> Tensor:
+    return sum(net.loss(images, objects).values())
+
+
+def panoptic_loss(
+    net: PanopticFPN, images: Tensor, objects: list[Objects], semantic: Tensor
+) -> Tensor:
+    return sum(net.loss(images, objects, semantic).values())
+
+
+def query_loss(net: DETR, images: Tensor, objects: list[Objects], _: Tensor) -> Tensor:
+    sets = [ObjectSet(each.labels - 1, each.boxes / 128) for each in objects]
+    answers = net.all_answers(images)
+    last = answers[-1]
+    pairs = [match_sets(*each) for each in zip(last.logits, last.boxes, sets, strict=True)]
+    losses = [set_loss(each.logits, each.boxes, sets) for each in answers]
+    losses.append(set_mask_loss(last.masks, [each.masks for each in objects], pairs))
+    return sum(sum(each.values()) for each in losses)
+
+
+INSTANCES = {
+    "mask_rcnn": (partial(MaskRCNN, 2, **DETECTOR), detector_loss),
+    "mask_rcnn_pooled": (
+        partial(MaskRCNN, 2, crop=roi_pool, paste=paste_rounded, **DETECTOR),
+        detector_loss,
+    ),
+    "mask_scoring": (partial(MaskScoringRCNN, 2, **DETECTOR), detector_loss),
+    "panoptic_fpn": (
+        partial(PanopticFPN, (2, 3), (0, 1), branch_channels=16, least_stuff=20, **DETECTOR),
+        panoptic_loss,
+    ),
+    "detr": (
+        partial(
+            DETR,
+            2,
+            backbone=partial(ResNet, 18, width=8),
+            channels=32,
+            heads=4,
+            hidden=48,
+            layers=(2, 2),
+            queries=6,
+            dropout=0.0,
+            masks=True,
+        ),
+        query_loss,
+    ),
+}
+
+
+@on_devices
+@pytest.mark.parametrize("name", INSTANCES)
+def test_instance_networks(name, device, same_chance):
+    build, loss = INSTANCES[name]
+    torch.manual_seed(0)
+    model, truth = build().double(), doubled((IMAGES, [TWO, NONE], GROUND))
+    other = copy.deepcopy(model)
+    wanted = answers_and_gradients(model, lambda net: loss(net, *truth))
+    wanted_answer = model.eval()(truth[0])
+    with device() as there:
+        moved = move(truth, there)
+        found = answers_and_gradients(other.to(there), lambda net: loss(net, *moved))
+        assert_equal(found, wanted)
+        answer = other.eval()(moved[0])
+        assert_equal(answer, wanted_answer)
+        if name == "detr":
+            found, looks = detections(answer, SIZE), other.attention(moved[0])
+            assert {part.device.type for part in tree_leaves((found, looks))} == {there.type}
+            assert_equal(found, detections(wanted_answer, SIZE))
+            assert_equal(looks, model.attention(truth[0]))
+
+
+# ── training and looking ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")  # which is not lost here
+@on_devices
+def test_training_goes_on_elsewhere(device, tmp_path):
+    torch.manual_seed(0)
+    start = UNet(4, width=4, depth=2, padding=1, batch_norm=True, dropout=0.0)
+    weights = start.state_dict()
+    batches = [(torch.rand(2, 3, 16, 24), torch.randint(0, 4, (2, 16, 24))) for _ in range(2)]
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return pixelwise.cross_entropy(model(batch[0]), batch[1])
+
+    def train(where: torch.device | str, steps: int, name: str) -> tuple[list[float], nn.Module]:
+        model = UNet(4, width=4, depth=2, padding=1, batch_norm=True, dropout=0.0)
+        model.load_state_dict(weights)
+        path = tmp_path / f"{name}.pt"
+        options = dict(schedule=lambda share: 1.0, checkpoint=path, device=where, progress=False)
+        return fit(model, loss, batches, steps=steps, **options), model
+
+    wanted, model = train("cpu", 4, "here")
+    scores = evaluate(model, batches, num_classes=4)
+    with device() as there:
+        train(there, 2, "there")
+        found, moved = train(there, 4, "there")  # goes on
+        assert found == pytest.approx(wanted, abs=1e-3)
+        assert {p.device.type for p in moved.parameters()} == {there.type}
+        assert predict(moved, batches[0][0], device=there).device.type == "cpu"
+        seen = evaluate(moved, batches, num_classes=4, device=there)
+        assert (seen - scores).abs().sum() <= 4  # a pixel or two on the fence
+    load_checkpoint(tmp_path / "there.pt", model=model)
+
+
+@on_devices
+def test_overlap_tiles(device):
+    torch.manual_seed(0)
+    net, image = UNet(3, width=4, depth=2).eval(), torch.rand(1, 3, 70, 90)
+    with torch.no_grad():
+        wanted = overlap_tile(net, image, tile=44)
+        with device() as there:
+            assert_equal(overlap_tile(net.to(there), image.to(there), tile=44), wanted, 1e-3)
+
+
+@on_devices
+def test_pictures(device, capsys):
+    with device() as there:
+        sample = Sample(*move(tuple(SCENE), there))
+        names, palette = list("abcdefgh"), [(9 * n, 5 * n, n) for n in range(8)]
+        alt = "one two three"
+        viz.show_sample(sample, names, palette, alt=alt)
+        viz.show_images({"a": sample.image}, alt=alt)
+        viz.show_labels({"a": sample.semantic}, names, palette, alt=alt)
+        viz.show_overlay(sample.image, sample.semantic, names, palette, alt=alt)
+        viz.show_predictions([sample], {"a": sample.semantic[None]}, names, palette, alt=alt)
+        viz.show_confusion(torch.eye(8).to(there), names, alt=alt)
+        viz.show_feature_maps(sample.image, alt=alt)
