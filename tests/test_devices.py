@@ -17,21 +17,22 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+import benchmarks.panoptic
+from benchmarks.detectors import DETR_SIZE, MASK_RCNN, detector_loss, query_loss
 from benchmarks.networks import NETWORKS, course_loss
+from benchmarks.pretrained import mask_loss
 from segcourse import viz
-from segcourse.blocks.resnet import ResNet
 from segcourse.data.sample import Sample
 from segcourse.data.things import things_of
-from segcourse.data.toytown import Toytown
+from segcourse.data.toytown import THINGS, Toytown
 from segcourse.losses import boundary, overlap, pixelwise
 from segcourse.losses.set_matching import ObjectSet, match_sets, set_loss, set_mask_loss
 from segcourse.metrics import instance, panoptic
 from segcourse.metrics.boundary import boundary_f1, boundary_iou, trimap_iou
 from segcourse.metrics.semantic import confusion_matrix, mean_iou
 from segcourse.models.detr import DETR, detections
-from segcourse.models.mask_rcnn import MaskRCNN, Objects
+from segcourse.models.mask_rcnn import MaskRCNN
 from segcourse.models.mask_scoring import MaskScoringRCNN
-from segcourse.models.panoptic_fpn import PanopticFPN
 from segcourse.models.unet import UNet, overlap_tile
 from segcourse.ops import boxes as box_ops
 from segcourse.ops import labels as label_ops
@@ -361,22 +362,20 @@ def test_semantic_networks(name, device):
         assert_equal(found, wanted)
 
 
-DETECTOR = dict(
-    backbone=partial(ResNet, 18, width=8),
-    channels=16,
-    hidden=32,
-    anchor_sides=(8, 16, 32, 64, 96),
-    canonical=48,
-    proposals=(60, 40),
-    regions=1000,  # more than there are: nothing is left to chance
-)
-SIZE = (96, 128)
-MASKS = torch.zeros(2, *SIZE).bool()
-MASKS[0, 12:52, 10:40] = MASKS[1, 30:70, 60:110] = True
-TWO = Objects(torch.tensor([[10.0, 12, 40, 52], [60, 30, 110, 70]]), torch.tensor([1, 2]), MASKS)
-NONE = Objects(torch.zeros(0, 4), torch.zeros(0).long(), MASKS[:0])
-IMAGES = torch.rand(2, 3, *SIZE)
-GROUND = torch.where(MASKS.any(dim=0), 2, 0).expand(2, -1, -1).contiguous()
+def set_losses(model: DETR, batch: Sample) -> Tensor:
+    return query_loss(model, batch) + mask_loss(model, model.mask_head, batch)
+
+
+detr = partial(DETR, len(THINGS), masks=True, **DETR_SIZE)
+detector = partial(MaskRCNN, len(THINGS), **MASK_RCNN)
+pooled = partial(detector, crop=roi_pool, paste=paste_rounded)
+INSTANCES = {
+    "mask_rcnn": (detector, detector_loss),
+    "mask_rcnn_pooled": (pooled, detector_loss),
+    "mask_scoring": (partial(MaskScoringRCNN, len(THINGS), **MASK_RCNN), detector_loss),
+    "panoptic_fpn": (benchmarks.panoptic.build, benchmarks.panoptic.loss),
+    "detr": (detr, set_losses),
+}
 
 
 @pytest.fixture
@@ -386,75 +385,44 @@ def same_chance(monkeypatch):
     monkeypatch.setattr(torch, "randperm", lambda n, device=None: draw(n).to(device or "cpu"))
 
 
-def detector_loss(net: MaskRCNN, images: Tensor, objects: list[Objects], _: Tensor) -> Tensor:
-    return sum(net.loss(images, objects).values())
-
-
-def panoptic_loss(
-    net: PanopticFPN, images: Tensor, objects: list[Objects], semantic: Tensor
-) -> Tensor:
-    return sum(net.loss(images, objects, semantic).values())
-
-
-def query_loss(net: DETR, images: Tensor, objects: list[Objects], _: Tensor) -> Tensor:
-    sets = [ObjectSet(each.labels - 1, each.boxes / 128) for each in objects]
-    answers = net.all_answers(images)
-    last = answers[-1]
-    pairs = [match_sets(*each) for each in zip(last.logits, last.boxes, sets, strict=True)]
-    losses = [set_loss(each.logits, each.boxes, sets) for each in answers]
-    losses.append(set_mask_loss(last.masks, [each.masks for each in objects], pairs))
-    return sum(sum(each.values()) for each in losses)
-
-
-INSTANCES = {
-    "mask_rcnn": (partial(MaskRCNN, 2, **DETECTOR), detector_loss),
-    "mask_rcnn_pooled": (
-        partial(MaskRCNN, 2, crop=roi_pool, paste=paste_rounded, **DETECTOR),
-        detector_loss,
-    ),
-    "mask_scoring": (partial(MaskScoringRCNN, 2, **DETECTOR), detector_loss),
-    "panoptic_fpn": (
-        partial(PanopticFPN, (2, 3), (0, 1), branch_channels=16, least_stuff=20, **DETECTOR),
-        panoptic_loss,
-    ),
-    "detr": (
-        partial(
-            DETR,
-            2,
-            backbone=partial(ResNet, 18, width=8),
-            channels=32,
-            heads=4,
-            hidden=48,
-            layers=(2, 2),
-            queries=6,
-            dropout=0.0,
-            masks=True,
-        ),
-        query_loss,
-    ),
-}
+@pytest.fixture
+def street() -> Sample:
+    """A scene, and the same without objects."""
+    twice = Sample(*(torch.stack([part, part]) for part in SCENE))
+    twice.instance[1] = 0
+    return doubled(twice)
 
 
 @on_devices
 @pytest.mark.parametrize("name", INSTANCES)
-def test_instance_networks(name, device, same_chance):
+def test_instance_networks(name, device, street, same_chance):
     build, loss = INSTANCES[name]
     torch.manual_seed(0)
-    model, truth = build().double(), doubled((IMAGES, [TWO, NONE], GROUND))
+    model = build().double()
     other = copy.deepcopy(model)
-    wanted = answers_and_gradients(model, lambda net: loss(net, *truth))
-    wanted_answer = model.eval()(truth[0])
+    wanted = answers_and_gradients(model, lambda net: loss(net, street))
+    wanted_answer = model.eval()(street.image)
     with device() as there:
-        moved = move(truth, there)
-        found = answers_and_gradients(other.to(there), lambda net: loss(net, *moved))
+        moved = move(street, there)
+        found = answers_and_gradients(other.to(there), lambda net: loss(net, moved))
         assert_equal(found, wanted)
-        answer = other.eval()(moved[0])
-        assert_equal(answer, wanted_answer)
-        if name == "detr":
-            found, looks = detections(answer, SIZE), other.attention(moved[0])
-            assert {part.device.type for part in tree_leaves((found, looks))} == {there.type}
-            assert_equal(found, detections(wanted_answer, SIZE))
-            assert_equal(looks, model.attention(truth[0]))
+        assert_equal(other.eval()(moved.image), wanted_answer)
+
+
+@on_devices
+def test_what_detr_found_and_where_it_looked(device, street):
+    torch.manual_seed(0)
+    model = detr().double().eval()
+
+    def seen(images: Tensor):
+        return detections(model(images), images.shape[-2:]), model.attention(images)
+
+    wanted = seen(street.image)
+    with device() as there:
+        model.to(there)
+        found = seen(street.image.to(there))
+        assert {part.device.type for part in tree_leaves(found)} == {there.type}
+        assert_equal(found, wanted)
 
 
 # ── training and looking ────────────────────────────────────────────────────────────────────────

@@ -56,7 +56,7 @@ def match_sets(logits: Tensor, boxes: Tensor, objects: ObjectSet) -> Pairs:
     """
     check_sets(logits[None], boxes[None], [objects])
     cost = -logits.softmax(dim=-1)[:, objects.labels]
-    cost += L1_WEIGHT * torch.cdist(boxes, objects.boxes, p=1)
+    cost += L1_WEIGHT * torch.cdist(boxes, objects.boxes.to(boxes.dtype), p=1)
     cost -= GIOU_WEIGHT * generalized_iou(from_cxcywh(boxes), from_cxcywh(objects.boxes))
     queries, matched = linear_sum_assignment(cost.cpu().double().numpy())
     return Pairs(torch.as_tensor(queries), torch.as_tensor(matched))
