@@ -14,7 +14,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from hypothesis import HealthCheck, settings
 from nbval.plugin import IPyNbCell
+
+# A slow or busy computer is no fault of the code: no property test has a deadline.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+\.\d+(?:[eE][-+]?\d+)?(?![\w.]*\d)")
 TEXTS = ("text/plain", "text/html", "text/markdown")

@@ -20,7 +20,7 @@ from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 from torch import Tensor
 
 from segcourse.data.sample import Sample
-from segcourse.ops.labels import IGNORE, Colour, colorize
+from segcourse.ops.labels import IGNORE, Color, colorize
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 PANEL = 2.6  # inches, the width of a picture in a row
@@ -117,7 +117,7 @@ def occurring(*maps: Tensor) -> list[int]:
     return sorted({int(label) for each in maps for label in torch.as_tensor(each).unique()})
 
 
-def colour_objects(instance: Tensor, *, beside: Sequence[Colour] = ()) -> np.ndarray:
+def colour_objects(instance: Tensor, *, beside: Sequence[Color] = ()) -> np.ndarray:
     """Objects in colours that differ between neighbours: (H, W) -> (H, W, 3) uint8, 0 is black.
 
     ``beside`` are the colours of classes that are seen with the objects: theirs are then taken from
@@ -134,7 +134,7 @@ def colour_objects(instance: Tensor, *, beside: Sequence[Colour] = ()) -> np.nda
 
 
 def show_sample(
-    sample: Sample, classes: Sequence[str], palette: Sequence[Colour], *, alt: str
+    sample: Sample, classes: Sequence[str], palette: Sequence[Color], *, alt: str
 ) -> None:
     """Picture, classes and objects of one sample side by side, with a legend."""
     figure = canvas(1, 3, height=2.5)
@@ -172,7 +172,7 @@ def show_images(
 def show_labels(
     maps: Mapping[str, Tensor],
     classes: Sequence[str],
-    palette: Sequence[Colour],
+    palette: Sequence[Color],
     *,
     alt: str,
     columns: int | None = None,
@@ -194,7 +194,7 @@ def show_overlay(
     image: Tensor,
     labels: Tensor,
     classes: Sequence[str],
-    palette: Sequence[Colour],
+    palette: Sequence[Color],
     *,
     alt: str,
     alpha: float = 0.5,
@@ -216,7 +216,7 @@ def show_predictions(
     samples: Sequence[Sample],
     predictions: Mapping[str, Tensor],
     classes: Sequence[str],
-    palette: Sequence[Colour],
+    palette: Sequence[Color],
     *,
     alt: str,
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Points = Sequence[tuple[int, int]]
 
 # What the picture of identities holds: surfaces first, then one number for every thing.
@@ -41,7 +41,7 @@ class Dice:
         """One of the first options: of few where there is little variety."""
         return options[self.between(0, max(round(min(self.variety, 1) * len(options)), 1) - 1)]
 
-    def tint(self, colour: Colour, percent: int = 100) -> Colour:
+    def tint(self, colour: Color, percent: int = 100) -> Color:
         """A colour nearby: brighter or darker as a whole, and a little in every channel."""
         spread = round(14 * self.variety) * percent // 100
         shift = self.between(-spread, spread)
@@ -51,7 +51,7 @@ class Dice:
         return red, green, blue
 
 
-def mix(colour: Colour, other: Colour, percent: int) -> Colour:
+def mix(colour: Color, other: Color, percent: int) -> Color:
     """``percent`` of the way from one colour to another."""
     (r, g, b), (s, h, c), rest = colour, other, 100 - percent
     return (
@@ -61,7 +61,7 @@ def mix(colour: Colour, other: Colour, percent: int) -> Colour:
     )
 
 
-def shade(colour: Colour, percent: int) -> Colour:
+def shade(colour: Color, percent: int) -> Color:
     """A colour at ``percent`` of its brightness."""
     red, green, blue = (min(255, part * percent // 100) for part in colour)
     return red, green, blue
@@ -85,21 +85,21 @@ class Scene:
         self.horizon, self.vanishing = horizon, vanishing  # a row, a column
         self.sun, self.mood = sun, mood  # the sun stands on the left (-1) or on the right (1)
 
-    def polygon(self, points: Points, colour: Colour, identity: int) -> None:
+    def polygon(self, points: Points, colour: Color, identity: int) -> None:
         self.paint.polygon(points, fill=colour)
         self.mark.polygon(points, fill=identity)
 
-    def rectangle(self, x0: int, y0: int, x1: int, y1: int, colour: Colour, identity: int) -> None:
+    def rectangle(self, x0: int, y0: int, x1: int, y1: int, colour: Color, identity: int) -> None:
         if x0 <= x1 and y0 <= y1:
             self.paint.rectangle((x0, y0, x1, y1), fill=colour)
             self.mark.rectangle((x0, y0, x1, y1), fill=identity)
 
-    def disc(self, x: int, y: int, radius: int, colour: Colour, identity: int) -> None:
+    def disc(self, x: int, y: int, radius: int, colour: Color, identity: int) -> None:
         box = (x - radius, y - radius, x + radius, y + radius)
         self.paint.ellipse(box, fill=colour)
         self.mark.ellipse(box, fill=identity)
 
-    def spot(self, x: int, y: int, radius: int, colour: Colour) -> None:
+    def spot(self, x: int, y: int, radius: int, colour: Color) -> None:
         """A disc of colour that belongs to what it lies on."""
         self.paint.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
@@ -108,7 +108,7 @@ class Scene:
         box = (x - wide, foot - tall, x + wide, foot + tall)
         self.paint.ellipse(box, fill=(0, 0, 0, opacity))
 
-    def haze(self, colour: Colour, depth: int) -> Colour:
+    def haze(self, colour: Color, depth: int) -> Color:
         """Distance turns a colour into that of the sky; ``depth`` counts rows below the horizon."""
         clear = self.colours.height // 13
         return mix(colour, self.mood.low, 42 * clear // (depth + clear))

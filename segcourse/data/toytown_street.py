@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from segcourse.data.toytown_canvas import ROAD, Colour, Dice, Scene, mix
+from segcourse.data.toytown_canvas import ROAD, Color, Dice, Scene, mix
 from segcourse.data.toytown_stuff import AUTUMN, CROWNS, draw_building, draw_tree
 from segcourse.data.toytown_things import CAR, LAMP, PERSON, draw_car, draw_lamp, draw_person
 
@@ -52,7 +52,7 @@ def scatter_flowers(scene: Scene, dice: Dice, street: Street) -> None:
         scene.paint.rectangle((x, y, x + half, y + half), fill=scene.haze(colour, depth))
 
 
-def paint_markings(scene: Scene, dice: Dice, street: Street, road: Colour) -> None:
+def paint_markings(scene: Scene, dice: Dice, street: Street, road: Color) -> None:
     """Pavements, lines at the sides, a broken one in the middle, perhaps a crossing."""
     reach, white = street.reach, mix(dice.vary(((236, 234, 226), (238, 200, 84))), road, 15)
     if dice.chance(65):

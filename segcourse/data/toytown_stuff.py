@@ -8,7 +8,7 @@ from segcourse.data.toytown_canvas import (
     GRASS,
     LEAVES,
     PLASTER,
-    Colour,
+    Color,
     Dice,
     Scene,
     mix,
@@ -64,9 +64,9 @@ def draw_windows(
     dice: Dice,
     corners: tuple[tuple[int, int, int], tuple[int, int, int]],
     cell: int,
-    wall: Colour,
-    glass: Colour,
-    lit: Colour | None,
+    wall: Color,
+    glass: Color,
+    lit: Color | None,
 ) -> None:
     """A grid of windows about ``cell`` apart: stripes of glass, then the wall between them.
 
@@ -77,7 +77,7 @@ def draw_windows(
     if columns < 1 or floors < 1:
         return
 
-    def pane(u0: int, v0: int, u1: int, v1: int, colour: Colour) -> None:  # in 1/1024 of the wall
+    def pane(u0: int, v0: int, u1: int, v1: int, colour: Color) -> None:  # in 1/1024 of the wall
         points = []
         for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1)):
             top, foot = top0 + (top1 - top0) * u // 1024, foot0 + (foot1 - foot0) * u // 1024
@@ -103,7 +103,7 @@ def draw_roof(
     scene: Scene,
     dice: Dice,
     front: tuple[int, int, int, int],
-    dark: Colour,
+    dark: Color,
     surface: int,
     depth: int,
 ) -> None:
@@ -164,7 +164,7 @@ def draw_skyline(scene: Scene, dice: Dice, crowded: int) -> None:
         x += wide + (dice.between(0, height // 12) if dice.chance(40) else 1)
 
 
-def draw_tree(scene: Scene, dice: Dice, x: int, depth: int, colour: Colour) -> None:
+def draw_tree(scene: Scene, dice: Dice, x: int, depth: int, colour: Color) -> None:
     """A round tree, a poplar, a conifer or a bush: bark, and leaves that are lighter to the sun."""
     foot, tall, sun = scene.horizon + depth, (depth + 6) * dice.between(100, 180) // 100, scene.sun
     leaf, bark = scene.haze(shade(colour, 88), depth), scene.haze(dice.tint((92, 70, 54)), depth)

@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from segcourse.data.toytown_canvas import Colour, Dice, mix
+from segcourse.data.toytown_canvas import Color, Dice, mix
 
 
 class Mood(NamedTuple):
     """The light of a scene: what the sky looks like, and what it does to the colours below."""
 
-    zenith: Colour
-    low: Colour  # near the horizon; distance turns every colour into this one
-    light: Colour  # what is left of red, green and blue, in per cent
+    zenith: Color
+    low: Color  # near the horizon; distance turns every colour into this one
+    light: Color  # what is left of red, green and blue, in per cent
     clouds: int  # how much of the sky they cover, in per cent
     lit: int  # how many houses have lights on, in per cent
     sun: int  # how often it is in the picture, in per cent
@@ -114,7 +114,7 @@ def paint_sky(dice: Dice, mood: Mood, height: int, width: int) -> np.ndarray:
     return np.clip(sky, 0, 255).astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
 
 
-def fade(colour: Colour, mood: Mood, height: int) -> np.ndarray:
+def fade(colour: Color, mood: Mood, height: int) -> np.ndarray:
     """Ground from the horizon down, its far rows in the haze: (height, 3) uint8."""
     depth, clear = np.arange(height, dtype=np.int32)[:, None], 8 + height // 12
     haze = (100 * clear // (depth + clear)) ** 2 // 150  # per cent

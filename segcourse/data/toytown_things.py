@@ -1,6 +1,6 @@
 """The things of Toytown: cars, people and lamps, each drawn with the number of its object."""
 
-from segcourse.data.toytown_canvas import Colour, Dice, Points, Scene, mix, outline, shade
+from segcourse.data.toytown_canvas import Color, Dice, Points, Scene, mix, outline, shade
 
 CAR, PERSON, LAMP = 5, 6, 7  # their classes
 
@@ -47,8 +47,8 @@ def draw_car_side(
     foot: int,
     size: int,
     identity: int,
-    colour: Colour,
-    glass: Colour,
+    colour: Color,
+    glass: Color,
 ) -> None:
     """Body, windows, two wheels, lights."""
     facing, (body, *panes) = dice.choose((-1, 1)), dice.choose(BODIES)
@@ -73,8 +73,8 @@ def draw_car_end(
     foot: int,
     size: int,
     identity: int,
-    colour: Colour,
-    glass: Colour,
+    colour: Color,
+    glass: Color,
 ) -> None:
     """Wheels, body, a window, two lights, a number plate or a grille."""
     wide, roof = size * 6 // 10, dice.choose((76, 82, 100))

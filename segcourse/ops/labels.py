@@ -7,15 +7,44 @@ from torch import Tensor
 
 IGNORE = 255  # pixels that neither the losses nor the metrics count ("void")
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
+
+_WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # torch cannot compare these
 
 
-def check_labels(labels: Tensor, num_classes: int, what: str = "truth") -> None:
-    """Refuse label maps that hold anything but 0 ... num_classes - 1 and IGNORE: any shape.
+def check_labels(
+    labels: Tensor, num_classes: int, what: str = "target", *, ignore_index: int = IGNORE
+) -> Tensor:
+    """Accept label maps that hold 0 ... num_classes - 1 and ``ignore_index`` only: any shape.
+
+    Returns the labels, as int64 if their own type cannot be compared with these numbers.
 
     Raises:
         TypeError: if the labels are no tensor, or no integers.
         ValueError: if a label is out of range.
+    """
+    _check_kind(labels, what)
+    # A comparison with a number that the type cannot hold wraps it: 255 is -1 in int8.
+    holds = torch.iinfo(labels.dtype)
+    if labels.dtype in _WIDE_UNSIGNED or not (
+        holds.min <= ignore_index <= holds.max and num_classes <= holds.max
+    ):
+        labels = labels.long()
+    wrong = ((labels < 0) | (labels >= num_classes)) & (labels != ignore_index)
+    if wrong.any():
+        found = labels[wrong].unique().tolist()
+        raise ValueError(
+            f"{what} holds the labels {shorten(found)}, but {num_classes} classes are numbered "
+            f"0 to {num_classes - 1} and {ignore_index} means void: map other ids to one of these."
+        )
+    return labels
+
+
+def _check_kind(labels: Tensor, what: str) -> None:
+    """Refuse what is no tensor of integers: any shape.
+
+    Raises:
+        TypeError: if it is none.
     """
     if not isinstance(labels, Tensor):
         raise TypeError(
@@ -27,24 +56,34 @@ def check_labels(labels: Tensor, num_classes: int, what: str = "truth") -> None:
             f"{what} must hold integer labels, but its dtype is {labels.dtype}: use .long() on a "
             "label map, .argmax(dim=1) on logits; never interpolate labels."
         )
-    if labels.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which torch cannot compare
-        labels = labels.long()
-    wrong = (labels < 0) | ((labels >= num_classes) & (labels != IGNORE))
-    if wrong.any():
-        found = labels[wrong].unique().tolist()
+
+
+def check_integers(labels: Tensor, what: str) -> Tensor:
+    """Accept integers of any width, such as numbers of objects: any shape -> int64.
+
+    Raises:
+        TypeError: if it is no tensor, or holds no integers.
+        ValueError: if a number is negative, or does not fit int64.
+    """
+    _check_kind(labels, what)
+    labels = labels.long()
+    if labels.numel() and labels.min() < 0:
         raise ValueError(
-            f"{what} holds the labels {shorten(found)}, but {num_classes} classes are numbered "
-            f"0 to {num_classes - 1} and {IGNORE} means void: map other ids to one of these."
+            f"{what} holds {int(labels.min())}, but numbers of objects start at 0, which is none: "
+            "were they stored in a type too narrow for them?"
         )
+    return labels
 
 
-def shorten(values: Sequence[int], most: int = 8) -> str:
-    """A list as text, cut after ``most`` values."""
-    text = ", ".join(str(value) for value in values[:most])
-    return f"[{text}, ... {len(values) - most} more]" if len(values) > most else f"[{text}]"
+def shorten(values: Sequence[int], max_shown: int = 8) -> str:
+    """A list as text, cut after ``max_shown`` values."""
+    text = ", ".join(str(value) for value in values[:max_shown])
+    return (
+        f"[{text}, ... {len(values) - max_shown} more]" if len(values) > max_shown else f"[{text}]"
+    )
 
 
-def colorize(labels: Tensor, palette: Sequence[Colour], *, void: Colour = (0, 0, 0)) -> Tensor:
+def colorize(labels: Tensor, palette: Sequence[Color], *, void: Color = (0, 0, 0)) -> Tensor:
     """Give every class its colour: (..., H, W) integers -> (..., H, W, 3) uint8.
 
     Raises:
@@ -60,12 +99,14 @@ def object_masks(instance: Tensor) -> Tensor:
     """One mask per object, in the order of their numbers; 0 is no object: (H, W) -> (A, H, W) bool.
 
     Raises:
-        ValueError: if the map has not two axes.
+        TypeError: if the map holds no integers.
+        ValueError: if the map has not two axes, or holds a negative number.
     """
     if instance.ndim != 2:
         raise ValueError(
             f"an instance map has two axes (H, W), but this one has shape {tuple(instance.shape)}: "
             "pass the maps of a batch one by one."
         )
+    instance = check_integers(instance, "instance")
     identities = instance.unique()
     return instance[None] == identities[identities > 0, None, None]

@@ -52,7 +52,7 @@ def test_a_whole_picture():
     assert found.flatten().bincount().min() >= 50
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.sampled_from([0, 50, 200, 1000]), st.sampled_from([0, 5]))
 def test_noise_is_cut_as_by_scikit_image(seed, k, min_size):
     image = np.random.default_rng(seed).random((7, 9, 3))

@@ -66,7 +66,7 @@ def test_a_noisy_rectangle_becomes_whole():
     assert math.isclose(energy(labels, costs, edges, weights), 219.08269579, abs_tol=1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.sampled_from([4, 8]))
 def test_no_labelling_is_better(seed, connectivity):
     generator = torch.Generator().manual_seed(seed)

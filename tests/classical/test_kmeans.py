@@ -56,7 +56,7 @@ def test_on_photographs_it_ends_no_higher_than_scikit_learn(name):
     assert onward.energies[-1] <= theirs.inertia_ * (1 + 1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 6), st.integers(0, 1000), st.booleans())
 def test_the_energy_never_increases_and_the_end_is_a_fixed_point(k, seed, whole):
     generator = torch.Generator().manual_seed(seed)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage import data
@@ -32,7 +32,6 @@ def test_the_sky_above_the_camera(connectivity, size):
     assert np.array_equal(ours, theirs)
 
 
-@settings(deadline=None)
 @given(
     arrays(np.uint8, (6, 7), elements=st.integers(0, 9)),
     st.tuples(st.integers(0, 5), st.integers(0, 6)),

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage import data, filters
 
@@ -86,7 +86,6 @@ def test_an_even_image_has_nothing_above_its_threshold():
 levels = st.lists(st.integers(0, 20), min_size=2, max_size=40)
 
 
-@settings(deadline=None)
 @given(levels)
 def test_otsu_is_the_best_of_all_thresholds_and_the_smallest_of_equals(values):
     image = torch.tensor([values])
@@ -100,7 +99,6 @@ def test_otsu_is_the_best_of_all_thresholds_and_the_smallest_of_equals(values):
     assert math.isclose(between_class_variance(image, float(theirs)), best, rel_tol=1e-9)
 
 
-@settings(deadline=None)
 @given(levels, st.integers(2, 4))
 def test_multi_otsu_is_the_best_of_all_combinations(values, classes):
     image, present = torch.tensor([values]), sorted(set(values))

@@ -55,7 +55,7 @@ def landscapes(seed: int, whole: bool) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return heights, markers, mask
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.integers(0, 100_000), st.booleans(), st.sampled_from([4, 8]), st.booleans(),
        st.booleans())  # fmt: skip
 def test_basins_are_those_of_scikit_image(seed, whole, connectivity, line, masked):
@@ -77,7 +77,7 @@ def test_basins_are_those_of_scikit_image(seed, whole, connectivity, line, maske
     assert np.array_equal(ours, theirs)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 100_000))
 def test_every_basin_hangs_together_and_holds_its_marker(seed):
     heights, markers, mask = (torch.from_numpy(each) for each in landscapes(seed, False))

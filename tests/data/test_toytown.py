@@ -133,7 +133,7 @@ class TestTruths:
             }
         ),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_truths_agree_in_every_town(self, seed, height, width, knobs):
         scene = Toytown(3, seed=seed, size=(height, width), **knobs)[-1]
         check_labels(scene.semantic, len(CLASSES))

@@ -99,7 +99,7 @@ def samples(draw):
     return Sample(torch.rand(3, height, width, generator=g), semantic, instance)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(samples(), st.sampled_from(sorted(GEOMETRIC)), st.integers(0, 1000))
 def test_labels_are_never_invented_and_all_sizes_work(sample, name, seed):
     torch.manual_seed(seed)
@@ -115,7 +115,7 @@ def test_labels_are_never_invented_and_all_sizes_work(sample, name, seed):
 
 
 @given(samples())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_neutral_transforms_change_nothing(sample):
     height, width = sample.semantic.shape
     neutral = {

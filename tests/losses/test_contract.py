@@ -117,14 +117,14 @@ def check_contract(loss, logits, truth):
 
 
 @pytest.mark.parametrize("name", ANY_NUMBER_OF_CLASSES)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(problem=problems(st.integers(1, 4)))
 def test_finite_differentiable_and_blind_to_void(name, problem):
     check_contract(ANY_NUMBER_OF_CLASSES[name], *problem)
 
 
 @pytest.mark.parametrize("name", ONE_CHANNEL)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(problem=problems(st.just(1)))
 def test_so_are_the_losses_of_one_channel(name, problem):
     check_contract(ONE_CHANNEL[name], *problem)

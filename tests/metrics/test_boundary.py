@@ -252,7 +252,7 @@ def mask_of(draw, height, width):
 
 
 @given(mask_pairs(), st.sampled_from([(1.0, 1.0), (0.5, 2.0), (3.0, 0.7)]), st.integers(0, 4))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_scores_agree_with_brute_force(pair, spacing, tolerance):
     a, b = pair
     ours, true = a.numpy(), b.numpy()
@@ -281,7 +281,7 @@ def test_scores_agree_with_brute_force(pair, spacing, tolerance):
 
 
 @given(mask_pairs(), st.sampled_from([1, 1.5, 2, 4]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_trimap_agrees_with_brute_force(pair, width):
     ours, true = (mask.numpy() for mask in pair)
     inside, outside = np.argwhere(true), np.argwhere(~true)
@@ -297,7 +297,7 @@ def test_trimap_agrees_with_brute_force(pair, width):
 
 
 @given(mask_pairs())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_symmetries(pair):
     a, b = pair
     for name, score in ALL.items():

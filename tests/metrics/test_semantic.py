@@ -209,7 +209,7 @@ def label_maps(draw):
 
 
 @given(label_maps(), st.lists(st.integers(1, 5), max_size=4))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_split_into_batches_gives_the_same_matrix(maps, cuts):
     predicted, truth, classes = maps
     cuts = sorted({cut for cut in cuts if cut < len(truth)})
@@ -219,7 +219,7 @@ def test_any_split_into_batches_gives_the_same_matrix(maps, cuts):
 
 
 @given(label_maps())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_scores_keep_to_their_ranges_and_identities(maps):
     predicted, truth, classes = maps
     matrix = confusion_matrix(predicted, truth, classes)

@@ -17,7 +17,7 @@ def theirs(polygons: list[list[float]], size: tuple[int, int]) -> torch.Tensor:
     return decode_rle(coco.merge(coco.frPyObjects(polygons, *size)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RINGS, st.sampled_from([(20, 25), (1, 1), (3, 40)]))
 def test_pixels_are_those_of_pycocotools(rings, size):
     flat = [[number for point in ring for number in point] for ring in rings]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.measure import label
 
@@ -33,7 +33,6 @@ def flood(mask, corners):
     return numbers
 
 
-@settings(deadline=None)
 @given(MASKS)
 def test_components_are_those_of_a_flood_fill(array):
     mask = torch.from_numpy(array)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segcourse.ops.labels import IGNORE, check_labels, colorize, object_masks
+from segcourse.ops.labels import IGNORE, check_integers, check_labels, colorize, object_masks
 
 
 def test_classes_and_void_are_legal_labels_of_any_integer_type():
@@ -38,3 +38,22 @@ def test_objects_come_in_the_order_of_their_numbers():
     assert object_masks(torch.zeros(2, 2, dtype=torch.int64)).shape == (0, 2, 2)
     with pytest.raises(ValueError, match="two axes"):
         object_masks(torch.zeros(1, 2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32])
+@pytest.mark.parametrize(("num_classes", "ignore_index"), [(5, 255), (300, 255), (5, -100)])
+def test_labels_of_any_width_are_compared_as_numbers(dtype, num_classes, ignore_index):
+    labels = torch.tensor([0, 4, 3], dtype=dtype)
+    assert check_labels(labels, num_classes, ignore_index=ignore_index).tolist() == [0, 4, 3]
+    with pytest.raises(ValueError, match="4"):
+        check_labels(labels, 4, ignore_index=ignore_index)
+    if dtype in (torch.int8, torch.int16, torch.int32):
+        with pytest.raises(ValueError, match="-1"):  # in int8, -1 is what 255 becomes
+            check_labels(torch.tensor([-1], dtype=dtype), num_classes, ignore_index=ignore_index)
+
+
+def test_numbers_of_objects_are_not_negative():
+    widened = check_integers(torch.tensor([0, 200], dtype=torch.uint8), "instance")
+    assert widened.dtype == torch.int64 and widened.tolist() == [0, 200]
+    with pytest.raises(ValueError, match="too narrow"):
+        check_integers(torch.tensor([-56], dtype=torch.int8), "instance")

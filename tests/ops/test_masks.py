@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -13,7 +13,6 @@ SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=7)
 LABELS = arrays("int64", SHAPES, elements=st.sampled_from([0, 1, 2, 3, IGNORE]))
 
 
-@settings(deadline=None)
 @given(LABELS)
 def test_one_hot_comes_back_with_its_void(labels):
     labels = torch.from_numpy(labels)
@@ -24,7 +23,6 @@ def test_one_hot_comes_back_with_its_void(labels):
     assert torch.equal(from_one_hot(masks[None])[0], labels)
 
 
-@settings(deadline=None)
 @given(arrays("int64", SHAPES, elements=st.integers(0, 4)))
 def test_objects_come_back_from_their_masks_numbered_anew(instance):
     instance = torch.from_numpy(instance)

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
@@ -16,7 +16,6 @@ from segcourse.ops.panoptic import LARGEST, ids_to_rgb, panoptic_ids, rgb_to_ids
 SHAPES = array_shapes(min_dims=2, max_dims=3, max_side=5)
 
 
-@settings(deadline=None)
 @given(arrays("int64", SHAPES, elements=st.integers(0, LARGEST)))
 def test_three_bytes_hold_every_number(ids):
     ids = torch.from_numpy(ids)
@@ -25,7 +24,6 @@ def test_three_bytes_hold_every_number(ids):
     assert torch.equal(rgb_to_ids(rgb), ids)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_class_and_object_come_back(data):
     shape = data.draw(SHAPES)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.draw import polygon2mask
@@ -17,7 +17,6 @@ RING[2, 2] = False
 SQUARE = [(1, 1), (3, 1), (3, 3), (1, 3)]
 
 
-@settings(deadline=None)
 @given(MASKS)
 def test_pixel_edges_give_the_mask_back(array):
     mask = torch.from_numpy(array)
@@ -26,7 +25,6 @@ def test_pixel_edges_give_the_mask_back(array):
     assert sum(polygon_area(ring) for ring in rings) == mask.sum()
 
 
-@settings(deadline=None)
 @given(MASKS)
 def test_corners_are_corners(array):
     for ring in mask_to_polygons(torch.from_numpy(array)):
@@ -64,7 +62,6 @@ vertices = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(vertices)
 def test_pixels_are_those_of_scikit_image(ring):
     """The vertices keep away from pixel centres, where conventions differ."""
@@ -87,7 +84,6 @@ def on_a_border(ring, pixels):
     return count
 
 
-@settings(deadline=None)
 @given(st.floats(0, 8), st.floats(0, 8), st.floats(0, 6), st.floats(0, 6))
 def test_neighbours_leave_no_gap_and_do_not_overlap(top, bottom, start, end):
     left = [(0, 0), (top, 0), (start + 1, 3), (bottom, 6), (0, 6)]
@@ -108,7 +104,6 @@ def test_what_lies_outside_is_cut_off():
     assert not polygons_to_mask([], (3, 4)).any()
 
 
-@settings(deadline=None)
 @given(MASKS, st.floats(0, 4))
 def test_simplification_keeps_rings_and_never_adds_vertices(array, tolerance):
     for ring in mask_to_polygons(torch.from_numpy(array)):

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
@@ -32,7 +32,6 @@ def test_counts_run_down_the_columns_and_start_with_zeros(rows, counts):
     assert torch.equal(decode_rle({"size": mask.shape, "counts": counts}), mask.bool())
 
 
-@settings(deadline=None)
 @given(MASKS)
 @example(np.zeros((5, 1), dtype=bool))
 @example(np.ones((1, 6), dtype=bool))
@@ -44,7 +43,6 @@ def test_nothing_is_lost_and_area_and_box_need_no_decoding(array):
     assert rle_box(code) == mask_box(mask)
 
 
-@settings(deadline=None)
 @given(MASKS)
 def test_agrees_with_pycocotools(array):
     code = encode_rle(torch.from_numpy(array))
