@@ -124,9 +124,9 @@ class Exercise:
         got = [outcome(attempt, case) for case in self.inputs()]
         if any(isinstance(result, YourTurn) for result in got):
             return "○", ": not attempted yet"
-        for case, result, truth in zip(self.inputs(), got, want, strict=True):
-            if not self.agree(result, truth):
-                return "✗", self.explain(case, result, truth, got)
+        for case, result, expected in zip(self.inputs(), got, want, strict=True):
+            if not self.agree(result, expected):
+                return "✗", self.explain(case, result, expected, got)
         return "✓", ""
 
     def agree(self, got: Any, want: Any) -> bool:
@@ -135,11 +135,11 @@ class Exercise:
             return type(got) is type(want)
         return same(got, want, 10.0**-self.digits)
 
-    def explain(self, case: tuple, result: Any, truth: Any, got: list) -> str:
+    def explain(self, case: tuple, result: Any, expected: Any, got: list) -> str:
         """What to tell about a wrong answer: the first failing input, then the mistake's name."""
         given = self.describe(*case) if self.describe else ", ".join(brief(part) for part in case)
         where = f": given {given}, " if given else ": "
-        wanted = raised(truth) if isinstance(truth, Exception) else brief(truth)
+        wanted = raised(expected) if isinstance(expected, Exception) else brief(expected)
         if isinstance(result, Exception):
             message = f"{where}your answer stops with {trimmed(result)}"
         else:

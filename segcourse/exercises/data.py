@@ -78,8 +78,8 @@ def labels_of_colours(rgb: Tensor, palette: Tensor) -> Tensor:
     Return (H, W) int64, with 255 (void) for every colour that is not in the palette.
     """
     labels = torch.full(rgb.shape[:2], IGNORE)
-    for number, colour in enumerate(palette):
-        labels[(rgb == colour).all(dim=-1)] = number
+    for number, color in enumerate(palette):
+        labels[(rgb == color).all(dim=-1)] = number
     return labels
 
 
@@ -94,15 +94,15 @@ def nearest_colour(rgb: Tensor, palette: Tensor) -> Tensor:
 
 def any_channel(rgb: Tensor, palette: Tensor) -> Tensor:
     labels = torch.full(rgb.shape[:2], IGNORE)
-    for number, colour in enumerate(palette):
-        labels[(rgb == colour).any(dim=-1)] = number
+    for number, color in enumerate(palette):
+        labels[(rgb == color).any(dim=-1)] = number
     return labels
 
 
 def sum_of_channels(rgb: Tensor, palette: Tensor) -> Tensor:
     labels = torch.full(rgb.shape[:2], IGNORE)
-    for number, colour in enumerate(palette):
-        labels[rgb.long().sum(dim=-1) == colour.long().sum()] = number
+    for number, color in enumerate(palette):
+        labels[rgb.long().sum(dim=-1) == color.long().sum()] = number
     return labels
 
 

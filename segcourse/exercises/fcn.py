@@ -512,16 +512,16 @@ fix_crop = Exercise(
 # ── 6.6 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def majority_iou(truth: Tensor, num_classes: int, stride: int) -> float:
+def majority_iou(target: Tensor, num_classes: int, stride: int) -> float:
     """The mean IoU of a map in which every ``stride`` x ``stride`` block has its commonest class.
 
     (N, H, W) label maps without void, whose sides are multiples of ``stride``. One confusion matrix
     counts all maps.
     """
-    one_hot = F.one_hot(truth, num_classes).movedim(-1, 1).float()  # (N, K, H, W)
+    one_hot = F.one_hot(target, num_classes).movedim(-1, 1).float()  # (N, K, H, W)
     blocks = F.avg_pool2d(one_hot, stride).argmax(dim=1)  # (N, H / stride, W / stride)
     large = blocks.repeat_interleave(stride, 1).repeat_interleave(stride, 2)
-    return mean_iou(confusion_matrix(large, truth, num_classes))
+    return mean_iou(confusion_matrix(large, target, num_classes))
 
 
 def enlarge(blocks: Tensor, stride: int) -> Tensor:
@@ -529,63 +529,63 @@ def enlarge(blocks: Tensor, stride: int) -> Tensor:
     return blocks.repeat_interleave(stride, 1).repeat_interleave(stride, 2)
 
 
-def majority_of_averaged_ids(truth: Tensor, num_classes: int, stride: int) -> float:
-    blocks = F.avg_pool2d(truth[:, None].float(), stride)[:, 0].round().long()
-    return mean_iou(confusion_matrix(enlarge(blocks, stride), truth, num_classes))
+def majority_of_averaged_ids(target: Tensor, num_classes: int, stride: int) -> float:
+    blocks = F.avg_pool2d(target[:, None].float(), stride)[:, 0].round().long()
+    return mean_iou(confusion_matrix(enlarge(blocks, stride), target, num_classes))
 
 
-def corner_of_every_block(truth: Tensor, num_classes: int, stride: int) -> float:
-    blocks = truth[:, ::stride, ::stride]
-    return mean_iou(confusion_matrix(enlarge(blocks, stride), truth, num_classes))
+def corner_of_every_block(target: Tensor, num_classes: int, stride: int) -> float:
+    blocks = target[:, ::stride, ::stride]
+    return mean_iou(confusion_matrix(enlarge(blocks, stride), target, num_classes))
 
 
-def middle_of_every_block(truth: Tensor, num_classes: int, stride: int) -> float:
+def middle_of_every_block(target: Tensor, num_classes: int, stride: int) -> float:
     half = stride // 2
-    blocks = truth[:, half::stride, half::stride]
-    return mean_iou(confusion_matrix(enlarge(blocks, stride), truth, num_classes))
+    blocks = target[:, half::stride, half::stride]
+    return mean_iou(confusion_matrix(enlarge(blocks, stride), target, num_classes))
 
 
-def averages_enlarged_first(truth: Tensor, num_classes: int, stride: int) -> float:
-    one_hot = F.one_hot(truth, num_classes).movedim(-1, 1).float()
+def averages_enlarged_first(target: Tensor, num_classes: int, stride: int) -> float:
+    one_hot = F.one_hot(target, num_classes).movedim(-1, 1).float()
     averages = F.avg_pool2d(one_hot, stride)
-    large = F.interpolate(averages, truth.shape[-2:], mode="bilinear").argmax(dim=1)
-    return mean_iou(confusion_matrix(large, truth, num_classes))
+    large = F.interpolate(averages, target.shape[-2:], mode="bilinear").argmax(dim=1)
+    return mean_iou(confusion_matrix(large, target, num_classes))
 
 
-def mean_with_absent_classes(truth: Tensor, num_classes: int, stride: int) -> float:
-    one_hot = F.one_hot(truth, num_classes).movedim(-1, 1).float()
+def mean_with_absent_classes(target: Tensor, num_classes: int, stride: int) -> float:
+    one_hot = F.one_hot(target, num_classes).movedim(-1, 1).float()
     large = enlarge(F.avg_pool2d(one_hot, stride).argmax(dim=1), stride)
-    return iou(confusion_matrix(large, truth, num_classes)).mean().item()
+    return iou(confusion_matrix(large, target, num_classes)).mean().item()
 
 
-def majority_per_image(truth: Tensor, num_classes: int, stride: int) -> float:
-    scores = [majority_iou(each[None], num_classes, stride) for each in truth]
+def majority_per_image(target: Tensor, num_classes: int, stride: int) -> float:
+    scores = [majority_iou(each[None], num_classes, stride) for each in target]
     return sum(scores) / len(scores)
 
 
-def majority_in_pixels(truth: Tensor, num_classes: int, stride: int) -> float:
-    one_hot = F.one_hot(truth, num_classes).movedim(-1, 1).float()
+def majority_in_pixels(target: Tensor, num_classes: int, stride: int) -> float:
+    one_hot = F.one_hot(target, num_classes).movedim(-1, 1).float()
     best = enlarge(F.avg_pool2d(one_hot, stride).argmax(dim=1), stride)
-    return (best == truth).float().mean().item()
+    return (best == target).float().mean().item()
 
 
-def absent_classes_as_zero(truth: Tensor, num_classes: int, stride: int) -> float:
-    one_hot = F.one_hot(truth, num_classes).movedim(-1, 1).float()
+def absent_classes_as_zero(target: Tensor, num_classes: int, stride: int) -> float:
+    one_hot = F.one_hot(target, num_classes).movedim(-1, 1).float()
     best = enlarge(F.avg_pool2d(one_hot, stride).argmax(dim=1), stride)
-    m = confusion_matrix(best, truth, num_classes).double()
+    m = confusion_matrix(best, target, num_classes).double()
     hit = m.diagonal()
     return (hit / (m.sum(0) + m.sum(1) - hit).clamp(min=1)).mean().item()
 
 
 def streets() -> list[tuple]:
     """Label maps with large areas and thin lines: two scenes and three strides."""
-    truth = torch.zeros(2, 64, 96, dtype=torch.int64)
-    truth[:, 37:] = 1  # ground
-    truth[0, 21:43, 11:37] = 2  # a house
-    truth[1, 9:50, 70:95] = 2
-    truth[0, 12:51, 71:73] = 4  # a pole; class 3 occurs nowhere
-    truth[1, 30:51, 21:31] = 4
-    return [(truth, 6, stride) for stride in (1, 8, 16, 32)] + [(truth[:1], 5, 4)]
+    target = torch.zeros(2, 64, 96, dtype=torch.int64)
+    target[:, 37:] = 1  # ground
+    target[0, 21:43, 11:37] = 2  # a house
+    target[1, 9:50, 70:95] = 2
+    target[0, 12:51, 71:73] = 4  # a pole; class 3 occurs nowhere
+    target[1, 30:51, 21:31] = 4
+    return [(target, 6, stride) for stride in (1, 8, 16, 32)] + [(target[:1], 5, 4)]
 
 
 majority = Exercise(
@@ -633,14 +633,14 @@ majority = Exercise(
         ),
     ),
     hints=(
-        "F.one_hot(truth, num_classes) gives one mask per class; average pooling counts each "
+        "F.one_hot(target, num_classes) gives one mask per class; average pooling counts each "
         "class within a block.",
         "argmax over the classes is the label of a block; repeat_interleave enlarges it again.",
-        "mean_iou(confusion_matrix(large, truth, num_classes)) with segcourse.metrics.semantic.",
+        "mean_iou(confusion_matrix(large, target, num_classes)) with segcourse.metrics.",
     ),
-    describe=lambda truth, num_classes, stride: (
-        f"{len(truth)} label maps of {truth.shape[-2]} x {truth.shape[-1]}, {num_classes} classes "
-        f"and stride {stride}"
+    describe=lambda target, num_classes, stride: (
+        f"{len(target)} label maps of {target.shape[-2]} x {target.shape[-1]}, {num_classes} "
+        f"classes and stride {stride}"
     ),
     digits=3,
 )

@@ -100,28 +100,28 @@ weights = Exercise(
 # ── 5.2 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def gradient_at_a_pixel(logits: Tensor, truth: int) -> Tensor:
+def gradient_at_a_pixel(logits: Tensor, target: int) -> Tensor:
     """The slope of one pixel's cross-entropy with respect to its logits: (K,), class -> (K,)."""
-    target = torch.zeros_like(logits)
-    target[truth] = 1
-    return logits.softmax(dim=0) - target
+    one_hot = torch.zeros_like(logits)
+    one_hot[target] = 1
+    return logits.softmax(dim=0) - one_hot
 
 
-def slope_uphill(logits: Tensor, truth: int) -> Tensor:
-    return -gradient_at_a_pixel(logits, truth)
+def slope_uphill(logits: Tensor, target: int) -> Tensor:
+    return -gradient_at_a_pixel(logits, target)
 
 
-def slope_without_the_target(logits: Tensor, truth: int) -> Tensor:
+def slope_without_the_target(logits: Tensor, target: int) -> Tensor:
     return logits.softmax(dim=0)
 
 
-def slope_of_sigmoids(logits: Tensor, truth: int) -> Tensor:
-    return logits.sigmoid() - F.one_hot(torch.tensor(truth), len(logits))
+def slope_of_sigmoids(logits: Tensor, target: int) -> Tensor:
+    return logits.sigmoid() - F.one_hot(torch.tensor(target), len(logits))
 
 
-def slope_in_the_probability(logits: Tensor, truth: int) -> Tensor:
-    target = F.one_hot(torch.tensor(truth), len(logits))
-    return -target / logits.softmax(dim=0)
+def slope_in_the_probability(logits: Tensor, target: int) -> Tensor:
+    one_hot = F.one_hot(torch.tensor(target), len(logits))
+    return -one_hot / logits.softmax(dim=0)
 
 
 slope = Exercise(
@@ -159,75 +159,75 @@ slope = Exercise(
         "The second term gives the softmax; the first gives -1 for the true class only.",
         "p - t, with t the one-hot target.",
     ),
-    describe=lambda logits, truth: f"logits {logits.tolist()} and class {truth}",
+    describe=lambda logits, target: f"logits {logits.tolist()} and class {target}",
 )
 
 
 # ── 5.3 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def soft_dice(logits: Tensor, truth: Tensor) -> Tensor:
+def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
     """Mean Dice loss of the classes that the truth contains: (N, K, H, W), (N, H, W) -> scalar.
 
     Sums run over the whole batch. Pixels whose truth is 255 are not counted.
     """
-    counted = (truth != IGNORE)[:, None]
-    target = F.one_hot(truth.where(truth != IGNORE, 0), logits.shape[1]).movedim(-1, 1) * counted
+    counted = (target != IGNORE)[:, None]
+    one_hot = F.one_hot(target.where(target != IGNORE, 0), logits.shape[1]).movedim(-1, 1) * counted
     probability = logits.softmax(dim=1) * counted
-    overlap = (probability * target).sum(dim=(0, 2, 3))
-    size = (probability + target).sum(dim=(0, 2, 3))
-    present = target.sum(dim=(0, 2, 3)) > 0
+    overlap = (probability * one_hot).sum(dim=(0, 2, 3))
+    size = (probability + one_hot).sum(dim=(0, 2, 3))
+    present = one_hot.sum(dim=(0, 2, 3)) > 0
     return (1 - 2 * overlap / size)[present].mean()
 
 
-def dice_parts(logits: Tensor, truth: Tensor, *, softmax: bool = True) -> tuple[Tensor, ...]:
+def dice_parts(logits: Tensor, target: Tensor, *, softmax: bool = True) -> tuple[Tensor, ...]:
     """Probability, target and counted pixels, for the mistakes below."""
-    counted = (truth != IGNORE)[:, None]
-    target = F.one_hot(truth.where(truth != IGNORE, 0), logits.shape[1]).movedim(-1, 1) * counted
-    return (logits.softmax(dim=1) if softmax else logits), target, counted
+    counted = (target != IGNORE)[:, None]
+    one_hot = F.one_hot(target.where(target != IGNORE, 0), logits.shape[1]).movedim(-1, 1) * counted
+    return (logits.softmax(dim=1) if softmax else logits), one_hot, counted
 
 
-def dice_of_logits(logits: Tensor, truth: Tensor) -> Tensor:
-    p, t, counted = dice_parts(logits, truth, softmax=False)
+def dice_of_logits(logits: Tensor, target: Tensor) -> Tensor:
+    p, t, counted = dice_parts(logits, target, softmax=False)
     p, axes = p * counted, (0, 2, 3)
     loss = 1 - 2 * (p * t).sum(axes) / (p + t).sum(axes)
     return loss[t.sum(axes) > 0].mean()
 
 
-def dice_of_all_classes(logits: Tensor, truth: Tensor) -> Tensor:
-    p, t, counted = dice_parts(logits, truth)
+def dice_of_all_classes(logits: Tensor, target: Tensor) -> Tensor:
+    p, t, counted = dice_parts(logits, target)
     p, axes = p * counted, (0, 2, 3)
     return (1 - 2 * (p * t).sum(axes) / (p + t).sum(axes)).mean()
 
 
-def dice_of_everything(logits: Tensor, truth: Tensor) -> Tensor:
-    p, t, counted = dice_parts(logits, truth)
+def dice_of_everything(logits: Tensor, target: Tensor) -> Tensor:
+    p, t, counted = dice_parts(logits, target)
     p = p * counted
     return 1 - 2 * (p * t).sum() / (p + t).sum()
 
 
-def dice_with_void(logits: Tensor, truth: Tensor) -> Tensor:
-    p, t, _ = dice_parts(logits, truth)
+def dice_with_void(logits: Tensor, target: Tensor) -> Tensor:
+    p, t, _ = dice_parts(logits, target)
     axes = (0, 2, 3)
     return (1 - 2 * (p * t).sum(axes) / (p + t).sum(axes))[t.sum(axes) > 0].mean()
 
 
-def dice_without_two(logits: Tensor, truth: Tensor) -> Tensor:
-    p, t, counted = dice_parts(logits, truth)
+def dice_without_two(logits: Tensor, target: Tensor) -> Tensor:
+    p, t, counted = dice_parts(logits, target)
     p, axes = p * counted, (0, 2, 3)
     return (1 - (p * t).sum(axes) / (p + t).sum(axes))[t.sum(axes) > 0].mean()
 
 
-def dice_as_given(logits: Tensor, truth: Tensor) -> Tensor:
-    safe = truth.where(truth != 255, 0)
-    target = F.one_hot(safe, logits.shape[1]).movedim(-1, 1)
-    overlap = (logits * target).sum()
-    size = (logits + target).sum()
+def dice_as_given(logits: Tensor, target: Tensor) -> Tensor:
+    safe = target.where(target != 255, 0)
+    one_hot = F.one_hot(safe, logits.shape[1]).movedim(-1, 1)
+    overlap = (logits * one_hot).sum()
+    size = (logits + one_hot).sum()
     return (1 - 2 * overlap / size).mean()
 
 
-def dice_of_each_image(logits: Tensor, truth: Tensor) -> Tensor:
-    losses = [soft_dice(x[None], t[None]) for x, t in zip(logits, truth, strict=True)]
+def dice_of_each_image(logits: Tensor, target: Tensor) -> Tensor:
+    losses = [soft_dice(x[None], t[None]) for x, t in zip(logits, target, strict=True)]
     return torch.stack(losses).mean()
 
 
@@ -236,17 +236,17 @@ def dice_cases() -> list[tuple]:
     cases = []
     for classes, labels, void in ((3, 3, False), (4, 3, False), (3, 3, True), (2, 2, True)):
         logits = 2 * torch.randn(2, classes, 6, 5, generator=random, dtype=torch.float64)
-        truth = torch.randint(labels, (2, 6, 5), generator=random)
-        truth[1, :3] = 0  # the images differ, so that averaging per image shows
+        target = torch.randint(labels, (2, 6, 5), generator=random)
+        target[1, :3] = 0  # the images differ, so that averaging per image shows
         if void:
-            truth[:, :2, :2] = IGNORE
-        cases.append((logits, truth))
+            target[:, :2, :2] = IGNORE
+        cases.append((logits, target))
     return cases
 
 
-def describe_dice(logits: Tensor, truth: Tensor) -> str:
+def describe_dice(logits: Tensor, target: Tensor) -> str:
     """A case of 5.3 in words."""
-    labels = sorted(set(truth.flatten().tolist()))
+    labels = sorted(set(target.flatten().tolist()))
     return f"logits of {logits.shape[1]} classes and a truth with the labels {labels}"
 
 
@@ -452,7 +452,7 @@ lovasz = Exercise(
         "cumsum gives the foreground and the background among the first k pixels.",
         "1 - (T - cumsum(t)) / (T + cumsum(1 - t)), then its differences, the first one kept.",
     ),
-    describe=lambda truth: f"the sorted truth {[int(value) for value in truth]}",
+    describe=lambda target: f"the sorted truth {[int(value) for value in target]}",
 )
 
 
@@ -461,47 +461,47 @@ lovasz = Exercise(
 GRID = torch.arange(1, 100).double() / 100
 
 
-def best_constant(loss: Callable[[Tensor, Tensor], Tensor], truth: Tensor) -> float:
+def best_constant(loss: Callable[[Tensor, Tensor], Tensor], target: Tensor) -> float:
     """The probability among 0.01, 0.02, ..., 0.99 that does best if all pixels get the same.
 
-    ``loss(probability, truth)`` takes two vectors (pixels,) and gives a scalar.
+    ``loss(probability, target)`` takes two vectors (pixels,) and gives a scalar.
     """
     grid = torch.arange(1, 100).double() / 100
-    values = [loss(torch.full_like(truth, q), truth) for q in grid.tolist()]
+    values = [loss(torch.full_like(target, q), target) for q in grid.tolist()]
     return grid[torch.stack(values).argmin()].item()
 
 
-def smallest_loss(loss: Callable, truth: Tensor) -> float:
-    return min(loss(torch.full_like(truth, q), truth).item() for q in GRID.tolist())
+def smallest_loss(loss: Callable, target: Tensor) -> float:
+    return min(loss(torch.full_like(target, q), target).item() for q in GRID.tolist())
 
 
-def worst_constant(loss: Callable, truth: Tensor) -> float:
-    return max(GRID.tolist(), key=lambda q: loss(torch.full_like(truth, q), truth).item())
+def worst_constant(loss: Callable, target: Tensor) -> float:
+    return max(GRID.tolist(), key=lambda q: loss(torch.full_like(target, q), target).item())
 
 
-def index_of_the_best(loss: Callable, truth: Tensor) -> int:
-    values = [loss(torch.full_like(truth, q), truth).item() for q in GRID.tolist()]
+def index_of_the_best(loss: Callable, target: Tensor) -> int:
+    values = [loss(torch.full_like(target, q), target).item() for q in GRID.tolist()]
     return values.index(min(values))
 
 
-def share_of_the_foreground(loss: Callable, truth: Tensor) -> float:
-    return truth.mean().item()
+def share_of_the_foreground(loss: Callable, target: Tensor) -> float:
+    return target.mean().item()
 
 
-def plain(probability: Tensor, truth: Tensor) -> Tensor:
+def plain(probability: Tensor, target: Tensor) -> Tensor:
     """cross-entropy"""
-    return F.binary_cross_entropy(probability, truth)
+    return F.binary_cross_entropy(probability, target)
 
 
-def balanced(probability: Tensor, truth: Tensor) -> Tensor:
+def balanced(probability: Tensor, target: Tensor) -> Tensor:
     """balanced cross-entropy"""
-    weight = torch.where(truth == 1, 1 - truth.mean(), truth.mean())
-    return F.binary_cross_entropy(probability, truth, weight=weight)
+    weight = torch.where(target == 1, 1 - target.mean(), target.mean())
+    return F.binary_cross_entropy(probability, target, weight=weight)
 
 
-def overlap(probability: Tensor, truth: Tensor) -> Tensor:
+def overlap(probability: Tensor, target: Tensor) -> Tensor:
     """Dice"""
-    return 1 - 2 * (probability * truth).sum() / (probability + truth).sum()
+    return 1 - 2 * (probability * target).sum() / (probability + target).sum()
 
 
 def foreground(count: int, pixels: int) -> Tensor:
@@ -530,10 +530,10 @@ constant = Exercise(
         ),
     ),
     hints=(
-        "torch.full_like(truth, 0.2) is the prediction that gives 0.2 to every pixel.",
+        "torch.full_like(target, 0.2) is the prediction that gives 0.2 to every pixel.",
         "Compute the loss for each of the 99 constants, and take the argmin.",
     ),
-    describe=lambda loss, truth: (
-        f"{loss.__doc__} and a foreground share of {truth.mean().item():.0%}"
+    describe=lambda loss, target: (
+        f"{loss.__doc__} and a foreground share of {target.mean().item():.0%}"
     ),
 )

@@ -13,45 +13,45 @@ from segcourse.ops.labels import IGNORE
 # ── 3.1 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def dice_of_masks(predicted: Tensor, truth: Tensor) -> float:
+def dice_of_masks(preds: Tensor, target: Tensor) -> float:
     """The Dice coefficient of two masks: two (H, W) bool -> number in [0, 1].
 
     nan if both masks are empty: there was nothing to find and nothing was claimed.
     """
-    both = (predicted & truth).sum().item()
-    total = predicted.sum().item() + truth.sum().item()
+    both = (preds & target).sum().item()
+    total = preds.sum().item() + target.sum().item()
     return 2 * both / total if total else float("nan")
 
 
-def dice_without_the_two(predicted: Tensor, truth: Tensor) -> float:
-    return dice_of_masks(predicted, truth) / 2
+def dice_without_the_two(preds: Tensor, target: Tensor) -> float:
+    return dice_of_masks(preds, target) / 2
 
 
-def dice_is_iou(predicted: Tensor, truth: Tensor) -> float:
-    union = (predicted | truth).sum().item()
-    return (predicted & truth).sum().item() / union if union else math.nan
+def dice_is_iou(preds: Tensor, target: Tensor) -> float:
+    union = (preds | target).sum().item()
+    return (preds & target).sum().item() / union if union else math.nan
 
 
-def dice_over_the_union(predicted: Tensor, truth: Tensor) -> float:
-    union = (predicted | truth).sum().item()
-    return 2 * (predicted & truth).sum().item() / union if union else math.nan
+def dice_over_the_union(preds: Tensor, target: Tensor) -> float:
+    union = (preds | target).sum().item()
+    return 2 * (preds & target).sum().item() / union if union else math.nan
 
 
-def dice_is_accuracy(predicted: Tensor, truth: Tensor) -> float:
-    return (predicted == truth).float().mean().item()
+def dice_is_accuracy(preds: Tensor, target: Tensor) -> float:
+    return (preds == target).float().mean().item()
 
 
-def dice_divides_by_zero(predicted: Tensor, truth: Tensor) -> float:
-    return 2 * (predicted & truth).sum().item() / (predicted.sum().item() + truth.sum().item())
+def dice_divides_by_zero(preds: Tensor, target: Tensor) -> float:
+    return 2 * (preds & target).sum().item() / (preds.sum().item() + target.sum().item())
 
 
-def dice_of_nothing_is_one(predicted: Tensor, truth: Tensor) -> float:
-    score = dice_of_masks(predicted, truth)
+def dice_of_nothing_is_one(preds: Tensor, target: Tensor) -> float:
+    score = dice_of_masks(preds, target)
     return 1.0 if math.isnan(score) else score
 
 
-def dice_of_nothing_is_zero(predicted: Tensor, truth: Tensor) -> float:
-    score = dice_of_masks(predicted, truth)
+def dice_of_nothing_is_zero(preds: Tensor, target: Tensor) -> float:
+    score = dice_of_masks(preds, target)
     return 0.0 if math.isnan(score) else score
 
 
@@ -70,12 +70,12 @@ MASKS = {
 }
 
 
-def name_masks(predicted: Tensor, truth: Tensor) -> str:
+def name_masks(preds: Tensor, target: Tensor) -> str:
     """Which of MASKS a case is."""
     return next(
         name
         for name, (p, t) in MASKS.items()
-        if p.shape == predicted.shape and p.equal(predicted) and t.equal(truth)
+        if p.shape == preds.shape and p.equal(preds) and t.equal(target)
     )
 
 
@@ -121,8 +121,8 @@ dice = Exercise(
         ),
     ),
     hints=(
-        "predicted & truth is the intersection; .sum() counts its pixels.",
-        "Dice = 2 |intersection| / (|predicted| + |truth|).",
+        "preds & target is the intersection; .sum() counts its pixels.",
+        "Dice = 2 |intersection| / (|preds| + |target|).",
         "What if both areas are 0? Return float('nan') then.",
     ),
     describe=name_masks,
@@ -227,38 +227,38 @@ iou = Exercise(
 # ── 3.3 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def count_pairs(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
+def count_pairs(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
     """The confusion matrix: two (H, W) integer label maps -> (K, K), rows are the truth.
 
     Pixels whose truth is 255 are void and not counted. The maps may be uint8.
     """
-    counted = truth != IGNORE
-    pairs = truth[counted].long() * num_classes + predicted[counted].long()
+    counted = target != IGNORE
+    pairs = target[counted].long() * num_classes + preds[counted].long()
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
 
-def count_transposed(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
-    return count_pairs(predicted, truth, num_classes).T
+def count_transposed(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    return count_pairs(preds, target, num_classes).T
 
 
-def count_void_as_background(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
-    return count_pairs(predicted, torch.where(truth == IGNORE, 0, truth.long()), num_classes)
+def count_void_as_background(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    return count_pairs(preds, torch.where(target == IGNORE, 0, target.long()), num_classes)
 
 
-def count_in_small_integers(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
-    counted = truth != IGNORE
-    pairs = truth[counted] * num_classes + predicted[counted]
+def count_in_small_integers(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    counted = target != IGNORE
+    pairs = target[counted] * num_classes + preds[counted]
     counts = torch.bincount(pairs, minlength=num_classes**2)
     return counts[: num_classes**2].view(num_classes, num_classes)
 
 
-def count_shares(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
-    matrix = count_pairs(predicted, truth, num_classes)
+def count_shares(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    matrix = count_pairs(preds, target, num_classes)
     return matrix / matrix.sum(dim=1, keepdim=True)
 
 
-def count_only_hits(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
-    return count_pairs(predicted, truth, num_classes).diagonal().diag()
+def count_only_hits(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    return count_pairs(preds, target, num_classes).diagonal().diag()
 
 
 SMALL_TRUTH = torch.tensor([[0, 0, 1, 1], [0, 2, 2, 255], [255, 2, 1, 1]])
@@ -282,7 +282,7 @@ count = Exercise(
         ),
         Mistake(
             count_void_as_background,
-            "Void pixels were counted as class 0. Select the pixels with truth != 255 before you "
+            "Void pixels were counted as class 0. Select the pixels with target != 255 before you "
             "count, in truth and prediction alike.",
         ),
         Mistake(
@@ -297,16 +297,16 @@ count = Exercise(
         Mistake(
             count_only_hits,
             "Only the diagonal is filled. Every pixel is a pair (true, predicted), the wrong ones "
-            "too: count the number truth x K + predicted.",
+            "too: count the number target x K + preds.",
         ),
     ),
     hints=(
         "Give every pair (true class, predicted class) a number of its own.",
-        "truth * num_classes + predicted runs from 0 to K² - 1; torch.bincount counts it.",
-        "Select with truth != 255, convert with .long(), bincount with minlength=K², then view.",
+        "target * num_classes + preds runs from 0 to K² - 1; torch.bincount counts it.",
+        "Select with target != 255, convert with .long(), bincount with minlength=K², then view.",
     ),
-    describe=lambda predicted, truth, num_classes: (
-        f"{tuple(truth.shape)} {str(truth.dtype).removeprefix('torch.')} maps of {num_classes} "
+    describe=lambda preds, target, num_classes: (
+        f"{tuple(target.shape)} {str(target.dtype).removeprefix('torch.')} maps of {num_classes} "
         "classes"
     ),
 )
@@ -316,11 +316,11 @@ count = Exercise(
 
 
 def mean_iou_of_batches(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
-    """Mean IoU of a data set that comes in batches of (predicted, truth), each (N, H, W).
+    """Mean IoU of a data set that comes in batches of (preds, target), each (N, H, W).
 
     The answer must not depend on how the images were divided into batches.
     """
-    total = sum(count_pairs(predicted, truth, num_classes) for predicted, truth in batches)
+    total = sum(count_pairs(preds, target, num_classes) for preds, target in batches)
     return iou_from_matrix(total).nanmean().item()
 
 
@@ -340,12 +340,12 @@ def mean_of_batch_classes(batches: Sequence[tuple[Tensor, Tensor]], num_classes:
 
 
 def mean_with_absent_as_zero(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
-    total = sum(count_pairs(predicted, truth, num_classes) for predicted, truth in batches)
+    total = sum(count_pairs(preds, target, num_classes) for preds, target in batches)
     return iou_from_matrix(total).nan_to_num(0.0).mean().item()
 
 
 def micro_instead_of_mean(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
-    total = sum(count_pairs(predicted, truth, num_classes) for predicted, truth in batches)
+    total = sum(count_pairs(preds, target, num_classes) for preds, target in batches)
     hits = total.trace()
     return (hits / (2 * total.sum() - hits)).item()
 
@@ -353,15 +353,15 @@ def micro_instead_of_mean(batches: Sequence[tuple[Tensor, Tensor]], num_classes:
 def batch_cases() -> list[tuple]:
     """The same six images, divided in three ways; then a class that occurs nowhere."""
     generator = torch.Generator().manual_seed(0)
-    truth = torch.randint(0, 3, (6, 4, 5), generator=generator)
-    truth[3:] = truth[3:].clamp(max=1)  # class 2 only in the first half
-    truth[0, 0], truth[5, :2] = IGNORE, IGNORE
-    noise = torch.rand(truth.shape, generator=generator)
+    target = torch.randint(0, 3, (6, 4, 5), generator=generator)
+    target[3:] = target[3:].clamp(max=1)  # class 2 only in the first half
+    target[0, 0], target[5, :2] = IGNORE, IGNORE
+    noise = torch.rand(target.shape, generator=generator)
     share = torch.tensor([0.1, 0.2, 0.3, 0.5, 0.7, 0.9]).view(6, 1, 1)
-    predicted = torch.where(noise < share, 0, truth.where(truth != IGNORE, 1))
+    preds = torch.where(noise < share, 0, target.where(target != IGNORE, 1))
 
     def divide(*sizes: int) -> list[tuple[Tensor, Tensor]]:
-        return list(zip(predicted.split(sizes), truth.split(sizes), strict=True))
+        return list(zip(preds.split(sizes), target.split(sizes), strict=True))
 
     return [
         (divide(6), 3),
@@ -407,7 +407,7 @@ average = Exercise(
         "One matrix for everything, then iou(matrix).nanmean().",
     ),
     describe=lambda batches, num_classes: (
-        f"batches of {[len(truth) for _, truth in batches]} images, {num_classes} classes"
+        f"batches of {[len(target) for _, target in batches]} images, {num_classes} classes"
     ),
 )
 

@@ -58,7 +58,7 @@ def numbers_that_add_up(rgb: Tensor) -> Tensor:
     return rgb.long().sum(dim=-1)
 
 
-def colours() -> list[tuple]:
+def colors() -> list[tuple]:
     """A few PNGs: a single pixel, the extremes, and one of random bytes."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, (6, 9, 3), generator=generator)
@@ -69,7 +69,7 @@ def colours() -> list[tuple]:
 panoptic_png = Exercise(
     "1.1 Numbers of colours",
     solution=numbers_of_colours,
-    cases=colours,
+    cases=colors,
     mistakes=(
         Mistake(
             numbers_in_bytes,

@@ -41,21 +41,21 @@ def skip_by_padding(x, skip, offset):
     return (x + F.pad(skip, (-offset, -right, -offset, -bottom))).double()
 
 
-def majority_by_counting(truth, num_classes, stride):
-    truth = truth.numpy()
-    best = np.empty_like(truth)
-    n, height, width = truth.shape
+def majority_by_counting(target, num_classes, stride):
+    target = target.numpy()
+    best = np.empty_like(target)
+    n, height, width = target.shape
     for i in range(n):
         for y in range(0, height, stride):
             for x in range(0, width, stride):
-                block = truth[i, y : y + stride, x : x + stride]
+                block = target[i, y : y + stride, x : x + stride]
                 counts = np.bincount(block.ravel())[::-1]  # ties would go to the last class
                 best[i, y : y + stride, x : x + stride] = len(counts) - 1 - counts.argmax()
     scores = []
     for label in range(num_classes):
-        union = ((best == label) | (truth == label)).sum()
+        union = ((best == label) | (target == label)).sum()
         if union:
-            scores.append(((best == label) & (truth == label)).sum() / union)
+            scores.append(((best == label) & (target == label)).sum() / union)
     return np.float32(np.mean(scores))
 
 
@@ -91,6 +91,6 @@ def test_the_convolution_gives_what_the_linear_layer_gave():
 
 
 def test_a_coarser_stride_has_a_lower_ceiling():
-    truth = chapter.streets()[0][0]
-    scores = [chapter.majority_iou(truth, 6, stride) for stride in (1, 8, 16, 32)]
+    target = chapter.streets()[0][0]
+    scores = [chapter.majority_iou(target, 6, stride) for stride in (1, 8, 16, 32)]
     assert scores[0] == 1 and scores == sorted(scores, reverse=True)

@@ -20,15 +20,15 @@ def weights_with_loops(counts):
     return [middle / f if f else 0.0 for f in frequency]
 
 
-def slope_by_autograd(logits, truth):
+def slope_by_autograd(logits, target):
     logits = logits.clone().requires_grad_()
-    F.cross_entropy(logits[None], torch.tensor([truth])).backward()
+    F.cross_entropy(logits[None], torch.tensor([target])).backward()
     return logits.grad
 
 
-def dice_with_loops(logits, truth):
-    p = logits.softmax(1).movedim(1, -1)[truth != 255].numpy()
-    t = truth[truth != 255].numpy()
+def dice_with_loops(logits, target):
+    p = logits.softmax(1).movedim(1, -1)[target != 255].numpy()
+    t = target[target != 255].numpy()
     losses = []
     for k in np.unique(t):
         hit = p[t == k, k].sum()
@@ -52,8 +52,8 @@ def lovasz_with_loops(sorted_truth):
     return steps
 
 
-def constant_by_min(loss, truth):
-    return min((q / 100 for q in range(1, 100)), key=lambda q: loss(0 * truth + q, truth))
+def constant_by_min(loss, target):
+    return min((q / 100 for q in range(1, 100)), key=lambda q: loss(0 * target + q, target))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_right_answers_written_differently_are_accepted(exercise, answer):
 
 def test_the_best_constants_of_the_chapter():
     """Cross-entropy wants the share, balanced cross-entropy a half, Dice everything."""
-    truth = chapter.foreground(5, 100)
-    found = [chapter.best_constant(loss, truth) for loss in (chapter.plain, chapter.balanced)]
+    target = chapter.foreground(5, 100)
+    found = [chapter.best_constant(loss, target) for loss in (chapter.plain, chapter.balanced)]
     assert found == pytest.approx([0.05, 0.5])
-    assert chapter.best_constant(chapter.overlap, truth) == pytest.approx(0.99)
+    assert chapter.best_constant(chapter.overlap, target) == pytest.approx(0.99)

@@ -11,8 +11,8 @@ from segcourse.exercises import metrics as chapter
 from segcourse.metrics import boundary, semantic
 
 
-def dice_in_numpy(predicted, truth):
-    p, t = predicted.numpy().astype(int), truth.numpy().astype(int)
+def dice_in_numpy(preds, target):
+    p, t = preds.numpy().astype(int), target.numpy().astype(int)
     with np.errstate(invalid="ignore"):
         return np.divide(2 * (p * t).sum(), p.sum() + t.sum())
 
@@ -25,19 +25,19 @@ def iou_by_loops(matrix):
     return scores
 
 
-def count_by_einsum(predicted, truth, num_classes):
+def count_by_einsum(preds, target, num_classes):
     classes = torch.arange(num_classes)
-    true = (truth[..., None] == classes).double()
-    ours = (predicted[..., None] == classes).double()
+    true = (target[..., None] == classes).double()
+    ours = (preds[..., None] == classes).double()
     return torch.einsum("hwi,hwj->ij", true, ours)
 
 
 def average_by_concatenation(batches, num_classes):
-    predicted = torch.cat([predicted for predicted, _ in batches])
-    truth = torch.cat([truth for _, truth in batches])
+    preds = torch.cat([preds for preds, _ in batches])
+    target = torch.cat([target for _, target in batches])
     scores = []
     for label in range(num_classes):
-        p, t = (predicted == label) & (truth != 255), truth == label
+        p, t = (preds == label) & (target != 255), target == label
         if (p | t).any():
             scores.append((p & t).sum() / (p | t).sum())
     return torch.stack(scores).mean()
@@ -70,13 +70,13 @@ def test_right_answers_written_differently_are_accepted(exercise, answer):
 
 
 def test_the_solutions_say_what_the_package_says():
-    for predicted, truth in chapter.MASKS.values():
-        matrix = semantic.confusion_matrix(predicted.long(), truth.long(), 2)
+    for preds, target in chapter.MASKS.values():
+        matrix = semantic.confusion_matrix(preds.long(), target.long(), 2)
         want = semantic.dice(matrix)[1].item()
-        assert chapter.dice_of_masks(predicted, truth) == pytest.approx(want, nan_ok=True)
-    for predicted, truth, classes in chapter.count.inputs():
-        matrix = semantic.confusion_matrix(predicted, truth, classes)
-        assert torch.equal(chapter.count_pairs(predicted, truth, classes), matrix)
+        assert chapter.dice_of_masks(preds, target) == pytest.approx(want, nan_ok=True)
+    for preds, target, classes in chapter.count.inputs():
+        matrix = semantic.confusion_matrix(preds, target, classes)
+        assert torch.equal(chapter.count_pairs(preds, target, classes), matrix)
         ours = chapter.iou_from_matrix(matrix).double()
         assert torch.allclose(ours, semantic.iou(matrix), equal_nan=True)
     for mask, width in chapter.band.inputs():
