@@ -320,8 +320,8 @@ red, green, blue = ids % 256, ids // 256 % 256, ids // 65536
 rgb = torch.stack([red, green, blue], dim=-1).to(torch.uint8)
 
 for number in ids.unique()[-3:].tolist():
-    colour = rgb[ids == number][0].tolist()
-    print(f"{number} = {colour[0]} + 256 * {colour[1]} + 65536 * {colour[2]}")
+    color = rgb[ids == number][0].tolist()
+    print(f"{number} = {color[0]} + 256 * {color[1]} + 65536 * {color[2]}")
 
 # %% [markdown]
 # And back, through a real PNG file in memory. The package does the same:

@@ -203,7 +203,7 @@ print("saved as JPEG:", "the same" if after == before else "other labels too")
 # replaces them by colours or by grey:
 
 # %%
-numbers.putpalette([part for colour in PALETTE for part in colour])
+numbers.putpalette([part for color in PALETTE for part in color])
 file = saved(numbers)
 print("mode", file.mode, "- right:    ", labels_in(file))
 print('convert("L"), grey:  ', labels_in(file.convert("L")))
@@ -689,9 +689,9 @@ print("errors found:", len(inspect(pairs, classes=CLASSES).errors))
 # %%
 from segcourse.metrics.semantic import confusion_matrix
 
-truth = torch.stack([each.semantic for each in Toytown(60)])
+target = torch.stack([each.semantic for each in Toytown(60)])
 moved = torch.stack([each.semantic for each in shifted])
-matrix = confusion_matrix(truth, moved, len(CLASSES))
+matrix = confusion_matrix(target, moved, len(CLASSES))
 print(f"mean IoU of the truth, judged by masks one pixel off: {mean_iou(matrix):.3f}")
 viz.print_table(
     [

@@ -108,17 +108,17 @@ def coarse(labels, stride=8):
 
 
 town = Toytown(32, seed=1)
-truth = stack([town[i] for i in range(32)]).semantic
-predicted = coarse(truth)
-print(tuple(truth.shape), tuple(predicted.shape))
+target = stack([town[i] for i in range(32)]).semantic
+preds = coarse(target)
+print(tuple(target.shape), tuple(preds.shape))
 
 # %%
 car = CLASSES.index("car")
-scene = int((truth == car).sum(dim=(1, 2)).argmax())  # the one with most of cars
+scene = int((target == car).sum(dim=(1, 2)).argmax())  # the one with most of cars
 
 
 def four_cases(name):
-    ours, true = (labels[scene] == CLASSES.index(name) for labels in (predicted, truth))
+    ours, true = (labels[scene] == CLASSES.index(name) for labels in (preds, target))
     return true.long() + 2 * ours.long()
 
 
@@ -309,7 +309,7 @@ iou(only_predicted)
 # coarse prediction of the 32 scenes:
 
 # %%
-matrix = confusion_matrix(predicted, truth, len(CLASSES))
+matrix = confusion_matrix(preds, target, len(CLASSES))
 share = matrix.sum(dim=1) / matrix.sum()
 viz.print_table(
     [
@@ -350,11 +350,11 @@ def grow(mask, radius=1):
     return wide[0] > 0
 
 
-greedy = predicted.clone()
+greedy = preds.clone()
 for thing in (5, 6, 7):
-    for image, labels in zip(greedy, predicted, strict=True):
+    for image, labels in zip(greedy, preds, strict=True):
         image[grow(labels == thing, 2)] = thing
-bought = confusion_matrix(greedy, truth, len(CLASSES))
+bought = confusion_matrix(greedy, target, len(CLASSES))
 names = ("mean_accuracy", "mean_precision", "mean_iou")
 viz.print_table(
     [
@@ -374,7 +374,7 @@ viz.print_table(
 # %%
 def score_by_parts(size):
     """The mean of the mean IoU of parts of so many images."""
-    parts = zip(predicted.split(size), truth.split(size), strict=True)
+    parts = zip(preds.split(size), target.split(size), strict=True)
     scores = [mean_iou(confusion_matrix(p, t, len(CLASSES))) for p, t in parts]
     return sum(scores) / len(scores)
 
@@ -504,8 +504,8 @@ viz.show_images(
 
 # %%
 for width in (1, 2, 4, 8):
-    near = boundary.trimap(truth, width=width)
-    band_matrix = confusion_matrix(predicted, near, len(CLASSES))
+    near = boundary.trimap(target, width=width)
+    band_matrix = confusion_matrix(preds, near, len(CLASSES))
     print(f"within {width} pixels: mean IoU {mean_iou(band_matrix):.3f}")
 print(f"everywhere:      mean IoU {mean_iou(matrix):.3f}")
 
@@ -566,12 +566,12 @@ viz.show_labels(
 
 
 # %%
-def area_iou(predicted, truth):
-    return boundary.overlap(predicted.numpy(), truth.numpy())
+def area_iou(preds, target):
+    return boundary.overlap(preds.numpy(), target.numpy())
 
 
-def area_dice(predicted, truth):
-    return 2 * area_iou(predicted, truth) / (1 + area_iou(predicted, truth))
+def area_dice(preds, target):
+    return 2 * area_iou(preds, target) / (1 + area_iou(preds, target))
 
 
 JUDGES = {
@@ -640,7 +640,7 @@ viz.print_table(rows)
 # %%
 masks = [
     labels == k
-    for labels in truth[:16]
+    for labels in target[:16]
     for k in (1, 4, 5)
     if (labels == k).sum() > 300 and not grow(labels == k, 15).all()
 ]
@@ -729,7 +729,7 @@ for i in range(32):
     objects = len(town[i].instance[cars].unique())
     rows.append((objects, number_regions(cars.numpy())[1]))
 objects, regions = (sum(column) for column in zip(*rows, strict=True))
-perfect = confusion_matrix(truth, truth, len(CLASSES))
+perfect = confusion_matrix(target, target, len(CLASSES))
 print(f"mean IoU of the truth: {mean_iou(perfect):.1f}")
 print(f"cars: {objects}, regions: {regions}")
 print(f"scenes with the wrong number of cars: {sum(a != b for a, b in rows)} of 32")
@@ -818,7 +818,7 @@ print(f"right {boundary.hausdorff(A, B, spacing=(3.0, 1.0)):.1f} mm")
 from segcourse.exercises import metrics as ex
 
 
-def dice(predicted, truth):
+def dice(preds, target):
     # your code
     ...
 
@@ -854,7 +854,7 @@ ex.iou.show_solution()
 
 
 # %%
-def count_pairs(predicted, truth, num_classes):
+def count_pairs(preds, target, num_classes):
     # your code
     ...
 

@@ -156,16 +156,16 @@ viz.show_images(
 
 # %%
 scenes = stack(list(Toytown(2, seed=2, void=1)))
-truth = scenes.semantic
+target = scenes.semantic
 logits = torch.randn(2, 8, 96, 128, generator=torch.Generator().manual_seed(1))
 viz.print_table(
     [
         {"what": "logits", "axes": "N K H W", "shape": tuple(logits.shape)},
-        {"what": "truth", "axes": "N H W", "shape": tuple(truth.shape)},
-        {"what": "loss", "axes": "-", "shape": tuple(dice(logits, truth).shape)},
+        {"what": "truth", "axes": "N H W", "shape": tuple(target.shape)},
+        {"what": "loss", "axes": "-", "shape": tuple(dice(logits, target).shape)},
     ]
 )
-print("void pixels:", (truth == IGNORE).sum().item())
+print("void pixels:", (target == IGNORE).sum().item())
 
 # %% [markdown]
 # ### Why it collapses
@@ -178,10 +178,10 @@ print("void pixels:", (truth == IGNORE).sum().item())
 # %%
 def best_constant(loss, share):
     """The probability, given to all of 1000 pixels, for which a loss is least."""
-    truth = (torch.arange(1000) < share * 1000).long().reshape(1, 1, -1)
+    target = (torch.arange(1000) < share * 1000).long().reshape(1, 1, -1)
     grid = torch.arange(1, 1000).double() / 1000
     flat = [torch.logit(p).expand(1, 1, 1, 1000) for p in grid]
-    return grid[torch.stack([loss(z, truth) for z in flat]).argmin()].item()
+    return grid[torch.stack([loss(z, target) for z in flat]).argmin()].item()
 
 
 # %%
@@ -222,14 +222,14 @@ viz.print_table(
 # class for `gather`; what they give is multiplied by zero afterwards.
 
 # %%
-counted = truth != IGNORE
-safe = truth.where(counted, 0)
+counted = target != IGNORE
+safe = target.where(counted, 0)
 log_p = logits.log_softmax(dim=1)  # (N, K, H, W)
 pixel_loss = -log_p.gather(1, safe[:, None])[:, 0] * counted  # (N, H, W)
 by_hand = pixel_loss.sum() / counted.sum()
 print(f"{by_hand:.4f}", tuple(pixel_loss.shape))
-print("package:", torch.allclose(by_hand, cross_entropy(logits, truth)))
-theirs = F.cross_entropy(logits, truth, ignore_index=IGNORE)
+print("package:", torch.allclose(by_hand, cross_entropy(logits, target)))
+theirs = F.cross_entropy(logits, target, ignore_index=IGNORE)
 print("PyTorch:", torch.allclose(by_hand, theirs))
 
 # %% [markdown]
@@ -238,7 +238,7 @@ print("PyTorch:", torch.allclose(by_hand, theirs))
 
 # %%
 x = logits.clone().requires_grad_()
-(slope,) = torch.autograd.grad(cross_entropy(x, truth), x)
+(slope,) = torch.autograd.grad(cross_entropy(x, target), x)
 target = F.one_hot(safe, 8).movedim(-1, 1)
 expected = (logits.softmax(1) - target) * counted[:, None] / counted.sum()
 print("gradient is (p - t) / N:", torch.allclose(slope, expected, atol=1e-9))
@@ -278,12 +278,12 @@ viz.print_table(rows)
 # %%
 weight = schemes["median"]
 for divide_by in ("weights", "pixels"):
-    once = cross_entropy(logits, truth, weight=weight, divide_by=divide_by)
-    ten = cross_entropy(logits, truth, weight=10 * weight, divide_by=divide_by)
+    once = cross_entropy(logits, target, weight=weight, divide_by=divide_by)
+    ten = cross_entropy(logits, target, weight=10 * weight, divide_by=divide_by)
     print(f"by {divide_by:8s} {once:8.4f}   weights times ten: {ten:8.4f}")
 here = (weight[safe] * counted).sum()
 print("by hand:", torch.allclose((weight[safe] * pixel_loss).sum() / here,
-    cross_entropy(logits, truth, weight=weight)))  # fmt: skip
+    cross_entropy(logits, target, weight=weight)))  # fmt: skip
 
 # %% [markdown]
 # ### Focal loss
@@ -295,7 +295,7 @@ print("by hand:", torch.allclose((weight[safe] * pixel_loss).sum() / here,
 # %%
 p = log_p.gather(1, safe[:, None])[:, 0].exp()
 by_hand = ((1 - p) ** 2 * pixel_loss).sum() / counted.sum()
-package = pixelwise.focal(logits, truth, gamma=2.0)
+package = pixelwise.focal(logits, target, gamma=2.0)
 print(f"{by_hand:.4f}", "package:", torch.allclose(by_hand, package))
 for value in (0.9, 0.5, 0.1):
     print(f"p = {value}: {(1 - value) ** 2:.2f} of the cross-entropy remains")
@@ -324,7 +324,7 @@ viz.show_curves(
 hard = pixel_loss[counted]
 hard = hard[hard > -torch.log(torch.tensor(0.05))]  # p below 0.05
 print(f"{len(hard)} of {counted.sum()} pixels are hard, mean {hard.mean():.4f}")
-package = pixelwise.ohem(logits, truth, threshold=0.05, min_kept=100)
+package = pixelwise.ohem(logits, target, threshold=0.05, min_kept=100)
 print("package:", torch.allclose(hard.mean(), package))
 
 # %% [markdown]
@@ -346,7 +346,7 @@ forms = {
 }
 for name, by_class in forms.items():
     by_hand = by_class[present].mean()
-    package = getattr(overlap, name)(logits, truth)
+    package = getattr(overlap, name)(logits, target)
     print(f"{name:8s} {by_hand:.4f}", torch.allclose(by_hand, package))
 
 # %% [markdown]
@@ -384,7 +384,7 @@ def lovasz(p, t):
 planes = zip(logits.softmax(dim=1).unbind(1), target.unbind(1), strict=True)
 each = [lovasz(p[counted], t[counted].float()) for p, t in planes if t.any()]
 by_hand = torch.stack(each).mean()
-print(f"{by_hand:.4f}", torch.allclose(by_hand, overlap.lovasz_softmax(logits, truth)))
+print(f"{by_hand:.4f}", torch.allclose(by_hand, overlap.lovasz_softmax(logits, target)))
 
 # %% [markdown]
 # ### What one pixel feels
@@ -397,11 +397,11 @@ print(f"{by_hand:.4f}", torch.allclose(by_hand, overlap.lovasz_softmax(logits, t
 # %%
 def pull(loss, value):
     """Minus the gradient at one foreground pixel whose logit is ``value``."""
-    truth = (torch.arange(100) < 10).long().reshape(1, 1, 100)
-    z = torch.where(truth == 1, 0.0, -3.0)[:, None].double()
+    target = (torch.arange(100) < 10).long().reshape(1, 1, 100)
+    z = torch.where(target == 1, 0.0, -3.0)[:, None].double()
     z[..., 0] = value
     z.requires_grad_()
-    return -torch.autograd.grad(loss(z, truth), z)[0][0, 0, 0, 0].item()
+    return -torch.autograd.grad(loss(z, target), z)[0][0, 0, 0, 0].item()
 
 
 shown = ("cross-entropy", "focal (0.25, 2)", "Dice", "Lovász")
@@ -483,8 +483,8 @@ pairs = {
         sigmoid_focal_loss(z, flat, alpha=0.25, gamma=2, reduction="mean"),
     ),
     "label smoothing": (
-        cross_entropy(logits, truth, label_smoothing=0.1),
-        F.cross_entropy(logits, truth, ignore_index=IGNORE, label_smoothing=0.1),
+        cross_entropy(logits, target, label_smoothing=0.1),
+        F.cross_entropy(logits, target, ignore_index=IGNORE, label_smoothing=0.1),
     ),
 }
 for name, (ours, theirs) in pairs.items():
@@ -729,7 +729,7 @@ viz.show_images(
 # %%
 perfect = 50.0 * F.one_hot(safe, 8).movedim(-1, 1)
 once, twice = (
-    cross_entropy(value, truth) for value in (perfect, perfect.softmax(dim=1))
+    cross_entropy(value, target) for value in (perfect, perfect.softmax(dim=1))
 )
 print(f"loss of a perfect answer: right {abs(once):.4f}, softmax twice {twice:.4f}")
 
@@ -788,7 +788,7 @@ for smooth in (0.0, 1.0, 100.0):
 x = logits.clone().requires_grad_()
 norms = {}
 for reduction in ("mean", "sum"):
-    value = F.cross_entropy(x, truth, ignore_index=IGNORE, reduction=reduction)
+    value = F.cross_entropy(x, target, ignore_index=IGNORE, reduction=reduction)
     norms[reduction] = torch.autograd.grad(value, x)[0].norm()
 print(f"the sum's gradient is {norms['sum'] / norms['mean']:.0f} times as long")
 print("counted pixels:", counted.sum().item())
@@ -821,12 +821,12 @@ ex.weights.show_solution()
 # ### 5.2 What a pixel feels
 #
 # The gradient of one pixel's cross-entropy with respect to its logits (K,), as a
-# formula, without autograd. `truth` is the number of the true class. Hint:
+# formula, without autograd. `target` is the number of the true class. Hint:
 # `ex.slope.hint()`.
 
 
 # %%
-def gradient_at_a_pixel(logits, truth): ...  # your code
+def gradient_at_a_pixel(logits, target): ...  # your code
 
 
 ex.slope.check(gradient_at_a_pixel)
@@ -851,7 +851,7 @@ ex.slope.show_solution()
 
 
 # %%
-def soft_dice(logits, truth): ...  # your code
+def soft_dice(logits, target): ...  # your code
 
 
 ex.batch_dice.check(soft_dice)
@@ -902,7 +902,7 @@ ex.lovasz.show_solution()
 
 
 # %%
-def best_constant_of(loss, truth): ...  # your code
+def best_constant_of(loss, target): ...  # your code
 
 
 ex.constant.check(best_constant_of)

@@ -81,7 +81,7 @@ town = Toytown(4, seed=2)
 # all of them?
 
 # %%
-picture, truth, _ = town[0]
+picture, target, _ = town[0]
 middles = {"A": (84, 60), "B": (44, 101), "C": (66, 26)}
 windows = {
     f"patch {name}": picture[:, y - 7 : y + 8, x - 7 : x + 8]
@@ -95,7 +95,7 @@ viz.show_images(
 
 # %%
 for name, (y, x) in middles.items():
-    print(f"patch {name}: {CLASSES[truth[y, x]]}")
+    print(f"patch {name}: {CLASSES[target[y, x]]}")
 
 # %% [markdown]
 # A small patch sees too little. And patches are wasteful: neighbouring ones share
@@ -600,15 +600,15 @@ viz.show_predictions(
 # the averages bilinearly, and only then choose the largest.
 
 # %%
-truth = torch.stack([sample.semantic for sample in validation.samples])
-one_hot = F.one_hot(truth, len(CLASSES)).movedim(-1, 1).float()
+target = torch.stack([sample.semantic for sample in validation.samples])
+one_hot = F.one_hot(target, len(CLASSES)).movedim(-1, 1).float()
 rows = []
 for stride in (32, 16, 8, 4):
     row = {"stride": stride}
     for name, mode in {"labels": "nearest", "averages": "bilinear"}.items():
         averages = F.avg_pool2d(one_hot, stride)
         large = F.interpolate(averages, scale_factor=stride, mode=mode).argmax(dim=1)
-        matrix = confusion_matrix(large, truth, len(CLASSES))
+        matrix = confusion_matrix(large, target, len(CLASSES))
         row |= {f"{name}: mean IoU": mean_iou(matrix)}
         row |= {f"{name}: lamp": iou(matrix)[CLASSES.index("lamp")]}
     rows.append(row)
@@ -746,11 +746,11 @@ thin = validation[9]
 rows, columns = (thin.semantic == CLASSES.index("lamp")).nonzero().T
 top, left = max(int(rows.min()) - 4, 0), max(int(columns.min()) - 8, 0)
 window = (..., slice(top, top + 30), slice(left, left + 40))
-predicted = predict(model, thin.image[None])
+preds = predict(model, thin.image[None])
 close = type(thin)(*(part[window] for part in thin))
 viz.show_predictions(
     [close],
-    {"FCN-8s": predicted[window]},
+    {"FCN-8s": preds[window]},
     CLASSES,
     PALETTE,
     alt="A street lamp in close-up. The truth shows a thin post with an arm; the "
@@ -761,9 +761,9 @@ viz.show_predictions(
 # Where do the errors lie? Take all pixels within three of a class boundary:
 
 # %% tags=["tol=0.05"]
-predicted = torch.cat([predict(model, image) for image, *_ in checks])
-near = trimap(truth, width=3) != IGNORE
-wrong = predicted != truth
+preds = torch.cat([predict(model, image) for image, *_ in checks])
+near = trimap(target, width=3) != IGNORE
+wrong = preds != target
 print(f"near a boundary: {near.float().mean():.3f} of the pixels")
 print(f"near a boundary: {near[wrong].float().mean():.3f} of the errors")
 print(f"wrong near a boundary: {wrong[near].float().mean():.3f}")
@@ -812,8 +812,8 @@ viz.print_table(
 # %% tags=["tol=0.05"]
 rows = []
 for shift in (0, 1, 3, 13):
-    there = predicted[:, shift:, shift:]
-    here = truth[:, : truth.shape[1] - shift, : truth.shape[2] - shift]
+    there = preds[:, shift:, shift:]
+    here = target[:, : target.shape[1] - shift, : target.shape[2] - shift]
     score = mean_iou(confusion_matrix(there, here, len(CLASSES)))
     rows.append({"moved by": shift, "mean IoU": score})
 viz.print_table(rows)
@@ -909,7 +909,7 @@ def twenty_steps(reduction):
     return F.cross_entropy(net(image[:4]), semantic[:4]).item()
 
 
-print(f"one scene has {truth[0].numel()} pixels")
+print(f"one scene has {target[0].numel()} pixels")
 start = torch.log(torch.tensor(len(CLASSES))).item()  # all classes equally likely
 rows = [
     {"reduction": name, "before": start, "after 20 steps": twenty_steps(name)}
@@ -1048,7 +1048,7 @@ ex.fix_crop.show_solution()
 
 
 # %%
-def majority_iou(truth, num_classes, stride): ...  # your code
+def majority_iou(target, num_classes, stride): ...  # your code
 
 
 ex.majority.check(majority_iou)
@@ -1064,7 +1064,7 @@ thick = Toytown(64, seed=1, lamp_scale=2.0)
 thick = torch.stack([sample.semantic for sample in thick])
 rows = []
 for stride in (4, 8, 16, 32):
-    slim, fat = (ex.majority.solution(maps, 8, stride) for maps in (truth, thick))
+    slim, fat = (ex.majority.solution(maps, 8, stride) for maps in (target, thick))
     rows.append({"stride": stride, "lamps as they are": slim, "twice as thick": fat})
 viz.print_table(rows)
 

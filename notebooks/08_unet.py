@@ -60,7 +60,7 @@ from segcourse.ops.borders import mirror
 from segcourse.training import evaluate, fit, poly, predict, warmup
 
 validation = Cached(Toytown(100, seed=1))
-truth = torch.stack([scene.semantic for scene in validation])
+target = torch.stack([scene.semantic for scene in validation])
 
 # %% [markdown]
 # ## The problem
@@ -73,10 +73,10 @@ truth = torch.stack([scene.semantic for scene in validation])
 # %%
 def ideal(stride):
     """IoU of every class, from the true class shares of blocks of this size."""
-    shares = F.one_hot(truth, len(CLASSES)).movedim(3, 1).float()
+    shares = F.one_hot(target, len(CLASSES)).movedim(3, 1).float()
     shares = F.avg_pool2d(shares, stride)
-    scores = F.interpolate(shares, truth.shape[-2:], mode="bilinear")
-    return iou(confusion_matrix(scores.argmax(1), truth, len(CLASSES))).tolist()
+    scores = F.interpolate(shares, target.shape[-2:], mode="bilinear")
+    return iou(confusion_matrix(scores.argmax(1), target, len(CLASSES))).tolist()
 
 
 best = {stride: ideal(stride) for stride in (8, 4, 2, 1)}
@@ -409,11 +409,11 @@ mistaken = {
     "gaps closed": torch.where(heavy, 1, mask),
     "stain elsewhere": mask.flatten().index_fill(0, calm, 1).view_as(mask),
 }
-for name, predicted in mistaken.items():
-    logits = 4 * F.one_hot(predicted, 2).movedim(-1, 0).float()[None]
+for name, preds in mistaken.items():
+    logits = 4 * F.one_hot(preds, 2).movedim(-1, 0).float()[None]
     plain = cross_entropy(logits, mask[None])
     weighted = pixel_weighted_cross_entropy(logits, mask[None], 1 + weights[None])
-    wrong = (predicted != mask).sum()
+    wrong = (preds != mask).sum()
     print(f"{name:15}: {wrong} wrong pixels, loss {plain:.3f}, weighted {weighted:.3f}")
 
 # %% [markdown]
