@@ -239,8 +239,8 @@ print("PyTorch:", torch.allclose(by_hand, theirs))
 # %%
 x = logits.clone().requires_grad_()
 (slope,) = torch.autograd.grad(cross_entropy(x, target), x)
-target = F.one_hot(safe, 8).movedim(-1, 1)
-expected = (logits.softmax(1) - target) * counted[:, None] / counted.sum()
+one_hot = F.one_hot(safe, 8).movedim(-1, 1)
+expected = (logits.softmax(1) - one_hot) * counted[:, None] / counted.sum()
 print("gradient is (p - t) / N:", torch.allclose(slope, expected, atol=1e-9))
 
 # %% [markdown]
@@ -334,9 +334,9 @@ print("package:", torch.allclose(hard.mean(), package))
 
 # %%
 probability = logits.softmax(dim=1) * counted[:, None]
-target = F.one_hot(safe, 8).movedim(-1, 1) * counted[:, None]
-I = (probability * target).sum(dim=(0, 2, 3))  # noqa: E741
-S, T = probability.sum(dim=(0, 2, 3)), target.sum(dim=(0, 2, 3))
+one_hot = F.one_hot(safe, 8).movedim(-1, 1) * counted[:, None]
+I = (probability * one_hot).sum(dim=(0, 2, 3))  # noqa: E741
+S, T = probability.sum(dim=(0, 2, 3)), one_hot.sum(dim=(0, 2, 3))
 present = T > 0
 print("classes present:", present.sum().item(), "of", len(T))
 forms = {
@@ -381,7 +381,7 @@ def lovasz(p, t):
     return errors @ overlap.lovasz_weights(t[order])
 
 
-planes = zip(logits.softmax(dim=1).unbind(1), target.unbind(1), strict=True)
+planes = zip(logits.softmax(dim=1).unbind(1), one_hot.unbind(1), strict=True)
 each = [lovasz(p[counted], t[counted].float()) for p, t in planes if t.any()]
 by_hand = torch.stack(each).mean()
 print(f"{by_hand:.4f}", torch.allclose(by_hand, overlap.lovasz_softmax(logits, target)))
@@ -722,7 +722,7 @@ viz.show_images(
 #
 # ## Common mistakes
 #
-# **Softmax twice.** Wrong: `cross_entropy(logits.softmax(1), truth)`. No error, no
+# **Softmax twice.** Wrong: `cross_entropy(logits.softmax(1), target)`. No error, no
 # warning: probabilities are numbers too. But then the "logits" lie between 0 and 1, and
 # even a perfect answer keeps a large loss:
 
@@ -743,7 +743,7 @@ print("softmax, then log:", -confident.softmax(1).log()[0, 0].item())
 print("log_softmax:      ", -confident.log_softmax(1)[0, 0].item())
 
 # %% [markdown]
-# **Dice on thresholded logits.** Wrong: `dice_of((logits > 0).float(), truth)`. A step
+# **Dice on thresholded logits.** Wrong: `dice_of((logits > 0).float(), target)`. A step
 # has no slope, so there is nothing to train with:
 
 # %%
@@ -896,7 +896,7 @@ ex.lovasz.show_solution()
 # %% [markdown]
 # ### 5.6 An experiment: the best constant
 #
-# Which constant probability does a loss like best? `loss(probability, truth)` takes two
+# Which constant probability does a loss like best? `loss(probability, target)` takes two
 # vectors. Try 0.01, 0.02, ..., 0.99 and return the best. Then invent a loss of your own
 # and ask where a network trained with it will go first. Hint: `ex.constant.hint()`.
 

@@ -795,7 +795,7 @@ try:
 except ValueError as error:
     print(error)
 odd = Cached(Toytown(24, seed=1, size=(99, 133)))
-target = torch.stack([sample.semantic for sample in odd])
+odd_target = torch.stack([sample.semantic for sample in odd])
 images = torch.stack([sample.image for sample in odd])
 
 
@@ -816,7 +816,7 @@ answers = {
     "filled with a mirror": predict(model, glass)[:, :99, :133],
 }
 for name, classes in answers.items():
-    print(f"{name:21} {mean_iou(confusion_matrix(classes, target, 8)):.3f}")
+    print(f"{name:21} {mean_iou(confusion_matrix(classes, odd_target, 8)):.3f}")
 
 # %% [markdown]
 # Resizing blurs the noise and the textures that the network knows, even to a size so
