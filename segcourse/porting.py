@@ -77,18 +77,14 @@ MASK_RCNN: Table = {
     "roi_heads.mask_predictor.mask_fcn_logits": "mask_head.score",
 }
 CONVOLUTION: Table = {"conv": "0", "norm": "1"}
-DETR_MASKS: Table = {
-    **{f"mask_head.conv1.{a}": f"mask_head.first.0.{b}" for a, b in CONVOLUTION.items()},
-    **{f"mask_head.conv2.{a}": f"mask_head.first.1.{b}" for a, b in CONVOLUTION.items()},
-    "mask_head.fpn_stages.*.fpn_adapter": "mask_head.adapt.*",
-    **{f"mask_head.fpn_stages.*.refine.{a}": f"mask_head.refine.*.{b}"
-       for a, b in CONVOLUTION.items()},
-    "mask_head.output_conv": "mask_head.score",
-    "bbox_attention.q_proj": "mask_head.query",
-    "bbox_attention.k_proj": "mask_head.key",
-}  # fmt: skip
-ATTENTION: Table = {f"{short}_proj": long for short, long in zip(
-    "qkvo", ("query", "key", "value", "output"), strict=True)}  # fmt: skip
+ATTENTION: Table = {f"{letter}_proj": f"{letter}_proj" for letter in "qkvo"}
+DETR_LAYER: Table = {
+    **{f"self_attn.{row}": f"self_attn.{row}" for row in ATTENTION},
+    "self_attn_layer_norm": "norm1",
+    "mlp.fc1": "ffn.0",
+    "mlp.fc2": "ffn.3",
+}
+CONV_NORM: Table = {"conv": "0", "norm": "1"}
 EPSILON = 1e-5  # what batch normalisation adds to every variance
 
 
@@ -222,22 +218,29 @@ def detr_from_transformers(state_dict: Mapping[str, Tensor]) -> Weights:
     model = f"{whole}model"
     encoder, decoder = f"{model}.encoder.layers.*", f"{model}.decoder.layers.*"
     ours, theirs = "transformer.encoder.*", "transformer.decoder.*"
-    thinking = {"mlp.fc1": "think.0", "mlp.fc2": "think.3", "final_layer_norm": "think_norm"}
     table = {
         **resnet_table(state_dict, f"{model}.backbone.model"),
-        f"{model}.input_projection": "project",
-        f"{model}.query_position_embeddings": "names",
+        f"{model}.input_projection": "input_proj",
+        f"{model}.query_position_embeddings": "query_embed",
         f"{model}.decoder.layernorm": "transformer.norm",
-        **below(encoder, thinking | {"self_attn_layer_norm": "attention_norm"}, ours),
-        **below(f"{encoder}.self_attn", ATTENTION, f"{ours}.attention"),
-        **below(decoder, thinking | {"self_attn_layer_norm": "among_norm"}, theirs),
-        **below(f"{decoder}.self_attn", ATTENTION, f"{theirs}.among"),
-        **below(f"{decoder}.encoder_attn", ATTENTION, f"{theirs}.look"),
-        f"{decoder}.encoder_attn_layer_norm": f"{theirs}.look_norm",
-        f"{whole}class_labels_classifier": "classify",
-        **{f"{whole}bbox_predictor.layers.{n}": f"locate.{2 * n}" for n in range(3)},
+        **below(encoder, DETR_LAYER | {"final_layer_norm": "norm2"}, ours),
+        **below(decoder, DETR_LAYER | {"final_layer_norm": "norm3"}, theirs),
+        **below(f"{decoder}.encoder_attn", ATTENTION, f"{theirs}.cross_attn"),
+        f"{decoder}.encoder_attn_layer_norm": f"{theirs}.norm2",
+        f"{whole}class_labels_classifier": "class_embed",
+        **{f"{whole}bbox_predictor.layers.{n}": f"bbox_embed.{2 * n}" for n in range(3)},
     }
-    return rename(state_dict, table | (DETR_MASKS if segments else {}))
+    if segments:
+        stage = "mask_head.fpn_stages.*"
+        table |= {
+            **below("mask_head.conv1", CONV_NORM, "mask_head.conv1"),
+            **below("mask_head.conv2", CONV_NORM, "mask_head.conv2"),
+            f"{stage}.fpn_adapter": f"{stage}.fpn_adapter",
+            **below(f"{stage}.refine", CONV_NORM, f"{stage}.refine"),
+            "mask_head.output_conv": "mask_head.output_conv",
+            **below("bbox_attention", {"q_proj": "q_proj", "k_proj": "k_proj"}, "mask_head"),
+        }
+    return rename(state_dict, table)
 
 
 def neutral_normalisation(bias: Tensor) -> Weights:

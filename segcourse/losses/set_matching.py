@@ -1,18 +1,19 @@
-"""The loss of a set: queries are matched with objects one to one, then every pair is compared.
+"""The loss of a set: predictions are matched with objects one to one, then every pair is compared.
 
 Carion, Massa, Synnaeve, Usunier, Kirillov, Zagoruyko. "End-to-End Object Detection with
 Transformers." ECCV 2020, section 3.1. https://arxiv.org/abs/2005.12872
 
-    query 1   car 0.7 ▭ ───────────────── object 2, car ▭      the cheapest of all assignments:
-    query 2   nothing   ╲                                      the Hungarian algorithm
+    query 1   car 0.7 ▭ ───────────────── object 2, car ▭      the cheapest of all assignments,
+    query 2   no object                                        found by the Hungarian algorithm
     query 3   lamp 0.4 ▯ ──────────────── object 1, lamp ▯     cost = - p(class) + 5 |box| - 2 GIoU
     query 4   car 0.6 ▭ ── no object
 
-A second query for the same car finds no partner, so it learns to say "no object": duplicates are
-unlearnt, and nothing need suppress them. Most queries have no partner, so "no object" weighs less.
+A second query for the same car has no partner, so its target is "no object": duplicates cost, and
+therefore nothing needs to suppress them. Most queries have no partner, so "no object" weighs less.
 
-Boxes are (centre x, centre y, width, height) as shares of the image, classes run from 0, and the
-last logit is "no object".
+Predicted boxes are (centre x, centre y, width, height) as shares of the image, the last logit is
+"no object". Targets are Instances: boxes in pixels are divided by the size of the image, which is
+that of the target's masks. Half precision is computed in float32.
 """
 
 from collections.abc import Sequence
@@ -25,154 +26,158 @@ from torch import Tensor
 
 from segcourse.losses.pixelwise import at_least_one
 from segcourse.ops.boxes import from_cxcywh, generalized_iou
+from segcourse.ops.instances import Instances, check_instances, normalized_cxcywh
 
 L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
-NO_OBJECT_WEIGHT = 0.1
+EOS_COEF = 0.1  # the weight of "no object", DETR's name for it
 FOCAL_ALPHA = 0.25
 
 
-class ObjectSet(NamedTuple):
-    """The objects of an image, in no order: G of them."""
+class Indices(NamedTuple):
+    """Which query is matched with which object of an image: P pairs."""
 
-    labels: Tensor  # (G,) int64 from 0
-    boxes: Tensor  # (G, 4) centre x, centre y, width, height, in [0, 1]
-
-
-class Pairs(NamedTuple):
-    """Who was matched with whom, in an image or in a batch: P pairs."""
-
-    queries: Tensor  # (P,) int64
-    objects: Tensor  # (P,) int64
+    query: Tensor  # (P,) int64
+    target: Tensor  # (P,) int64
 
 
 @torch.no_grad()
-def match_sets(logits: Tensor, boxes: Tensor, objects: ObjectSet) -> Pairs:
-    """The cheapest assignment of an image: (Q, K + 1), (Q, 4) -> min(Q, G) pairs.
+def hungarian_match(logits: Tensor, boxes: Tensor, target: Instances) -> Indices:
+    """The cheapest assignment of one image: (Q, K + 1), (Q, 4) -> min(Q, G) pairs.
 
     The class costs its probability, not its logarithm, so that it weighs about as much as a box.
+    DETR calls this ``HungarianMatcher``.
 
     Raises:
-        TypeError, ValueError: as ``check_sets``.
+        TypeError, ValueError: if predictions and target do not belong together, or a prediction
+            is nan.
     """
-    check_sets(logits[None], boxes[None], [objects])
-    cost = -logits.softmax(dim=-1)[:, objects.labels]
-    cost += L1_WEIGHT * torch.cdist(boxes, objects.boxes.to(boxes.dtype), p=1)
-    cost -= GIOU_WEIGHT * generalized_iou(from_cxcywh(boxes), from_cxcywh(objects.boxes))
-    queries, matched = linear_sum_assignment(cost.cpu().double().numpy())
-    return Pairs(torch.as_tensor(queries), torch.as_tensor(matched))
+    logits, boxes = _check_predictions(logits[None], boxes[None], [target])
+    true_boxes = _normalized_boxes(target, boxes)
+    cost = -logits[0].softmax(dim=-1)[:, target.labels.long()]
+    with torch.autocast(boxes.device.type, enabled=False):
+        cost = cost + L1_WEIGHT * torch.cdist(boxes[0], true_boxes, p=1)
+    cost = cost - GIOU_WEIGHT * generalized_iou(from_cxcywh(boxes[0]), from_cxcywh(true_boxes))
+    query, matched = linear_sum_assignment(cost.cpu().double().numpy())
+    return Indices(torch.as_tensor(query), torch.as_tensor(matched))
 
 
 def set_loss(
     logits: Tensor,
     boxes: Tensor,
-    objects: Sequence[ObjectSet],
+    targets: Sequence[Instances],
     *,
-    pairs: Sequence[Pairs] | None = None,
-    no_object_weight: float = NO_OBJECT_WEIGHT,
+    indices: Sequence[Indices] | None = None,
+    eos_coef: float = EOS_COEF,
 ) -> dict[str, Tensor]:
     """Losses of a batch: (N, Q, K + 1), (N, Q, 4) -> {"class", "box", "giou"}, weighted, scalars.
 
     The losses of boxes are divided by the number of objects in the batch; the cross-entropy is a
-    weighted mean over all queries, in which "no object" weighs ``no_object_weight``.
+    weighted mean over all queries, in which "no object" weighs ``eos_coef``.
 
     Args:
         logits: the last class is "no object".
         boxes: of the queries.
-        objects: of every image.
-        pairs: who answers for whom; the cheapest assignment by default.
-        no_object_weight: 0.1 in the paper.
+        targets: the objects of every image.
+        indices: the matched pairs of every image; the cheapest assignment by default.
+        eos_coef: 0.1 in the paper.
 
     Raises:
-        TypeError, ValueError: as ``check_sets``.
+        TypeError, ValueError: as ``hungarian_match``.
     """
-    check_sets(logits, boxes, objects)
-    if pairs is None:
-        images = zip(logits, boxes, objects, strict=True)
-        pairs = [match_sets(*image) for image in images]
-    nothing = logits.shape[-1] - 1
-    wanted = torch.full(logits.shape[:2], nothing, device=logits.device)
-    for row, pair, each in zip(wanted, pairs, objects, strict=True):
-        row[pair.queries] = each.labels[pair.objects]
-    weight = logits.new_ones(nothing + 1)
-    weight[nothing] = no_object_weight
-    guess = torch.cat([own[pair.queries] for own, pair in zip(boxes, pairs, strict=True)])
-    truth = torch.cat([own.boxes[pair.objects] for own, pair in zip(objects, pairs, strict=True)])
-    overlap = generalized_iou(from_cxcywh(guess), from_cxcywh(truth)).diagonal()
-    number = at_least_one(torch.tensor(sum(len(each.labels) for each in objects)))
+    logits, boxes = _check_predictions(logits, boxes, targets)
+    if indices is None:
+        indices = [hungarian_match(*part) for part in zip(logits, boxes, targets, strict=True)]
+    no_object = logits.shape[-1] - 1
+    classes = torch.full(logits.shape[:2], no_object, device=logits.device)
+    for row, pair, target in zip(classes, indices, targets, strict=True):
+        row[pair.query] = target.labels[pair.target].long()
+    weight = logits.new_ones(no_object + 1)
+    weight[no_object] = eos_coef
+    matched = torch.cat([own[pair.query] for own, pair in zip(boxes, indices, strict=True)])
+    true_boxes = torch.cat(
+        [_normalized_boxes(t, boxes)[pair.target] for t, pair in zip(targets, indices, strict=True)]
+    )
+    giou = generalized_iou(from_cxcywh(matched), from_cxcywh(true_boxes)).diagonal()
+    number = at_least_one(torch.tensor(sum(len(target.labels) for target in targets)))
     return {
-        "class": F.cross_entropy(logits.transpose(1, 2), wanted, weight=weight),
-        "box": L1_WEIGHT * (guess - truth).abs().sum() / number,
-        "giou": GIOU_WEIGHT * (1 - overlap).sum() / number,
+        "class": F.cross_entropy(logits.transpose(1, 2), classes, weight=weight),
+        "box": L1_WEIGHT * (matched - true_boxes).abs().sum() / number,
+        "giou": GIOU_WEIGHT * (1 - giou).sum() / number,
     }
 
 
 def set_mask_loss(
-    masks: Tensor, truths: Sequence[Tensor], pairs: Sequence[Pairs]
+    masks: Tensor, targets: Sequence[Tensor], indices: Sequence[Indices]
 ) -> dict[str, Tensor]:
     """Losses of the masks of matched queries: (N, Q, h, w) -> {"focal", "mask_dice"}, scalars.
 
-    Masks are enlarged to the size of the truth. Focal loss (alpha 0.25, gamma 2) is a mean over
-    pixels, Dice compares whole masks, (2 I + 1) / (S + T + 1); both are summed over the pairs and
-    divided by the number of objects.
+    Predicted masks are upsampled to the size of the true ones. The focal loss (alpha 0.25, gamma 2)
+    is a mean over pixels, Dice compares whole masks, (2 I + 1) / (S + T + 1); both are summed over
+    the pairs and divided by the number of objects.
 
     Args:
         masks: logits of every query.
-        truths: (G, H, W) bool, of every image.
-        pairs: who answers for whom, of every image.
+        targets: (G, H, W) bool, the true masks of every image.
+        indices: the matched pairs of every image.
 
     Raises:
-        ValueError: if there are not as many truths and pairs as images.
+        ValueError: if there are not as many targets and indices as images.
     """
-    if not len(masks) == len(truths) == len(pairs):
+    if not len(masks) == len(targets) == len(indices):
         raise ValueError(
-            f"masks of {len(masks)} images came with {len(truths)} truths and {len(pairs)} lists "
-            "of pairs: give one of each for every image."
+            f"masks of {len(masks)} images came with {len(targets)} targets and {len(indices)} "
+            "lists of indices: give one of each for every image."
         )
-    number = at_least_one(torch.tensor(sum(len(truth) for truth in truths)))
+    masks = _at_least_float32(masks)
+    number = at_least_one(torch.tensor(sum(len(target) for target in targets)))
     focal, dice = masks.sum() * 0, masks.sum() * 0
-    for own, truth, pair in zip(masks, truths, pairs, strict=True):
-        logits = resize_maps(own[pair.queries], truth.shape[-2:]).flatten(1)
-        target = truth[pair.objects].flatten(1).to(logits.dtype)
+    for own, target, pair in zip(masks, targets, indices, strict=True):
+        logits = _upsample(own[pair.query], target.shape[-2:]).flatten(1)
+        true = target[pair.target].flatten(1).to(logits.dtype)
         p = logits.sigmoid()
-        right = torch.where(target > 0, p, 1 - p)
-        alpha = torch.where(target > 0, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
-        plain = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        focal = focal + (alpha * (1 - right) ** 2 * plain).mean(dim=1).sum()
-        shared, sizes = (p * target).sum(dim=1), p.sum(dim=1) + target.sum(dim=1)
+        right = torch.where(true > 0, p, 1 - p)
+        alpha = torch.where(true > 0, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, true, reduction="none")
+        focal = focal + (alpha * (1 - right) ** 2 * cross_entropy).mean(dim=1).sum()
+        shared, sizes = (p * true).sum(dim=1), p.sum(dim=1) + true.sum(dim=1)
         dice = dice + (1 - (2 * shared + 1) / (sizes + 1)).sum()
     return {"focal": focal / number, "mask_dice": dice / number}
 
 
-def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def _upsample(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear interpolation: (P, h, w) -> (P, H, W)."""
-    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear")[:, 0]
+    return F.interpolate(masks[:, None], size=tuple(size), mode="bilinear")[:, 0]
 
 
-def check_sets(logits: Tensor, boxes: Tensor, objects: Sequence[ObjectSet]) -> None:
-    """Refuse queries and objects that do not belong together.
+def _at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32, which sums of many pixels do not overflow; others as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _normalized_boxes(target: Instances, like: Tensor) -> Tensor:
+    """The true boxes as DETR predicts them: -> (G, 4) of the type of the predictions."""
+    return normalized_cxcywh(target.boxes.to(like.dtype), target.masks.shape[-2:])
+
+
+def _check_predictions(
+    logits: Tensor, boxes: Tensor, targets: Sequence[Instances]
+) -> tuple[Tensor, Tensor]:
+    """Predictions in at least float32, after refusing what does not belong together.
 
     Raises:
-        ValueError: if shapes or counts differ, a label is no class, or a box is not in [0, 1].
+        TypeError: as ``check_instances``.
+        ValueError: if shapes or counts differ, a prediction is nan, or as ``check_instances``.
     """
-    if logits.ndim != 3 or boxes.shape != (*logits.shape[:2], 4) or len(objects) != len(logits):
+    if logits.ndim != 3 or boxes.shape != (*logits.shape[:2], 4) or len(targets) != len(logits):
         raise ValueError(
-            f"logits (N, Q, K + 1), boxes (N, Q, 4) and N sets of objects are wanted, but "
-            f"{tuple(logits.shape)}, {tuple(boxes.shape)} and {len(objects)} came."
+            f"logits (N, Q, K + 1), boxes (N, Q, 4) and N targets are wanted, but "
+            f"{tuple(logits.shape)}, {tuple(boxes.shape)} and {len(targets)} came."
         )
-    classes = logits.shape[-1] - 1
-    for labels, corners in objects:
-        if corners.shape != (len(labels), 4):
-            raise ValueError(
-                f"{len(labels)} labels came with boxes {tuple(corners.shape)}: give each one."
-            )
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            raise ValueError(
-                f"labels run from 0 to {classes - 1}, but these from {int(labels.min())} to "
-                f"{int(labels.max())}: {classes} is 'no object', and there is no background 0."
-            )
-        if len(labels) and not (corners.min() >= 0 and corners.max() <= 1):
-            raise ValueError(
-                f"boxes are shares of the image, 0 to 1, but reach {corners.max().item():g}: turn "
-                "corners in pixels into (centre x, centre y, width, height) and divide by the "
-                "image's width and height."
-            )
+    if logits.isnan().any() or boxes.isnan().any():
+        raise ValueError(
+            "predicted logits or boxes are nan, which nothing can be matched with: the training "
+            "has diverged; lower the learning rate, or clip the gradients."
+        )
+    for target in targets:
+        check_instances(target, target.masks.shape[-2:], logits.shape[-1] - 1)
+    return _at_least_float32(logits), _at_least_float32(boxes)
