@@ -17,7 +17,7 @@ from pathlib import Path
 from safetensors.torch import load, save
 from torch import nn
 
-from segcourse.training import check_weights
+from segcourse.checkpoints import check_weights
 
 PACKAGE = Path(__file__).parent
 FOLDER = PACKAGE / "weights"
