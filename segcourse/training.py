@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm import tqdm  # tqdm.auto warns in red where ipywidgets is missing
 
 from segcourse.checkpoints import ResumableBatches, load_checkpoint, save_checkpoint
 from segcourse.data.transforms import generators_of

@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from segcourse.data.sample import Sample, batches, stack
+from segcourse.data.sample import Sample, stack
 from segcourse.data.transforms import Transformed, compose, random_flip, random_scale_crop
 from segcourse.ops.instances import Instances
 from segcourse.ops.labels import IGNORE
@@ -24,7 +25,7 @@ from segcourse.training import (
 )
 
 
-class Dots(torch.utils.data.Dataset):
+class Dots(Dataset):
     """Images whose pixels say their class, slightly disturbed by torch's own generator."""
 
     def __len__(self):
@@ -34,6 +35,12 @@ class Dots(torch.utils.data.Dataset):
         semantic = torch.arange(64).reshape(8, 8) % (2 + index % 2)
         image = (semantic / 2).expand(3, 8, 8) + 0.01 * torch.randn(3, 8, 8)
         return Sample(image, semantic, torch.zeros_like(semantic))
+
+
+def pairs(data: Dataset | None = None) -> DataLoader:
+    """Shuffled batches of two samples."""
+    own = torch.Generator().manual_seed(0)
+    return DataLoader(data or Dots(), batch_size=2, shuffle=True, collate_fn=stack, generator=own)
 
 
 def network() -> nn.Module:
@@ -49,7 +56,7 @@ def loss(model, batch):
 
 
 def run(model, **options):
-    return fit(model, loss, batches(Dots(), size=2), progress=False, **options)
+    return fit(model, loss, pairs(), progress=False, **options)
 
 
 def test_the_loss_goes_down_and_every_step_is_recorded():
@@ -62,29 +69,25 @@ def test_epochs_are_passes_over_the_batches():
     assert len(run(network(), epochs=2)) == 6
 
 
-def plain_batches():
-    return batches(Dots(), size=2)
-
-
 def batches_of_transforms():
     """Transforms that share a generator of their own, one of them inside another dataset."""
     own = torch.Generator().manual_seed(5)
     flipped = Transformed(Dots(), compose(random_flip(generator=own), random_flip()))
     cropped = random_scale_crop((8, 8), (1.0, 2.0), generator=own)
-    return batches(Transformed(flipped, cropped), size=2)
+    return pairs(Transformed(flipped, cropped))
 
 
 def batches_of_a_sampler():
     data, own = Dots(), torch.Generator().manual_seed(5)
-    sampler = torch.utils.data.RandomSampler(data, replacement=True, generator=own)
-    return torch.utils.data.DataLoader(data, batch_size=2, sampler=sampler, collate_fn=stack)
+    sampler = RandomSampler(data, replacement=True, generator=own)
+    return DataLoader(data, batch_size=2, sampler=sampler, collate_fn=stack)
 
 
 class Interrupt(Exception):
     pass
 
 
-@pytest.mark.parametrize("make", [plain_batches, batches_of_transforms, batches_of_a_sampler])
+@pytest.mark.parametrize("make", [pairs, batches_of_transforms, batches_of_a_sampler])
 @pytest.mark.parametrize(
     "stop, every", [(1, 1), (3, 1), (4, 1), (6, 1), (9, 1), (5, 4), (6, 4), (7, 3)]
 )  # within an epoch, at its very end, and some steps after the last checkpoint
@@ -140,7 +143,7 @@ def test_the_schedule_reaches_the_optimizer():
 
 
 def test_evaluation_counts_every_pixel_once():
-    matrix = evaluate(network(), batches(Dots(), size=4, shuffle=False), num_classes=3)
+    matrix = evaluate(network(), pairs(), num_classes=3)
     assert matrix.sum() == 6 * 64
 
 
@@ -380,7 +383,7 @@ def test_predictions_of_every_number_type(dtype):
 def test_a_loss_that_blows_up_stops_at_its_step():
     with pytest.raises(FloatingPointError, match="nan at step 0"):
         fit(network(), lambda model, batch: loss(model, batch) * math.nan,
-            batches(Dots(), size=2), steps=2, progress=False)  # fmt: skip
+            pairs(), steps=2, progress=False)  # fmt: skip
 
 
 def test_a_shorter_training_than_the_checkpoint_is_refused(tmp_path):
@@ -396,5 +399,5 @@ def test_the_loss_sees_samples_as_samples():
         seen.append(type(batch))
         return F.cross_entropy(model(batch.image), batch.semantic)
 
-    fit(network(), named, batches(Dots(), size=2), steps=1, progress=False)
+    fit(network(), named, pairs(), steps=1, progress=False)
     assert seen == [Sample]
