@@ -65,7 +65,8 @@ def learnt(name: str, seed: int, steps: int, **changes: object) -> nn.Module:
 def judged(name: str, seed: int, steps: int, **changes: object) -> dict:
     """The scores of a network of the bench on the test scenes."""
     test = scenes()[1]
-    return scores(predict(learnt(name, seed, steps, **changes), test.image, size=10), test.semantic)
+    model = learnt(name, seed, steps, **changes)
+    return scores(predict(model, test.image, batch_size=10), test.semantic)
 
 
 # ------------------------------------------------------------------- one function an ablation
@@ -150,7 +151,7 @@ def pyramid(seed: int, steps: int) -> Scores:
             auxiliary=AUXILIARY["pspnet"],
             num_classes=len(classes),
         )
-        found = scores(predict(model, test.image, size=10), test.semantic, classes)
+        found = scores(predict(model, test.image, batch_size=10), test.semantic, classes)
         both = (found["iou"]["grass"], found["iou"]["meadow"])
         return {**found, "context_iou": round(statistics.mean(both), 4)}
 

@@ -73,7 +73,7 @@ def run(name: str, seed: int, steps: int, scored: int) -> dict:
         NETWORKS[name], scenes, seed=seed, steps=steps, auxiliary=AUXILIARY.get(name, 1.0)
     )
     trained = time.process_time()
-    predicted = predict(model, test.image, size=10)
+    predicted = predict(model, test.image, batch_size=10)
     done = time.process_time()
     return {
         "seed": seed,

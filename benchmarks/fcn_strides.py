@@ -64,7 +64,7 @@ class Bench:
     def scores(self, model: nn.Module, full: bool = False) -> dict[str, float]:
         """Mean IoU; with ``full`` also every class, and what happens near the boundaries."""
         image, truth, _ = self.validation
-        predicted = predict(model, image, size=16)
+        predicted = predict(model, image, batch_size=16)
         matrix = confusion_matrix(predicted, truth, len(CLASSES))
         found = {"mean_iou": mean_iou(matrix)}
         if full:

@@ -7,7 +7,7 @@ colour-blind readers can tell apart (Okabe and Ito 2008; viridis).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,9 +23,9 @@ from segcourse.data.sample import Sample
 from segcourse.ops.labels import IGNORE, Color, colorize
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-PANEL = 2.6  # inches, the width of a picture in a row
-DOTS = 100  # per inch
-INK, GREY = "#202124", "#5f6368"
+_PANEL = 2.6  # inches, the width of an image in a row
+_DOTS = 100  # per inch
+_INK, _GREY = "#202124", "#5f6368"
 
 
 def present(figure: Figure, *, alt: str) -> None:
@@ -46,62 +46,108 @@ def present(figure: Figure, *, alt: str) -> None:
     plt.close(figure)
 
 
-def canvas(rows: int, columns: int, width: float = PANEL, height: float = PANEL) -> Figure:
+def _canvas(rows: int, columns: int, width: float = _PANEL, height: float = _PANEL) -> Figure:
     """An empty figure for ``rows`` x ``columns`` panels of so many inches."""
     return plt.figure(
         figsize=(columns * width, rows * height),
-        dpi=DOTS,
+        dpi=_DOTS,
         facecolor="white",
         layout="constrained",
     )
 
 
-def picture(image: Any) -> np.ndarray:
-    """What ``imshow`` takes, from (3, H, W), (1, H, W), (H, W, 3) or (H, W) of any number type.
+def _panels(
+    count: int, columns: int | None, width: float = _PANEL, height: float = 2.3
+) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` empty panels in rows of ``columns``, four unless given."""
+    if count < 1:
+        raise ValueError("there is nothing to show: give at least one image, map or channel.")
+    columns = columns or min(count, 4)
+    rows = math.ceil(count / columns)
+    figure = _canvas(rows, columns, width, height)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels:
+        axes.axis("off")
+    return figure, list(panels[:count])
+
+
+def _array(values: Any) -> np.ndarray:
+    """Numbers of any type, on any device, as an array; half precision becomes float32."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        narrow = values.is_floating_point() and values.itemsize < 4
+        return (values.float() if narrow else values).numpy()
+    array = np.asarray(values)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _image(image: Any) -> np.ndarray:
+    """What ``imshow`` takes: (3, H, W), (1, H, W), (H, W, 3), (H, W, 1) or (H, W) -> (H, W[, 3]).
+
+    Where the channels could be the first axis or the last, as in (3, 5, 3), they are the first of a
+    tensor and the last of an array.
 
     Raises:
         ValueError: if the shape is none of these.
     """
-    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
-    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3):
+    array = _array(image)
+    first, last = (array.ndim == 3 and array.shape[axis] in (1, 3) for axis in (0, -1))
+    if first and (isinstance(image, Tensor) or not last):
         array = np.moveaxis(array, 0, -1)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or 0 in array.shape:
         raise ValueError(
-            f"a picture has shape (3, H, W), (H, W, 3) or (H, W), but this one has "
-            f"{array.shape}: pass one image of the batch, with 1 or 3 channels."
+            f"an image has shape (3, H, W), (H, W, 3) or (H, W) and is not empty, but this one has "
+            f"{tuple(_array(image).shape)}: pass one image of the batch, with 1 or 3 channels."
         )
-    if array.ndim == 3 and array.dtype != np.uint8:
-        array = array.clip(0, 1)
-    return array
+    return _color(array) if array.ndim == 3 else array
 
 
-def draw(
+def _color(array: np.ndarray) -> np.ndarray:
+    """Values that can be shown as colors: (H, W, 3) -> (H, W, 3) uint8, or floats in [0, 1].
+
+    Raises:
+        ValueError: if integers are outside of 0 ... 255.
+    """
+    if array.dtype == bool:
+        return array.astype(np.float32)
+    if np.issubdtype(array.dtype, np.integer):
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high > 255:
+            raise ValueError(
+                f"colors are integers from 0 to 255 or floats from 0 to 1, but this image holds "
+                f"{low} to {high} ({array.dtype}): divide by the largest value that its format has."
+            )
+        return array.astype(np.uint8)
+    return np.where(np.isnan(array), 1.0, array.clip(0, 1))  # unknown is as white as the page
+
+
+def _draw(
     axes: Axes,
     image: Any,
     title: str = "",
     cmap: str = "viridis",
     limits: tuple[float | None, float | None] = (None, None),
 ) -> None:
-    """Put one picture, map or mask into a panel."""
-    array = picture(image)
-    grey = array.dtype == bool
+    """Put one image, map or mask into a panel."""
+    array = _image(image)
+    gray = array.dtype == bool
     low, high = limits
-    axes.imshow(array, cmap="gray" if grey else cmap, interpolation="nearest", vmin=low, vmax=high)
+    axes.imshow(array, cmap="gray" if gray else cmap, interpolation="nearest", vmin=low, vmax=high)
     axes.set_title(title, fontsize=10)
     axes.axis("off")
 
 
-def add_legend(figure: Figure, shown: Sequence[int], classes: Sequence[str], palette: Any) -> None:
-    """One patch of colour per class that occurs, below the figure."""
+def _add_legend(figure: Figure, shown: Sequence[int], classes: Sequence[str], palette: Any) -> None:
+    """One patch of color per class that occurs, below the figure."""
     names = [
         ("void", (0, 0, 0)) if label == IGNORE else (classes[label], palette[label])
         for label in shown
     ]
     patches = [
-        Patch(facecolor=np.array(colour) / 255, edgecolor="grey", linewidth=0.5, label=name)
-        for name, colour in names
+        Patch(facecolor=np.array(color) / 255, edgecolor="grey", linewidth=0.5, label=name)
+        for name, color in names
     ]
     figure.legend(
         handles=patches,
@@ -112,37 +158,41 @@ def add_legend(figure: Figure, shown: Sequence[int], classes: Sequence[str], pal
     )
 
 
-def occurring(*maps: Tensor) -> list[int]:
+def _occurring(*maps: Any) -> list[int]:
     """The labels that any of the maps holds, in order."""
-    return sorted({int(label) for each in maps for label in torch.as_tensor(each).unique()})
+    return sorted({int(label) for each in maps for label in np.unique(_array(each))})
 
 
-def colour_objects(instance: Tensor, *, beside: Sequence[Color] = ()) -> np.ndarray:
-    """Objects in colours that differ between neighbours: (H, W) -> (H, W, 3) uint8, 0 is black.
+def _color_labels(labels: Any, palette: Sequence[Color]) -> np.ndarray:
+    """Every pixel in the color of its class: (H, W) integers -> (H, W, 3) uint8, void is black."""
+    return colorize(torch.as_tensor(labels), palette).cpu().numpy()
 
-    ``beside`` are the colours of classes that are seen with the objects: theirs are then taken from
-    the half of the colours that resembles those least.
+
+def color_objects(instance: Tensor, *, beside: Sequence[Color] = ()) -> np.ndarray:
+    """Objects in colors that differ between neighbours: (H, W) -> (H, W, 3) uint8, 0 is black.
+
+    ``beside`` are the colors of classes that are seen with the objects: the objects then get those
+    half of the colors that differ most from them.
     """
-    colours = (np.array(plt.get_cmap("tab20").colors) * 255).astype(np.uint8)
+    colors = (np.array(plt.get_cmap("tab20").colors) * 255).astype(np.uint8)
     if len(beside):
-        away = np.linalg.norm(colours[:, None].astype(float) - np.array(beside), axis=-1)
-        colours = colours[np.sort(away.min(axis=1).argsort()[len(colours) // 2 :])]
-    numbers = torch.as_tensor(instance).cpu().numpy()
+        away = np.linalg.norm(colors[:, None].astype(float) - np.array(beside), axis=-1)
+        colors = colors[np.sort(away.min(axis=1).argsort()[len(colors) // 2 :])]
+    numbers = _array(instance)
     order = np.unique(numbers[numbers > 0])
-    rank = np.searchsorted(order, numbers) * 7 % len(colours)
-    return np.where((numbers > 0)[..., None], colours[rank], 0).astype(np.uint8)
+    rank = np.searchsorted(order, numbers) * 7 % len(colors)
+    return np.where((numbers > 0)[..., None], colors[rank], 0).astype(np.uint8)
 
 
 def show_sample(
     sample: Sample, classes: Sequence[str], palette: Sequence[Color], *, alt: str
 ) -> None:
-    """Picture, classes and objects of one sample side by side, with a legend."""
-    figure = canvas(1, 3, height=2.5)
-    left, middle, right = figure.subplots(1, 3)
-    draw(left, sample.image, "picture")
-    draw(middle, colorize(sample.semantic, palette), "classes")
-    draw(right, colour_objects(sample.instance), "objects")
-    add_legend(figure, occurring(sample.semantic), classes, palette)
+    """Image, classes and objects of one sample side by side, with a legend."""
+    figure, (left, middle, right) = _panels(3, 3, height=2.5)
+    _draw(left, sample.image, "picture")
+    _draw(middle, _color_labels(sample.semantic, palette), "classes")
+    _draw(right, color_objects(sample.instance), "objects")
+    _add_legend(figure, _occurring(sample.semantic), classes, palette)
     present(figure, alt=alt)
 
 
@@ -154,18 +204,14 @@ def show_images(
     cmap: str = "viridis",
     limits: tuple[float | None, float | None] = (None, None),
 ) -> None:
-    """Pictures (3, H, W), maps (H, W) or masks under their titles, in rows of ``columns``.
+    """Images (3, H, W), maps (H, W) or masks under their titles, in rows of ``columns``.
 
-    Every map has the range of its own values, or all of them the range ``limits``.
+    Colors are floats in [0, 1] or integers in 0 ... 255, of any type. Every map has the range of
+    its own values, or all of them the range ``limits``; nan is left blank.
     """
-    columns = columns or min(len(images), 4)
-    rows = math.ceil(len(images) / columns)
-    figure = canvas(rows, columns, height=2.3)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels:
-        axes.axis("off")
-    for axes, (title, image) in zip(panels, images.items(), strict=False):
-        draw(axes, image, title, cmap, limits)
+    figure, panels = _panels(len(images), columns)
+    for axes, (title, image) in zip(panels, images.items(), strict=True):
+        _draw(axes, image, title, cmap, limits)
     present(figure, alt=alt)
 
 
@@ -177,16 +223,11 @@ def show_labels(
     alt: str,
     columns: int | None = None,
 ) -> None:
-    """Label maps (H, W) in the colours of their classes, with a legend of those that occur."""
-    columns = columns or min(len(maps), 4)
-    rows = math.ceil(len(maps) / columns)
-    figure = canvas(rows, columns, height=2.3)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels:
-        axes.axis("off")
-    for axes, (title, labels) in zip(panels, maps.items(), strict=False):
-        draw(axes, colorize(torch.as_tensor(labels), palette), title)
-    add_legend(figure, occurring(*maps.values()), classes, palette)
+    """Label maps (H, W) in the colors of their classes, with a legend of those that occur."""
+    figure, panels = _panels(len(maps), columns)
+    for axes, (title, labels) in zip(panels, maps.items(), strict=True):
+        _draw(axes, _color_labels(labels, palette), title)
+    _add_legend(figure, _occurring(*maps.values()), classes, palette)
     present(figure, alt=alt)
 
 
@@ -199,16 +240,25 @@ def show_overlay(
     alt: str,
     alpha: float = 0.5,
 ) -> None:
-    """The classes laid over the picture; ``alpha`` is the share of the class colour. Void stays."""
-    labels = labels.cpu()
-    colour = colorize(labels, palette).numpy() / 255
-    base = picture(image)
+    """The classes laid over the image: (3, H, W) or (H, W), (H, W). Void pixels stay as they are.
+
+    ``alpha`` is the weight of the class's color, 1 - ``alpha`` that of the image.
+
+    Raises:
+        ValueError: if the labels are not of the size of the image.
+    """
+    base, color = _image(image), _color_labels(labels, palette) / 255
+    if base.shape[:2] != color.shape[:2]:
+        raise ValueError(
+            f"labels of {color.shape[:2]} pixels do not lie on an image of {base.shape[:2]}: "
+            "resize one of them."
+        )
     base = np.repeat(base[..., None], 3, axis=2) if base.ndim == 2 else base
     base = base / 255 if base.dtype == np.uint8 else base
-    share = np.where((labels != IGNORE).numpy()[..., None], alpha, 0.0)
-    figure = canvas(1, 1, width=4.6, height=3.8)
-    draw(figure.subplots(), base * (1 - share) + colour * share)
-    add_legend(figure, occurring(labels), classes, palette)
+    share = np.where(_array(labels) == IGNORE, 0.0, alpha)[..., None]
+    figure, [axes] = _panels(1, 1, width=4.6, height=3.8)
+    _draw(axes, base * (1 - share) + color * share)
+    _add_legend(figure, _occurring(labels), classes, palette)
     present(figure, alt=alt)
 
 
@@ -220,61 +270,83 @@ def show_predictions(
     *,
     alt: str,
 ) -> None:
-    """One row per sample: picture, every prediction (N, H, W) under its name, truth; one legend.
+    """One row per sample: image, every prediction (N, H, W) under its name, ground truth; a legend.
 
-    Void pixels of the truth are black in the predictions too: nobody counts them.
+    Pixels that are void in the ground truth are black in the predictions too, because no metric
+    counts them.
     """
     columns = len(predictions) + 2
-    figure = canvas(len(samples), columns, width=2.1, height=1.75)
-    grid = figure.subplots(len(samples), columns, squeeze=False)
+    figure, panels = _panels(len(samples) * columns, columns, width=2.1, height=1.75)
+    titles = ["picture", *predictions, "truth"]
     for row, sample in enumerate(samples):
-        draw(grid[row, 0], sample.image, "picture" if row == 0 else "")
-        for column, (name, predicted) in enumerate(predictions.items(), start=1):
-            shown = torch.where(sample.semantic.cpu() == IGNORE, IGNORE, predicted[row].cpu())
-            draw(grid[row, column], colorize(shown, palette), name if row == 0 else "")
-        draw(grid[row, -1], colorize(sample.semantic, palette), "truth" if row == 0 else "")
+        target = _array(sample.semantic)
+        maps = [_array(each[row]) for each in predictions.values()]
+        shown = [np.where(target == IGNORE, IGNORE, each.astype(np.int64)) for each in maps]
+        images = [sample.image, *(_color_labels(each, palette) for each in [*shown, target])]
+        for column, image in enumerate(images):
+            axes = panels[row * columns + column]
+            _draw(axes, image, "" if row else titles[column])
     maps = [sample.semantic for sample in samples] + list(predictions.values())
-    add_legend(figure, occurring(*maps), classes, palette)
+    _add_legend(figure, _occurring(*maps), classes, palette)
     present(figure, alt=alt)
 
 
 def show_confusion(matrix: Tensor, classes: Sequence[str], *, alt: str) -> None:
-    """The confusion matrix (K, K) with rows divided by their sums: the diagonal is the recall."""
-    counts = matrix.cpu().double()
-    share = (counts / counts.sum(dim=1, keepdim=True)).numpy()
+    """The confusion matrix (K, K) with rows divided by their sums: the diagonal is the recall.
+
+    The row of a class that does not occur in the ground truth is left blank.
+
+    Raises:
+        ValueError: if there is not one row and one column for every class.
+    """
+    counts = torch.as_tensor(matrix).cpu().double()
+    if counts.shape != (len(classes), len(classes)):
+        raise ValueError(
+            f"a confusion matrix of {len(classes)} classes has shape "
+            f"{(len(classes), len(classes))}, but this one has {tuple(counts.shape)}: pass the "
+            "names of its classes."
+        )
+    share = (counts / counts.sum(dim=1, keepdim=True)).numpy()  # 0 / 0 is nan, without a warning
     side = 1.6 + 0.5 * len(classes)
-    figure = canvas(1, 1, width=side + 0.6, height=side)
+    figure = _canvas(1, 1, width=side + 0.6, height=side)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", fontsize=9)
     axes.set_yticks(range(len(classes)), classes, fontsize=9)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    for row, values in enumerate(share):
-        for column, value in enumerate(values):
-            if np.isfinite(value):
-                colour = "white" if value > 0.5 else INK
-                axes.text(
-                    column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8
-                )
+    for (row, column), value in np.ndenumerate(share):
+        if np.isfinite(value):
+            color = "white" if value > 0.5 else _INK
+            text = dict(ha="center", va="center", color=color, fontsize=8)
+            axes.text(column, row, f"{value:.2f}", **text)
     present(figure, alt=alt)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """A curve or a single number as (N,) float64, from tensors or numbers of any type."""
+    values = values.tolist() if isinstance(values, (Tensor, np.ndarray)) else values
+    values = values if isinstance(values, Iterable) else [values]
+    return np.array([x.item() if isinstance(x, Tensor) else x for x in values], dtype=float)
 
 
 def show_curves(
     curves: Mapping[str, Any], *, xlabel: str, ylabel: str, alt: str, smooth: int = 1
 ) -> None:
-    """Lines under their names: each is y, or (x, y); ``smooth`` averages that many points."""
-    figure = canvas(1, 1, width=5.2, height=3.0)
+    """Lines under their names: each is y, or (x, y).
+
+    ``smooth`` averages that many points, or all of a shorter curve. Points that are nan are left
+    out of the average, and are gaps in the line.
+    """
+    figure = _canvas(1, 1, width=5.2, height=3.0)
     axes = figure.subplots()
     styles = ("-", "--", "-.", ":")
     for number, (name, curve) in enumerate(curves.items()):
         x, y = curve if isinstance(curve, tuple) else (range(len(curve)), curve)
-        x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-        if smooth > 1:
-            window = np.ones(smooth) / smooth
-            x, y = np.convolve(x, window, "valid"), np.convolve(y, window, "valid")
-        colour = OKABE_ITO[number % len(OKABE_ITO)]
-        axes.plot(x, y, styles[number // len(OKABE_ITO) % 4], color=colour, label=name)
+        x, y = _smoothed(_numbers(x), smooth), _smoothed(_numbers(y), smooth)
+        color = OKABE_ITO[number % len(OKABE_ITO)]
+        style = styles[number // len(OKABE_ITO) % 4]
+        axes.plot(x, y, style, color=color, label=name, marker="o" if len(y) == 1 else None)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.spines[["top", "right"]].set_visible(False)
@@ -283,14 +355,35 @@ def show_curves(
     present(figure, alt=alt)
 
 
+def _smoothed(values: np.ndarray, points: int) -> np.ndarray:
+    """The mean of every ``points`` neighbours, nan left out: (N,) -> (N - points + 1,).
+
+    A curve that is shorter is averaged as a whole: -> (1,), or (0,) if it is empty.
+
+    Raises:
+        ValueError: if ``points`` is not positive.
+    """
+    if points < 1:
+        raise ValueError(f"smooth={points} averages nothing: choose 1 to leave curves as they are.")
+    points = min(points, len(values))
+    if points <= 1:
+        return values
+    window, known = np.ones(points), np.isfinite(values)
+    total = np.convolve(np.where(known, values, 0), window, "valid")
+    count = np.convolve(known, window, "valid")
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def show_bars(groups: Mapping[str, Mapping[str, Any]], *, ylabel: str, alt: str) -> None:
     """Bars side by side: ``groups[group][series]`` is a value, or (value, spread)."""
     series = list(dict.fromkeys(name for values in groups.values() for name in values))
-    figure = canvas(1, 1, width=max(5.2, 0.5 * len(groups) * len(series) + 1.5), height=3.0)
+    if not series:
+        raise ValueError("there is nothing to show: give at least one group with one value.")
+    figure = _canvas(1, 1, width=max(5.2, 0.5 * len(groups) * len(series) + 1.5), height=3.0)
     axes = figure.subplots()
     width = 0.8 / len(series)
     for number, name in enumerate(series):
-        pairs = [(*np.atleast_1d(values.get(name, np.nan)), 0)[:2] for values in groups.values()]
+        pairs = [(*_numbers(values.get(name, np.nan)), 0)[:2] for values in groups.values()]
         heights, spreads = zip(*pairs, strict=True)
         axes.bar(
             np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width,
@@ -310,25 +403,31 @@ def show_bars(groups: Mapping[str, Mapping[str, Any]], *, ylabel: str, alt: str)
     present(figure, alt=alt)
 
 
-def show_feature_maps(features: Tensor, *, alt: str, most: int = 16) -> None:
-    """The channels of (C, H, W) features that vary most, each scaled to its own range."""
-    if features.ndim != 3:
+def show_feature_maps(features: Tensor, *, alt: str, max_channels: int = 16) -> None:
+    """The channels of (C, H, W) features that vary most, each scaled to its own range.
+
+    Raises:
+        ValueError: if the features have not three axes, or are empty.
+    """
+    if features.ndim != 3 or 0 in features.shape:
         raise ValueError(
-            f"feature maps have shape (C, H, W), but these have {tuple(features.shape)}: pass the "
-            "features of one image, features[0]."
+            "feature maps have shape (C, H, W) and are not empty, but these have "
+            f"{tuple(features.shape)}: pass the features of one image, features[0]."
         )
     features = features.detach().float()
-    chosen = features.flatten(1).std(dim=1).argsort(descending=True)[:most].sort().values
-    columns = min(8, len(chosen))
-    rows = math.ceil(len(chosen) / columns)
-    figure = canvas(rows, columns, width=1.3, height=1.2)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels:
-        axes.axis("off")
-    for axes, channel in zip(panels, chosen.tolist(), strict=False):
-        draw(axes, features[channel], str(channel))
+    spread = features.flatten(1).std(dim=1, correction=0)
+    chosen = spread.argsort(descending=True)[:max_channels].sort().values
+    figure, panels = _panels(len(chosen), min(8, len(chosen)), width=1.3, height=1.2)
+    for axes, channel in zip(panels, chosen.tolist(), strict=True):
+        _draw(axes, features[channel], str(channel))
         axes.title.set_fontsize(7)
     present(figure, alt=alt)
+
+
+# Of a diagram: the tallest box, the space between boxes, how far an arc bends, in one unit.
+_TALLEST, _GAP, _BEND = 3.0, 0.55, 0.22
+_ARROW = {"arrowstyle": "->", "mutation_scale": 9, "lw": 0.9, "shrinkA": 1, "shrinkB": 1}
+_Box = tuple[float, float, float]  # left, right, half of the height
 
 
 def show_architecture(
@@ -341,77 +440,64 @@ def show_architecture(
 
     Args:
         stages: in the order of computation, each with ``name``, ``stride`` (1, 2, 4, ...) and
-            ``channels``; optionally ``colour`` (an index into the palette).
+            ``channels``; optionally ``color`` (an index into the palette).
         links: skip connections (from stage, to stage, label), drawn as arcs above.
         alt: what there is to see.
     """
-    tallest, gap, bend = 3.0, 0.55, 0.22
-    top, left, boxes = tallest / 2, 0.0, []
-    for stage in stages:
-        height = max(tallest / (1 + math.log2(stage["stride"])), 0.35)
-        width = 0.16 + 0.075 * math.log2(max(stage["channels"], 1))
-        boxes.append((left, left + width, height / 2))
-        left += width + gap
-    for start, end, _ in links:
-        reach = max(boxes[start][2], boxes[end][2]) + bend / 2 * abs(
-            boxes[end][0] - boxes[start][0]
-        )
-        top = max(top, reach + 0.3)
-    width = max(5.0, 0.8 * left)
-    figure = canvas(1, 1, width=width, height=width * (top + tallest / 2 + 0.9) / (left + 0.2))
+    boxes = _place_boxes(stages)
+    right = boxes[-1][1]
+    top = max([_TALLEST / 2, *(_apex(boxes[a], boxes[b]) + 0.3 for a, b, _ in links)])
+    width = max(5.0, 0.8 * (right + _GAP))
+    height = width * (top + _TALLEST / 2 + 0.9) / (right + _GAP + 0.2)
+    figure = _canvas(1, 1, width=width, height=height)
     axes = figure.subplots()
     axes.set_aspect("equal")
-    for stage, (start, end, half) in zip(stages, boxes, strict=True):
-        colour = OKABE_ITO[stage.get("colour", 0) % len(OKABE_ITO)]
-        axes.add_patch(
-            Rectangle((start, -half), end - start, 2 * half, facecolor=colour, alpha=0.85)
-        )
-        note = f"{stage['channels']}\n1/{stage['stride']}"
-        middle, below = (start + end) / 2, -tallest / 2
-        axes.text(middle, below - 0.1, stage["name"], ha="center", va="top", fontsize=8)
-        axes.text(middle, below - 0.36, note, ha="center", va="top", fontsize=7, color=GREY)
-    arrow = {"arrowstyle": "->", "mutation_scale": 9, "lw": 0.9, "shrinkA": 1, "shrinkB": 1}
+    for stage, box in zip(stages, boxes, strict=True):
+        _draw_stage(axes, stage, box)
     for (_, end, _), (start, _, _) in pairwise(boxes):
-        axes.add_patch(FancyArrowPatch((end, 0), (start, 0), color=INK, **arrow))
+        axes.add_patch(FancyArrowPatch((end, 0), (start, 0), color=_INK, **_ARROW))
     for start, end, label in links:
-        (a0, a1, a_half), (b0, b1, b_half) = boxes[start], boxes[end]
-        here, there = ((a0 + a1) / 2, a_half), ((b0 + b1) / 2, b_half)
-        bow = f"arc3,rad={-bend if there[0] > here[0] else bend}"
-        axes.add_patch(FancyArrowPatch(here, there, connectionstyle=bow, color=GREY, **arrow))
-        middle = (here[0] + there[0]) / 2
-        apex = (a_half + b_half) / 2 + bend / 2 * abs(there[0] - here[0])
-        axes.text(middle, apex + 0.04, label, ha="center", va="bottom", fontsize=7, color=GREY)
-    axes.set_xlim(-0.1, left - gap + 0.1)
-    axes.set_ylim(-tallest / 2 - 0.8, top)
+        _draw_link(axes, boxes[start], boxes[end], label)
+    axes.set_xlim(-0.1, right + 0.1)
+    axes.set_ylim(-_TALLEST / 2 - 0.8, top)
     axes.axis("off")
     present(figure, alt=alt)
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], *, digits: int = 3) -> None:
-    """Print rows with the same keys as an aligned text table; floats get ``digits`` decimals.
+def _place_boxes(stages: Sequence[Mapping[str, Any]]) -> list[_Box]:
+    """One box per stage, side by side."""
+    if not stages:
+        raise ValueError("there is nothing to show: give at least one stage.")
+    left, boxes = 0.0, []
+    for stage in stages:
+        height = max(_TALLEST / (1 + math.log2(stage["stride"])), 0.35)
+        width = 0.16 + 0.075 * math.log2(max(stage["channels"], 1))
+        boxes.append((left, left + width, height / 2))
+        left += width + _GAP
+    return boxes
 
-    Raises:
-        ValueError: if there are no rows, or their keys differ.
-    """
-    if not rows or any(list(row) != list(rows[0]) for row in rows):
-        found = [list(row) for row in rows[:3]]
-        raise ValueError(
-            f"a table needs rows with the same keys in the same order, but these have {found}: "
-            "give every row every column."
-        )
 
-    def text(value: Any) -> str:
-        value = value.item() if isinstance(value, (Tensor, np.generic)) else value
-        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+def _draw_stage(axes: Axes, stage: Mapping[str, Any], box: _Box) -> None:
+    """A box, with name, channels and resolution below."""
+    start, end, half = box
+    color = OKABE_ITO[stage.get("color", 0) % len(OKABE_ITO)]
+    axes.add_patch(Rectangle((start, -half), end - start, 2 * half, facecolor=color, alpha=0.85))
+    note = f"{stage['channels']}\n1/{stage['stride']}"
+    middle, below = (start + end) / 2, -_TALLEST / 2
+    axes.text(middle, below - 0.1, stage["name"], ha="center", va="top", fontsize=8)
+    axes.text(middle, below - 0.36, note, ha="center", va="top", fontsize=7, color=_GREY)
 
-    cells = [list(rows[0])] + [[text(value) for value in row.values()] for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    numeric = [not isinstance(value, str) for value in rows[0].values()]
-    for number, row in enumerate(cells):
-        parts = [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ]
-        print("  ".join(parts).rstrip())
-        if number == 0:
-            print("  ".join("─" * width for width in widths))
+
+def _draw_link(axes: Axes, first: _Box, second: _Box, label: str) -> None:
+    """An arc from the top of one box to the top of another, and its label above."""
+    here, there = ((sum(box[:2]) / 2, box[2]) for box in (first, second))
+    bow = f"arc3,rad={-_BEND if there[0] > here[0] else _BEND}"
+    axes.add_patch(FancyArrowPatch(here, there, connectionstyle=bow, color=_GREY, **_ARROW))
+    middle, apex = (here[0] + there[0]) / 2, (first[2] + second[2]) / 2
+    apex += _BEND / 2 * abs(there[0] - here[0])
+    axes.text(middle, apex + 0.04, label, ha="center", va="bottom", fontsize=7, color=_GREY)
+
+
+def _apex(first: _Box, second: _Box) -> float:
+    """How high the arc between two boxes may reach."""
+    return max(first[2], second[2]) + _BEND / 2 * abs(second[0] - first[0])

@@ -7,7 +7,7 @@ something of the remedy.
 import pytest
 import torch
 
-from segcourse import viz
+from segcourse import tables, viz
 from segcourse.blocks.conv import center_crop
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import bilinear_kernel, bilinear_upsample
@@ -168,9 +168,13 @@ CALLS = [
     (lambda: warmup(lambda done: 1.0, 0), "share=0", "between 0 and 1"),
     # figures and tables
     (lambda: viz.show_images({"a": torch.zeros(3, 4, 5)}, alt="figure"), "'figure'", "sentence"),
-    (lambda: viz.picture(torch.zeros(2, 3, 4, 4)), "(2, 3, 4, 4)", "one image of the batch"),
+    (
+        lambda: viz.show_images({"a": torch.zeros(2, 3, 4, 4)}, alt="one two three"),
+        "(2, 3, 4, 4)",
+        "one image of the batch",
+    ),
     (lambda: viz.show_feature_maps(LOGITS, alt="some feature maps here"), "(2, 3, 8, 8)", "[0]"),
-    (lambda: viz.print_table([{"a": 1}, {"b": 2}]), "['b']", "every row every column"),
+    (lambda: tables.print_table([{"a": 1}, {"b": 2}]), "['b']", "every row every column"),
     # exercises
     (lambda: Exercise("no number", lambda: 1, [()]), "'no number'", "3.1"),
     (lambda: Exercise("3.1 Dice", 0.5, [()]), "0.5", "function"),

@@ -22,6 +22,7 @@ from benchmarks.detectors import DETR_SIZE, MASK_RCNN, detector_loss, query_loss
 from benchmarks.networks import NETWORKS, course_loss
 from benchmarks.pretrained import mask_loss
 from segcourse import viz
+from segcourse.checkpoints import load_checkpoint
 from segcourse.data.sample import Sample
 from segcourse.data.things import things_of
 from segcourse.data.toytown import THINGS, Toytown
@@ -44,7 +45,7 @@ from segcourse.ops.crf import brute_force_crf, dense_crf
 from segcourse.ops.merging import merge, merge_by_argmax
 from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
 from segcourse.ops.roi import crop_masks, paste_masks, paste_rounded, roi_align, roi_pool
-from segcourse.training import evaluate, fit, load_checkpoint, predict
+from segcourse.training import evaluate, fit, predict
 
 PRETENDED = torch.device("meta")  # any device that holds no numbers of its own
 ATEN = torch.ops.aten

@@ -1,9 +1,11 @@
-"""environment.yml says the same as pyproject.toml, and the lock holds what both ask for."""
+"""The environment: its files say the same, and a notebook that runs in it starts without noise."""
 
 import re
 import tomllib
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
@@ -116,3 +118,33 @@ def colab_pins(real_data) -> dict[str, str]:
 def test_colab_already_has_what_the_course_needs(line, colab_pins):
     name, bound = requirement(line)
     assert SpecifierSet(bound).contains(colab_pins[name].partition("+")[0], prereleases=True)
+
+
+IMPORTS = """
+import importlib, pkgutil, segcourse
+for module in pkgutil.walk_packages(segcourse.__path__, "segcourse."):
+    importlib.import_module(module.name)
+"""
+
+TRAINING = """
+import torch
+from segcourse.training import fit, seed_everything
+seed_everything(0)
+def loss(model, batch):
+    return model(batch[0]).square().sum()
+history = fit(torch.nn.Linear(1, 1), loss, [(torch.ones(1, 1),)], steps=2)
+"""
+
+
+def test_a_notebook_shows_no_warning_and_its_progress_bar_is_text():
+    """A warning in red looks like a mistake of the learner's. A bar that is a widget would make
+    stored notebooks depend on whether ipywidgets is installed."""
+    cells = [nbformat.v4.new_code_cell(source) for source in (IMPORTS, TRAINING)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    where = {"metadata": {"path": str(ROOT)}}
+    nbclient.NotebookClient(notebook, kernel_name="python3", resources=where).execute()
+    imports, training = (cell.outputs for cell in notebook.cells)
+    assert imports == []
+    assert {out.get("name") for out in training} == {"stderr"}
+    text = "".join(out["text"] for out in training)
+    assert "step/s" in text and "Warning" not in text

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "segcourse"
 ROWS = [
     {"cli"},
     {"exercises", "pretrained"},
-    {"models", "training", "viz", "porting", "keras"},
-    {"blocks", "losses", "metrics", "data", "classical"},
+    {"models", "training", "viz", "tables", "porting", "keras"},
+    {"blocks", "losses", "metrics", "data", "classical", "checkpoints"},
     {"ops"},
 ]
 ROW = {part: row for row, parts in enumerate(ROWS) for part in parts}

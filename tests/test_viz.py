@@ -58,7 +58,7 @@ FIGURES = {
         [
             {"name": "conv1", "stride": 1, "channels": 64},
             {"name": "conv2", "stride": 2, "channels": 128},
-            {"name": "up1", "stride": 1, "channels": 64, "colour": 1},
+            {"name": "up1", "stride": 1, "channels": 64, "color": 1},
         ],
         links=[(0, 2, "skip")],
         alt=ALT,
@@ -82,31 +82,15 @@ def test_a_text_that_says_nothing_is_refused(alt):
     assert not plt.get_fignums()
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (4,), (4, 5, 2)])
-def test_pictures_of_odd_shapes_are_refused(shape):
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (4,), (4, 5, 2), (3, 0, 4), (0, 4)])
+def test_images_of_odd_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="one image of the batch"):
-        viz.picture(torch.zeros(shape))
+        viz.show_images({"a": torch.zeros(shape)}, alt=ALT)
 
 
-def test_neighbouring_objects_get_different_colours():
-    colours = viz.colour_objects(torch.tensor([[0, 1, 2, 300]]))
-    assert len({tuple(colour) for colour in colours[0]}) == 4 and not colours[0, 0].any()
-
-
-def test_a_table_is_aligned_text(capsys):
-    viz.print_table([{"class": "sky", "IoU": 0.5}, {"class": "lamp post", "IoU": float("nan")}])
-    assert capsys.readouterr().out.splitlines() == [
-        "class        IoU",
-        "─────────  ─────",
-        "sky        0.500",
-        "lamp post    nan",
-    ]
-
-
-@pytest.mark.parametrize("rows", [[], [{"a": 1}, {"b": 1}]])
-def test_a_table_of_unlike_rows_is_refused(rows):
-    with pytest.raises(ValueError, match="same keys"):
-        viz.print_table(rows)
+def test_neighbouring_objects_get_different_colors():
+    colors = viz.color_objects(torch.tensor([[0, 1, 2, 300]]))
+    assert len({tuple(color) for color in colors[0]}) == 4 and not colors[0, 0].any()
 
 
 @pytest.mark.parametrize(
@@ -116,3 +100,259 @@ def test_every_panel_holds_its_picture(name, shown):
     FIGURES[name]()
     [(figure, _)] = shown
     assert figure.axes and all(axes.images for axes in figure.axes)
+
+
+# ── every type of number ────────────────────────────────────────────────────────────────────────
+
+FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+INTEGERS = [
+    torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+    torch.int8, torch.int16, torch.int32, torch.int64,
+]  # fmt: skip
+quiet = pytest.mark.filterwarnings("error")
+
+
+def panels(shown) -> list[np.ndarray]:
+    """What the panels of the only figure hold, after it was drawn."""
+    [(figure, _)] = shown
+    figure.canvas.draw()
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+
+
+def lines(shown) -> list[np.ndarray]:
+    [(figure, _)] = shown
+    figure.canvas.draw()
+    return [line.get_ydata() for line in figure.axes[0].lines]
+
+
+@quiet
+@pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, torch.bool], ids=str)
+def test_images_and_maps_of_every_type(dtype, shown):
+    image = torch.zeros(3, 4, 5)
+    image[:, 1, 2] = 1
+    image = image.to(dtype)
+    viz.show_images({"tensor": image, "map": image[0], "array": _channels_last(image)}, alt=ALT)
+    first, second, third = panels(shown)
+    assert first.shape == (4, 5, 3) and second.shape == (4, 5)
+    assert (first == third).all() and first[1, 2].min() == 1 and first.sum() == 3
+    assert second[1, 2] == 1 and second.sum() == 1
+
+
+def _channels_last(image):
+    """The image as an array of NumPy, which has no bfloat16."""
+    image = image.float() if image.dtype == torch.bfloat16 else image
+    return image.numpy().transpose(1, 2, 0)
+
+
+@quiet
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_colors_that_are_integers_reach_255(dtype, shown):
+    most = min(torch.iinfo(dtype).max, 255)
+    viz.show_images({"a": torch.full((3, 4, 5), most).to(dtype)}, alt=ALT)
+    [array] = panels(shown)
+    assert array.dtype == np.uint8 and (array == most).all()
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (
+            torch.full((3, 4, 5), 65_535).to(torch.uint16),
+            r"holds 65535 to 65535 \(uint16\): divide",
+        ),
+        (torch.full((3, 4, 5), -1, dtype=torch.int8), r"holds -1 to -1 \(int8\): divide"),
+    ],
+)
+def test_colors_beyond_255_are_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        viz.show_images({"a": image}, alt=ALT)
+
+
+@quiet
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_labels_of_every_type(dtype, shown):
+    semantic, most = sample().semantic, torch.iinfo(dtype).max
+    semantic = semantic if most >= IGNORE else semantic.clamp(max=2)  # int8 cannot hold void
+    each = sample()._replace(semantic=semantic.to(dtype), instance=sample().instance.to(dtype))
+    colors = np.array([*PALETTE, *[(0, 0, 0)] * 253])[semantic.numpy()]
+    viz.show_labels({"a": each.semantic}, CLASSES, PALETTE, alt=ALT)
+    assert (panels(shown)[0] == colors).all()
+    shown.clear()
+    viz.show_sample(each, CLASSES, PALETTE, alt=ALT)
+    assert (panels(shown)[1] == colors).all()
+    shown.clear()
+    viz.show_overlay(each.image, each.semantic, CLASSES, PALETTE, alt=ALT, alpha=1.0)
+    void = semantic.numpy() == IGNORE
+    assert np.allclose(panels(shown)[0][~void], colors[~void] / 255)
+    assert np.allclose(panels(shown)[0][void], each.image.numpy().transpose(1, 2, 0)[void])
+    shown.clear()
+    predicted = torch.ones(1, 6, 8).to(dtype)
+    viz.show_predictions([each], {"FCN": predicted}, CLASSES, PALETTE, alt=ALT)
+    assert (panels(shown)[1][~void] == PALETTE[1]).all() and not panels(shown)[1][void].any()
+
+
+@quiet
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_everything_of_every_float(dtype, shown):
+    image = sample().image.to(dtype)
+    each = sample()._replace(image=image)
+    calls = [
+        lambda: viz.show_sample(each, CLASSES, PALETTE, alt=ALT),
+        lambda: viz.show_overlay(image, each.semantic, CLASSES, PALETTE, alt=ALT),
+        lambda: viz.show_overlay(image[0], each.semantic, CLASSES, PALETTE, alt=ALT),
+        lambda: viz.show_predictions([each], {}, CLASSES, PALETTE, alt=ALT),
+        lambda: viz.show_confusion(torch.eye(2).to(dtype), "ab", alt=ALT),
+        lambda: viz.show_feature_maps(image.requires_grad_(), alt=ALT),
+        lambda: viz.show_curves({"a": image[0, 0]}, xlabel="", ylabel="", alt=ALT),
+        lambda: viz.show_curves({"a": list(image[0, 0])}, xlabel="", ylabel="", alt=ALT),
+        lambda: viz.show_curves({"a": (image[1, 0], image[0, 0])}, xlabel="", ylabel="", alt=ALT),
+        lambda: viz.show_bars(
+            {"a": {"b": image[0, 0, 0], "c": image[0, 0, :2]}}, ylabel="", alt=ALT
+        ),
+    ]
+    for call in calls:
+        call()
+    for figure, _ in shown:
+        figure.canvas.draw()
+    assert len(shown) == len(calls)
+
+
+# ── small and empty ─────────────────────────────────────────────────────────────────────────────
+
+
+@quiet
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 1), (1, 3), (3, 3)])
+def test_images_of_few_pixels(size, shown):
+    tensor = torch.rand(3, *size)
+    images = {"tensor": tensor, "array": tensor.numpy().transpose(1, 2, 0), "gray": tensor[:1]}
+    viz.show_images({**images, "map": tensor[0]}, alt=ALT)
+    color, array, gray, map_ = panels(shown)
+    assert color.shape == array.shape == (*size, 3) and (color == array).all()
+    assert gray.shape == map_.shape == size and (gray == map_).all()
+
+
+@quiet
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 1), (1, 3)])
+def test_samples_of_few_pixels(size, shown):
+    labels = torch.ones(size, dtype=torch.int64)
+    each = Sample(torch.rand(3, *size), labels, labels)
+    viz.show_sample(each, CLASSES, PALETTE, alt=ALT)
+    viz.show_labels({"a": labels}, CLASSES, PALETTE, alt=ALT)
+    viz.show_overlay(each.image, labels, CLASSES, PALETTE, alt=ALT)
+    viz.show_predictions([each], {"FCN": labels[None]}, CLASSES, PALETTE, alt=ALT)
+    viz.show_feature_maps(torch.rand(4, *size), alt=ALT)
+    for figure, _ in shown:
+        figure.canvas.draw()
+        assert {axes.images[0].get_array().shape[:2] for axes in figure.axes} == {size}
+
+
+@quiet
+def test_a_truth_that_is_void_everywhere(shown):
+    void = torch.full((4, 5), IGNORE)
+    each = Sample(torch.rand(3, 4, 5), void, torch.zeros_like(void))
+    viz.show_sample(each, CLASSES, PALETTE, alt=ALT)
+    viz.show_overlay(each.image, void, CLASSES, PALETTE, alt=ALT)
+    viz.show_predictions([each], {"FCN": torch.ones(1, 4, 5)}, CLASSES, PALETTE, alt=ALT)
+    viz.show_confusion(torch.zeros(3, 3, dtype=torch.int64), CLASSES, alt=ALT)
+    for figure, _ in shown:
+        figure.canvas.draw()
+    overlay = shown[1][0].axes[0].images[0].get_array()
+    assert np.allclose(overlay, each.image.numpy().transpose(1, 2, 0))
+    assert not shown[2][0].axes[1].images[0].get_array().any()  # black
+
+
+@quiet
+def test_the_row_of_an_absent_class_is_blank(shown):
+    viz.show_confusion(torch.tensor([[3, 1], [0, 0]]), "ab", alt=ALT)
+    [array] = panels(shown)
+    assert np.ma.getmaskarray(shown[0][0].axes[0].images[0].get_array())[1].all()
+    assert [each.get_text() for each in shown[0][0].axes[0].texts] == ["0.75", "0.25"]
+    assert array.shape == (2, 2)
+
+
+def test_a_matrix_of_other_classes_is_refused():
+    with pytest.raises(
+        ValueError, match=r"2 classes has shape \(2, 2\), but this one has \(3, 3\)"
+    ):
+        viz.show_confusion(torch.eye(3), "ab", alt=ALT)
+
+
+def test_labels_of_another_size_than_the_image_are_refused():
+    with pytest.raises(ValueError, match=r"\(6, 7\) pixels do not lie on an image of \(6, 8\)"):
+        viz.show_overlay(sample().image, torch.zeros(6, 7).long(), CLASSES, PALETTE, alt=ALT)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: viz.show_images({}, alt=ALT),
+        lambda: viz.show_labels({}, CLASSES, PALETTE, alt=ALT),
+        lambda: viz.show_predictions([], {}, CLASSES, PALETTE, alt=ALT),
+        lambda: viz.show_bars({}, ylabel="", alt=ALT),
+        lambda: viz.show_architecture([], alt=ALT),
+    ],
+)
+def test_nothing_to_show_is_refused(call):
+    with pytest.raises(ValueError, match="nothing to show: give at least one"):
+        call()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (4, 5), (0, 4, 5), (3, 0, 5)])
+def test_features_of_odd_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"features of one image, features\[0\]"):
+        viz.show_feature_maps(torch.rand(shape), alt=ALT)
+
+
+@quiet
+def test_unknown_values_are_left_blank(shown):
+    image, values = torch.rand(3, 4, 5), torch.rand(4, 5)
+    image[:, 0, 0], values[0, 0], values[1, 1] = torch.nan, torch.nan, torch.inf
+    nothing = torch.full((4, 5), torch.nan)
+    viz.show_images({"image": image, "map": values, "nothing": nothing}, alt=ALT)
+    assert (panels(shown)[0][0, 0] == 1).all()
+    maps = [axes.images[0].get_array() for axes in shown[0][0].axes[1:3]]
+    assert [int(np.ma.getmaskarray(each).sum()) for each in maps] == [2, 20]
+
+
+# ── curves ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@quiet
+@pytest.mark.parametrize(
+    "curve, smooth, expected",
+    [
+        ([1, 2, 3, 6], 1, [1, 2, 3, 6]),
+        ([1, 2, 3, 7], 3, [2, 4]),
+        ([1, 2, 3, 6], 4, [3]),
+        ([1, 2, 3, 6], 5, [3]),  # a window longer than the curve
+        ([1, 2, 3, 6], 100, [3]),
+        ([5], 7, [5]),
+        ([], 1, []),
+        ([], 3, []),
+        ([1, np.nan, 3, 7], 2, [1, 3, 5]),
+        ([1, np.nan, np.nan, 7], 2, [1, np.nan, 7]),
+        ([1, np.nan, np.inf, 7], 1, [1, np.nan, np.inf, 7]),
+        ([np.nan], 2, [np.nan]),
+    ],
+)
+def test_a_smoothed_curve_averages_what_is_known(curve, smooth, expected, shown):
+    viz.show_curves({"a": curve}, xlabel="", ylabel="", alt=ALT, smooth=smooth)
+    [line] = lines(shown)
+    np.testing.assert_allclose(line, expected)
+
+
+def test_a_smoothed_curve_keeps_its_place(shown):
+    viz.show_curves({"a": ([0, 10, 20, 30], [1, 1, 1, 1])}, xlabel="", ylabel="", alt=ALT, smooth=9)
+    assert shown[0][0].axes[0].lines[0].get_xdata().tolist() == [15]
+
+
+@pytest.mark.parametrize("smooth", [0, -3])
+def test_a_window_of_no_point_is_refused(smooth):
+    with pytest.raises(ValueError, match=f"smooth={smooth} averages nothing"):
+        viz.show_curves({"a": [1, 2]}, xlabel="", ylabel="", alt=ALT, smooth=smooth)
+
+
+@quiet
+def test_bars_of_unknown_height(shown):
+    viz.show_bars({"a": {"b": np.nan, "c": (np.nan, np.nan)}, "d": {}}, ylabel="", alt=ALT)
+    shown[0][0].canvas.draw()

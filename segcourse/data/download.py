@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 import requests
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 GIGABYTE = 10**9
 CHUNK = 1 << 14  # bytes; what a broken connection may lose

@@ -11,6 +11,9 @@ generator, or from the one they are given.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from inspect import isfunction
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +67,27 @@ def compose(*transforms: Transform) -> Transform:
         return sample
 
     return composed
+
+
+def generators_of(dataset: Any) -> list[Generator]:
+    """The random generators that a dataset and its transforms draw from, each once."""
+    found, seen, waiting = [], set(), [dataset]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Generator):
+            found.append(part)
+        elif isinstance(part, partial):
+            waiting += [part.func, *part.args, *part.keywords.values()]
+        elif isinstance(part, Dataset):
+            waiting += vars(part).values()
+        elif isinstance(part, tuple) and not isinstance(part, Sample):
+            waiting += part
+        elif isfunction(part):
+            waiting += [cell.cell_contents for cell in part.__closure__ or ()]
+    return found
 
 
 # ---------------------------------------------------------------------------- geometric
