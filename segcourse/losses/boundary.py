@@ -8,7 +8,7 @@ computes them again. Conventions for void, one channel, and logits are those of
 
 from torch import Tensor
 
-from segcourse.losses.inputs import probability_and_target, reduce_loss
+from segcourse.losses.inputs import number_of_entries, probability_and_target, reduce_loss
 from segcourse.ops.distance import signed_distance_of_masks, unsigned_distance_of_masks
 from segcourse.ops.labels import IGNORE
 
@@ -56,7 +56,7 @@ def boundary_loss(
             "take signed_distance(target, num_classes) of this very batch."
         )
     distances = distances[:, -p.shape[1] :].to(p).where(counted, 0)
-    return reduce_loss(p * distances, counted.sum(), reduction)
+    return reduce_loss(p * distances, number_of_entries(counted, p), reduction)
 
 
 def hausdorff_dt_loss(
@@ -96,4 +96,4 @@ def hausdorff_dt_loss(
     far = (
         unsigned_distance_of_masks(t > 0.5) ** alpha + unsigned_distance_of_masks(p > 0.5) ** alpha
     )
-    return reduce_loss((p - t) ** 2 * far.to(p.dtype), counted.sum(), reduction)
+    return reduce_loss((p - t) ** 2 * far.to(p.dtype), number_of_entries(counted, p), reduction)

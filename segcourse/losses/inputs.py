@@ -41,7 +41,8 @@ def check_pair(
     counted = target != ignore_index
     if torch.finfo(logits.dtype).bits < 32:
         logits = logits.float()
-    logits = logits.masked_fill(~counted if multilabel else ~counted[:, None], 0)
+    if not counted.all():  # copying all logits is not for free
+        logits = logits.masked_fill(~counted if multilabel else ~counted[:, None], 0)
     return logits, target.long().where(counted, 0), counted
 
 
@@ -72,16 +73,16 @@ def _check_target(target: Tensor, shape: torch.Size, ignore_index: int, multilab
 def binary_entries(
     logits: Tensor, target: Tensor, *, ignore_index: int = IGNORE, multilabel: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, whether the class is there, and whether the entry counts: -> three (N, K, H, W).
+    """Logits, whether the class is there, and what counts: -> three (N, K, H, W).
 
-    A single channel stands for class 1.
+    What counts is (N, 1, H, W) unless the target is multilabel. A single channel is class 1.
     """
     logits, target, counted = check_pair(
         logits, target, ignore_index=ignore_index, multilabel=multilabel
     )
     if multilabel:
         return logits, target == 1, counted
-    counted = counted[:, None].expand_as(logits)
+    counted = counted[:, None]
     channels = logits.shape[1]
     first = 1 if channels == 1 else 0
     classes = torch.arange(first, first + channels, device=target.device)
@@ -98,8 +99,9 @@ def probability_and_target(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class probabilities, 0/1 target, both 0 on void, and what counts: -> three (N, K, H, W).
 
-    Softmax over the channels; a sigmoid of a single channel, and of every multilabel channel.
-    Without the background, channel 0 is missing, unless it is the only one.
+    What counts is (N, 1, H, W) unless the target is multilabel. Softmax over the channels; a
+    sigmoid of a single channel, and of every multilabel channel. Without the background, channel 0
+    is missing, unless it is the only one.
     """
     logits, there, counted = binary_entries(
         logits, target, ignore_index=ignore_index, multilabel=multilabel
@@ -107,7 +109,9 @@ def probability_and_target(
     channels = logits.shape[1]
     probability = logits.sigmoid() if multilabel or channels == 1 else logits.softmax(dim=1)
     first = 0 if include_background or channels == 1 else 1
-    probability, there, counted = probability[:, first:], there[:, first:], counted[:, first:]
+    probability, there = probability[:, first:], there[:, first:]
+    if multilabel:
+        counted = counted[:, first:]
     return probability * counted, there.to(probability.dtype), counted
 
 
@@ -131,6 +135,11 @@ def at_least_one(amount: Tensor) -> Tensor:
     return amount.where(amount != 0, 1)
 
 
+def number_of_entries(counted: Tensor, loss: Tensor) -> Tensor:
+    """How many values of a loss (N, K, H, W) count, said once for all K or for each: -> scalar."""
+    return counted.sum() * (loss.numel() // counted.numel())
+
+
 def reduce_loss(loss: Tensor, amount: Tensor, reduction: str) -> Tensor:
     """The sum by an amount ("mean"), the sum ("sum"), or all values as they are ("none").
 
@@ -144,8 +153,10 @@ def reduce_loss(loss: Tensor, amount: Tensor, reduction: str) -> Tensor:
     return loss.sum() / at_least_one(amount) if reduction == "mean" else loss.sum()
 
 
-def classes_that_count(present: Tensor, anything: Tensor, classes: str) -> Tensor:
-    """Classes that the target shows ("present"), or all where anything is counted ("all").
+def classes_that_count(
+    size: Tensor, counted: Tensor, classes: str, axes: int | tuple[int, ...]
+) -> Tensor:
+    """Classes with a size ("present"), or all where anything is counted ("all"): bool, as size.
 
     Raises:
         ValueError: if ``classes`` is neither of them.
@@ -154,7 +165,7 @@ def classes_that_count(present: Tensor, anything: Tensor, classes: str) -> Tenso
         raise ValueError(
             f'classes is "present" (those that the target contains) or "all", not {classes!r}.'
         )
-    return present if classes == "present" else anything
+    return size > 0 if classes == "present" else counted.any(axes).expand_as(size)
 
 
 def average_classes(loss: Tensor, counts: Tensor, weight: Tensor | None, reduction: str) -> Tensor:

@@ -43,12 +43,13 @@ def lovasz_sum(errors: Tensor, target: Tensor) -> Tensor:
 
 
 def _groups(values: Tensor, per_image: bool) -> Tensor:
-    """The values of a class, of the batch or of each image, in a row: -> (1 or N, K, pixels)."""
+    """Those of a class, in the batch or in each image, in a row: -> (1 or N, K, pixels)."""
     return values.flatten(2) if per_image else values.movedim(1, 0).flatten(1)[None]
 
 
 def _lovasz_classes(errors: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     """The Lovász extension of every group and class: three (G, K, pixels) -> (G, K)."""
+    counted = counted.expand_as(errors)
     rows = zip(errors.flatten(0, 1), target.flatten(0, 1), counted.flatten(0, 1), strict=True)
     sums = [lovasz_sum(error[inside], there[inside]) for error, there, inside in rows]
     return torch.stack(sums).reshape(errors.shape[:2])
@@ -82,7 +83,7 @@ def lovasz_softmax_loss(
         )
     )
     loss = _lovasz_classes((t - p).abs(), t, counted)
-    counts = classes_that_count((t > 0).any(-1), counted.any(-1), classes)
+    counts = classes_that_count(t.sum(-1), counted, classes, -1)
     if weight is not None:
         weight = class_vector(weight, logits.shape[1], loss)
     return average_classes(*_rows(loss, counts, per_image), weight, reduction)
@@ -117,7 +118,8 @@ def lovasz_hinge_loss(
     )
     t = there.to(z.dtype)
     loss = _lovasz_classes((1 - z * (2 * t - 1)).relu(), t, counted)
-    return average_classes(*_rows(loss, counted.any(-1), per_image), None, reduction)
+    counts = classes_that_count(loss, counted, "all", -1)
+    return average_classes(*_rows(loss, counts, per_image), None, reduction)
 
 
 def _rows(loss: Tensor, counts: Tensor, per_image: bool) -> tuple[Tensor, Tensor]:

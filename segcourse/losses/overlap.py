@@ -71,7 +71,7 @@ def _region_sums(
     """I, S and T of every class, and which classes count: all (K,), or (N, K) per image."""
     axes = (2, 3) if per_image else (0, 2, 3)
     sums = (p * t).sum(axes), (p**2 if squared else p).sum(axes), t.sum(axes)
-    return sums, classes_that_count(sums[2] > 0, counted.any(axes), classes)
+    return sums, classes_that_count(sums[2], counted, classes, axes)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from segcourse.losses.inputs import (
     binary_entries,
     check_pair,
     class_vector,
+    number_of_entries,
     reduce_loss,
 )
 from segcourse.ops.labels import IGNORE
@@ -222,7 +223,8 @@ def sigmoid_focal_loss(
     loss = -(gamma * F.logsigmoid(-margin)).exp() * F.logsigmoid(margin) * counted
     if alpha is not None:
         loss = loss * torch.where(yes, alpha, 1 - alpha)
-    return reduce_loss(loss, (yes if normalizer == "positives" else counted).sum(), reduction)
+    amount = yes.sum() if normalizer == "positives" else number_of_entries(counted, loss)
+    return reduce_loss(loss, amount, reduction)
 
 
 def _check_gamma(gamma: float) -> None:

@@ -131,8 +131,8 @@ def _two_nearest(objects: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarra
 
     Every object's distances are taken in a window around it, and only the two smallest are kept.
     """
-    numbers, order = np.unique(objects, return_inverse=True)
-    order = order.reshape(objects.shape) + (numbers[0] > 0)  # 0, or 1, 2, ... for objects
+    _, order = np.unique(objects, return_inverse=True)
+    order = order.reshape(objects.shape)  # 1, 2, ... for objects beside the background
     nearest, second = np.full((2, *objects.shape), np.inf)
     for number, box in enumerate(find_objects(order), start=1):
         window = tuple(slice(max(side.start - reach, 0), side.stop + reach) for side in box)

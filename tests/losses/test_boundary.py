@@ -6,6 +6,7 @@ from monai.losses import BoundaryLoss, HausdorffDTLoss
 
 from segcourse.losses.boundary import boundary_loss, hausdorff_dt_loss
 from segcourse.ops.distance import signed_distance
+from segcourse.ops.labels import IGNORE
 
 
 def gradient(loss, logits):
@@ -13,13 +14,9 @@ def gradient(loss, logits):
 
 
 def test_a_row_by_hand():
+    """With p = 1/2 everywhere, half of the sum of 2 1 0 -1 0 1 2 3 by 8."""
     target = torch.tensor([[[0, 0, 1, 1, 1, 0, 0, 0]]])
-    distances = signed_distance(target, 2)
-    assert distances.shape == (1, 2, 1, 8)
-    assert distances[0, 1, 0].tolist() == [2, 1, 0, -1, 0, 1, 2, 3]
-    assert torch.equal(signed_distance(target, 1), distances[:, 1:])
-    flat = torch.zeros(1, 1, 1, 8)  # p = 1/2 everywhere
-    assert boundary_loss(flat, target) == 0.5
+    assert boundary_loss(torch.zeros(1, 1, 1, 8), target) == 0.5
 
 
 @pytest.mark.parametrize("include_background, value", [(True, 0.30517851), (False, 0.27516413)])
@@ -31,6 +28,37 @@ def test_boundary_loss_agrees_with_monai(x, t, include_background, value):
     assert ours.item() == pytest.approx(value, abs=1e-8)
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-7)
     assert torch.allclose(gradient(ours, x), gradient(theirs, x), atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", [boundary_loss, hausdorff_dt_loss])
+def test_reductions(x, t, loss):
+    each = loss(x, t, reduction="none")
+    assert each.shape == (2, 2, 4, 4)
+    assert loss(x, t, reduction="none", include_background=True).shape == (2, 3, 4, 4)
+    assert loss(x, t, reduction="sum").item() == pytest.approx(each.sum().item())
+    assert loss(x, t).item() == pytest.approx(each.mean().item())
+    with pytest.raises(ValueError, match="'max'"):
+        loss(x, t, reduction="max")
+
+
+def test_multilabel_targets_agree_with_monai(x):
+    masks = (torch.arange(96) * 5 // 3 % 3 > 0).long().reshape(2, 3, 4, 4)
+    how = dict(sigmoid=True, include_background=True)
+    for ours, theirs in (
+        (boundary_loss, BoundaryLoss(**how)),
+        (hausdorff_dt_loss, HausdorffDTLoss(**how)),
+    ):
+        found = ours(x, masks, multilabel=True, include_background=True)
+        wanted = theirs(x, masks.double())
+        assert found.item() == pytest.approx(wanted.item(), abs=1e-6)
+        assert torch.allclose(gradient(found, x), gradient(wanted, x), atol=1e-6)
+
+
+def test_distances_of_void_do_not_matter(x, ti):
+    ready = signed_distance(ti, 3)
+    wanted = boundary_loss(x, ti, distances=ready)
+    void = (ti == IGNORE)[:, None].expand_as(ready)
+    assert torch.equal(boundary_loss(x, ti, distances=ready.masked_fill(void, torch.inf)), wanted)
 
 
 def test_precomputed_distances_change_nothing(x, t):

@@ -209,14 +209,37 @@ def test_void_everywhere_is_nothing_to_learn_from(name):
         assert value == 0 and not slope.any()
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_an_image_of_void_alone_changes_no_mean_per_image(name):
-    if "per image" in name:
-        logits, target = random_pair(name)
-        target[1] = IGNORE
-        alone = ALL[name](logits[:1], target[:1])
-        # balanced cross-entropy averages over pixels, all others over images
-        assert ALL[name](logits, target).item() == pytest.approx(alone.item())
+@pytest.mark.parametrize("name", [name for name in ALL if "per image" in name])
+def test_an_image_of_void_changes_no_mean_of_images(name):
+    logits, target = random_pair(name)
+    target[1] = IGNORE
+    alone = ALL[name](logits[:1], target[:1])
+    assert ALL[name](logits, target).item() == pytest.approx(alone.item())
+
+
+MULTILABEL = [name for name in ALL if ALL[name] in (
+    sigmoid_focal_loss, dice_loss, log_dice_loss, log_cosh_dice_loss, generalized_dice_loss,
+    jaccard_loss, tversky_loss, focal_tversky_loss, lovasz_softmax_loss, lovasz_hinge_loss,
+    boundary_loss, hausdorff_dt_loss)]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", [float("nan"), float("inf"), 5.0])
+@pytest.mark.parametrize("name", MULTILABEL)
+def test_void_of_one_class_says_nothing_about_the_others(name, said):
+    loss = partial(ALL[name], multilabel=True)
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 6, 7, generator=random)
+    target = torch.randint(2, logits.shape, generator=random)
+    target[0, 1, :2], target[1, 2] = IGNORE, IGNORE
+    void = target == IGNORE
+    value, slope = value_and_slope(loss, logits, target)
+    found, found_slope = value_and_slope(loss, logits.masked_fill(void, said), target)
+    assert found == value and torch.equal(found_slope, slope)
+    assert value.isfinite() and not slope[void].any() and slope.any()
+    logits[1, 1, 3, 3] = float("nan")
+    assert loss(logits, target).isnan()
+    value, slope = value_and_slope(loss, logits, torch.full_like(target, IGNORE))
+    assert value == 0 and not slope.any()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1)])

@@ -10,6 +10,7 @@ from segcourse.losses.inputs import (
     check_pair,
     class_vector,
     classes_that_count,
+    number_of_entries,
     probability_and_target,
     reduce_loss,
 )
@@ -35,7 +36,8 @@ def test_narrow_types_are_widened():
 
 
 def test_entries_of_labels_and_of_masks(x, ti):
-    wanted = binary_entries(x, ti)
+    logits, there, counted = binary_entries(x, ti)
+    wanted = logits, there, counted.expand_as(x)
     masks = torch.stack([(ti == label).long() for label in range(3)], dim=1)
     masks[(ti == IGNORE)[:, None].expand_as(masks)] = IGNORE
     for one, other in zip(binary_entries(x, masks, multilabel=True), wanted, strict=True):
@@ -70,7 +72,11 @@ def test_bad_multilabel_targets_are_refused(x, target, error, message):
 @pytest.mark.parametrize("channels, wanted", [(1, 1), (2, 1), (4, 3)])
 def test_without_the_background(channels, wanted):
     logits, target = torch.zeros(1, channels, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long)
-    for part in probability_and_target(logits, target, include_background=False):
+    p, t, counted = probability_and_target(logits, target, include_background=False)
+    assert p.shape == t.shape == (1, wanted, 2, 2) and counted.shape == (1, 1, 2, 2)
+    masks = torch.zeros_like(logits).bool()
+    how = dict(multilabel=True, include_background=False)
+    for part in probability_and_target(logits, masks, **how):
         assert part.shape == (1, wanted, 2, 2)
 
 
@@ -124,8 +130,19 @@ def test_average_of_classes_by_hand():
 
 
 def test_classes_that_count():
-    present, anything = torch.tensor([True, False]), torch.tensor([True, True])
-    assert classes_that_count(present, anything, "present") is present
-    assert classes_that_count(present, anything, "all") is anything
+    """Two images of two classes, the second of which is void."""
+    size = torch.tensor([[3.0, 0.0], [0.0, 0.0]])
+    counted = torch.tensor([[[True, True, True]], [[False, False, False]]])  # (N, 1, pixels)
+    present = classes_that_count(size, counted, "present", -1)
+    assert present.tolist() == [[True, False], [False, False]]
+    everything = classes_that_count(size, counted, "all", -1)
+    assert everything.tolist() == [[True, True], [False, False]]
     with pytest.raises(ValueError, match="'some'"):
-        classes_that_count(present, anything, "some")
+        classes_that_count(size, counted, "some", -1)
+
+
+def test_number_of_entries():
+    loss = torch.zeros(2, 3, 4, 4)
+    assert number_of_entries(torch.ones(2, 1, 4, 4).bool(), loss) == 96
+    assert number_of_entries(torch.ones(2, 3, 4, 4).bool(), loss) == 96
+    assert number_of_entries(torch.zeros(2, 3, 4, 4).bool(), loss) == 0

@@ -33,6 +33,10 @@ def test_lovasz_golden_values_in_float32(x, t, ti, z, y):
     assert lovasz_hinge_loss(z, y, per_image=True).item() == pytest.approx(1.78177798, abs=2e-7)
 
 
+def zero_in_second(t):
+    return torch.stack([t[0], 0 * t[1]])
+
+
 ORACLES = {
     "smp lovasz": (lovasz_softmax_loss, LovaszLoss("multiclass"), "x t", 1e-6),
     "smp lovasz, per image": (
@@ -45,6 +49,18 @@ ORACLES = {
         lovasz_softmax_loss,
         LovaszLoss("multiclass", ignore_index=IGNORE),
         "x ti",
+        1e-6,
+    ),
+    "smp lovasz, absent classes in the second image": (
+        lambda x, t: lovasz_softmax_loss(x, zero_in_second(t), per_image=True),
+        lambda x, t: LovaszLoss("multiclass", per_image=True)(x, zero_in_second(t)),
+        "x t",
+        1e-6,
+    ),
+    "smp hinge, per image": (
+        lambda z, y: lovasz_hinge_loss(z, y, per_image=True),
+        LovaszLoss("binary", per_image=True),
+        "z y",
         1e-6,
     ),
     "smp hinge": (lovasz_hinge_loss, LovaszLoss("binary"), "z y", 1e-6),
@@ -83,3 +99,36 @@ def test_works_in_half_precision_where_smp_fails(x, t):
     assert lovasz_softmax_loss(half, t).item() == pytest.approx(0.757, abs=1e-3)
     with pytest.raises(RuntimeError):
         LovaszLoss("multiclass")(x, t)  # float64 against float32
+
+
+def test_reductions_and_weights(x, t):
+    each = lovasz_softmax_loss(x, t, reduction="none")
+    images = lovasz_softmax_loss(x, t, reduction="none", per_image=True)
+    assert each.shape == (3,) and images.shape == (2, 3)
+    assert torch.equal(images[0], lovasz_softmax_loss(x[:1], t[:1], reduction="none"))
+    assert lovasz_softmax_loss(x, t, reduction="sum").item() == pytest.approx(each.sum().item())
+    weight = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+    weighted = lovasz_softmax_loss(x, t, weight=weight)
+    assert weighted.item() == pytest.approx((each @ weight).item() / 7)
+    background_missing = lovasz_softmax_loss(x, t, include_background=False, reduction="none")
+    assert torch.equal(background_missing, each[1:])
+    with pytest.raises(ValueError, match="3 weights"):
+        lovasz_softmax_loss(x, t, weight=weight[:2])
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("loss", [lovasz_softmax_loss, lovasz_hinge_loss])
+def test_a_multilabel_target_is_one_binary_problem_per_channel(x, loss, per_image):
+    masks = (torch.arange(96) * 5 // 3 % 3 > 0).long().reshape(2, 3, 4, 4)
+    masks[0, 1, 2:] = IGNORE
+    how = dict(per_image=per_image, reduction="none")
+    found = loss(x, masks, multilabel=True, **how)
+    single = [loss(x[:, k : k + 1], masks[:, k], **how) for k in range(3)]
+    assert torch.equal(found, torch.cat(single, dim=-1))
+
+
+def test_hinge_gives_one_value_per_image(z, y):
+    assert lovasz_hinge_loss(z, y, reduction="none").shape == (1,)
+    images = lovasz_hinge_loss(z, y, reduction="none", per_image=True)
+    assert images.shape == (2, 1)
+    assert images[1, 0].item() == pytest.approx(lovasz_hinge_loss(z[1:], y[1:]).item())

@@ -112,6 +112,40 @@ def test_cross_entropy_agrees_with_torch(x, target, weight, smoothing, request):
     assert_same(ours, theirs, x)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_other_reductions_agree_with_torch(x, ti, reduction, smoothing):
+    how = dict(weight=WEIGHT, label_smoothing=smoothing, reduction=reduction)
+    ours = cross_entropy(x, ti, **how)
+    theirs = F.cross_entropy(x, ti, ignore_index=IGNORE, **how)
+    assert torch.allclose(ours, theirs)
+
+
+REDUCED = {
+    "cross_entropy": (partial(cross_entropy, weight=WEIGHT, normalizer="pixels"), "x ti", 27),
+    "pixel_weighted": (lambda x, t, **how: pixel_weighted_cross_entropy(
+        x, t, torch.ones(t.shape), **how), "x ti", 27),
+    "focal": (partial(focal_loss, weight=WEIGHT), "x ti", 27),
+    "sigmoid_focal": (sigmoid_focal_loss, "x ti", 27 * 3),
+    "by positives": (partial(sigmoid_focal_loss, normalizer="positives"), "x ti", 27),
+    "balanced": (balanced_cross_entropy, "z y", 32),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss, arguments, amount", REDUCED.values(), ids=REDUCED)
+def test_reductions(loss, arguments, amount, request):
+    logits, target = (request.getfixturevalue(name) for name in arguments.split())
+    each = loss(logits, target, reduction="none")
+    assert each.shape in (target.shape, logits.shape)
+    total = loss(logits, target, reduction="sum")
+    assert total.item() == pytest.approx(each.sum().item())
+    assert loss(logits, target).item() == pytest.approx(total.item() / amount)
+    void = target == IGNORE
+    assert not (each[void] if each.ndim == 3 else each.movedim(1, -1)[void]).any()
+    with pytest.raises(ValueError, match="'max'"):
+        loss(logits, target, reduction="max")
+
+
 def test_smoothed_targets_of_three_classes():
     """Cross-entropy is a dot product with the target, so single logits read it off."""
     target = torch.zeros(1, 1, 1, dtype=torch.long)
@@ -147,6 +181,22 @@ def test_sigmoid_focal_agrees_with_torchvision(z, y, gamma, alpha):
         reduction="mean",
     )
     assert_same(ours, theirs, z)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_multilabel_focal_agrees_with_torchvision(x, reduction):
+    masks = (torch.arange(96) * 5 // 3 % 3 > 0).reshape(2, 3, 4, 4)
+    ours = sigmoid_focal_loss(x, masks, alpha=0.25, multilabel=True, reduction=reduction)
+    theirs = torchvision_focal(x, masks.double(), reduction=reduction)
+    assert torch.allclose(ours, theirs, atol=1e-12)
+
+
+def test_void_of_a_multilabel_target_is_counted_by_entry(x):
+    masks = (torch.arange(96) * 5 // 3 % 3 > 0).long().reshape(2, 3, 4, 4)
+    masks[0, 1, 2:] = IGNORE
+    each = torchvision_focal(x, (masks == 1).double(), alpha=-1)
+    expected = each[masks != IGNORE].mean()
+    assert_same(sigmoid_focal_loss(x, masks, multilabel=True), expected, x)
 
 
 def test_one_against_the_rest_agrees_with_smp(x, t):
@@ -205,6 +255,14 @@ def test_balanced_cross_entropy_gives_both_classes_the_same_total_weight():
     target[0, 0, 0] = 1
     loss = balanced_cross_entropy(logits, target)
     assert loss.item() == pytest.approx(2 * 0.99 * 0.01 * math.log(2))
+
+
+def test_balanced_cross_entropy_is_exact_in_float64(z, y):
+    y[0, 0] = IGNORE  # the share of positives is no short binary number now
+    share = (y == 1).sum().double() / 28
+    each = F.binary_cross_entropy_with_logits(z[:, 0], (y == 1).double(), reduction="none")
+    expected = (torch.where(y == 1, 1 - share, share) * each * (y != IGNORE)).sum() / 28
+    assert_same(balanced_cross_entropy(z, y), expected, z, tolerance=1e-12)
 
 
 def test_balanced_cross_entropy_per_image(z, y):
