@@ -18,7 +18,8 @@ from benchmarks.networks import FCN_SIZE
 from benchmarks.report import write
 from segcourse.data.sample import Cached, batches, stack
 from segcourse.data.toytown import CLASSES, Toytown
-from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
+from segcourse.losses.pixelwise import cross_entropy
+from segcourse.losses.weights import class_counts, log_frequency_weights
 from segcourse.metrics.boundary import (
     boundary_f1,
     boundary_iou,

@@ -24,7 +24,8 @@ from segcourse.data.sample import Cached, Sample, batches
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.data.transforms import Transformed, compose, random_flip, resize, warp
 from segcourse.data.transforms import pixel_grid as grid
-from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
+from segcourse.losses.pixelwise import cross_entropy
+from segcourse.losses.weights import class_counts, log_frequency_weights
 from segcourse.metrics.semantic import iou, mean_iou
 from segcourse.models.unet import UNet
 from segcourse.ops.labels import IGNORE

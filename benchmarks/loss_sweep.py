@@ -19,16 +19,19 @@ from benchmarks import report
 from segcourse.data.dots import Dots
 from segcourse.data.sample import Cached, Sample, batches, stack
 from segcourse.data.toytown import CLASSES, Toytown
-from segcourse.losses.overlap import dice, lovasz_softmax, tversky
+from segcourse.losses.lovasz import lovasz_softmax_loss
+from segcourse.losses.overlap import dice_loss, tversky_loss
 from segcourse.losses.pixelwise import (
     balanced_cross_entropy,
-    class_counts,
     cross_entropy,
+    ohem_cross_entropy,
+    sigmoid_focal_loss,
+)
+from segcourse.losses.weights import (
+    class_counts,
     frequency,
     log_frequency_weights,
     median_frequency_weights,
-    ohem,
-    sigmoid_focal,
 )
 from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou, pixel_accuracy, precision
 from segcourse.metrics.semantic import recall as recall_of
@@ -43,13 +46,13 @@ BATCH = 8
 LOSSES = {
     "cross-entropy": cross_entropy,
     "balanced CE": balanced_cross_entropy,
-    "focal (0.25, 2)": partial(sigmoid_focal, alpha=0.25),
-    "OHEM": partial(ohem, min_kept=2000),
-    "Dice": dice,
-    "Tversky (0.3, 0.7)": tversky,
-    "Dice + CE": lambda logits, truth: dice(logits, truth) + cross_entropy(logits, truth),
-    "Lovász": lovasz_softmax,
-    "Lovász + CE": lambda z, y: lovasz_softmax(z, y) + cross_entropy(z, y),
+    "focal (0.25, 2)": partial(sigmoid_focal_loss, alpha=0.25),
+    "OHEM": partial(ohem_cross_entropy, min_kept=2000),
+    "Dice": dice_loss,
+    "Tversky (0.3, 0.7)": tversky_loss,
+    "Dice + CE": lambda logits, target: dice_loss(logits, target) + cross_entropy(logits, target),
+    "Lovász": lovasz_softmax_loss,
+    "Lovász + CE": lambda z, y: lovasz_softmax_loss(z, y) + cross_entropy(z, y),
 }
 THRESHOLDS = torch.arange(1, 100) / 100
 

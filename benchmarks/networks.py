@@ -11,8 +11,9 @@ from segcourse.blocks.conv import conv_bn_relu
 from segcourse.blocks.resnet import ResNet
 from segcourse.data.sample import Cached
 from segcourse.data.toytown import CLASSES
-from segcourse.losses.overlap import dice
-from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
+from segcourse.losses.overlap import dice_loss
+from segcourse.losses.pixelwise import cross_entropy
+from segcourse.losses.weights import class_counts, log_frequency_weights
 from segcourse.models.deconvnet import DeconvNet
 from segcourse.models.deeplab_v1 import DeepLabV1
 from segcourse.models.deeplab_v2 import DeepLabV2
@@ -100,7 +101,7 @@ def course_loss(
     def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         image, truth, *_ = batch
         return sum(
-            share * (cross_entropy(logits, labels, weight=weight) + dice(logits, labels))
+            share * (cross_entropy(logits, labels, weight=weight) + dice_loss(logits, labels))
             for share, logits, labels in every_stage(model, image, truth, auxiliary)
         )
 

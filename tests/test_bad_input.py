@@ -29,7 +29,8 @@ from segcourse.data.sample import Sample, batches, stack
 from segcourse.data.toytown import Toytown
 from segcourse.exercises.core import Exercise
 from segcourse.losses import boundary as boundary_losses
-from segcourse.losses import overlap, pixelwise
+from segcourse.losses import lovasz, overlap, pixelwise
+from segcourse.losses import weights as loss_weights
 from segcourse.metrics import boundary, semantic
 from segcourse.models.deconvnet import DeconvNet
 from segcourse.models.deeplab_v1 import DeepLabV1
@@ -44,6 +45,7 @@ from segcourse.models.refinenet import RefineNet
 from segcourse.models.segnet import SegNet, SegNetBasic
 from segcourse.models.unet import UNet
 from segcourse.ops.crf import brute_force_crf, dense_crf
+from segcourse.ops.distance import signed_distance
 from segcourse.ops.labels import check_labels, colorize, object_masks
 from segcourse.training import fit, predict, warmup
 
@@ -101,17 +103,17 @@ CALLS = [
     (lambda: pixelwise.cross_entropy(LOGITS[0], LABELS), "(3, 8, 8)", ""),
     (lambda: pixelwise.cross_entropy(LOGITS, LABELS, weight=[1.0, 2.0]), "2", "3"),
     (lambda: pixelwise.cross_entropy(LOGITS, LABELS, label_smoothing=2.0), "2.0", "[0, 1]"),
-    (lambda: pixelwise.focal(LOGITS, LABELS, gamma=-1), "-1", "at least 0"),
-    (lambda: pixelwise.ohem(LOGITS, LABELS, min_kept=-1), "-1", "min_kept"),
+    (lambda: pixelwise.focal_loss(LOGITS, LABELS, gamma=-1), "-1", "at least 0"),
+    (lambda: pixelwise.ohem_cross_entropy(LOGITS, LABELS, min_kept=-1), "-1", "min_kept"),
     (lambda: pixelwise.bootstrapped_cross_entropy(LOGITS, LABELS, share=0), "0", "(0, 1]"),
-    (lambda: pixelwise.border_weights(torch.zeros(8, 8)), "float32", ""),
-    (lambda: overlap.dice(LOGITS, LABELS, smooth=-1), "-1", "at least 0"),
-    (lambda: overlap.dice(LOGITS, LABELS, classes="some"), "'some'", "present"),
-    (lambda: overlap.jaccard(LOGITS, BAD_LABEL), "[7]", "0 to 2"),
-    (lambda: overlap.lovasz_softmax(LOGITS, LABELS.float()), "float32", ".long()"),
-    (lambda: overlap.tversky(LOGITS, LABELS[:, :4]), "(2, 4, 8)", "(2, 3, 8, 8)"),
+    (lambda: loss_weights.border_weights(torch.zeros(8, 8)), "float32", ""),
+    (lambda: overlap.dice_loss(LOGITS, LABELS, smooth=-1), "-1", "at least 0"),
+    (lambda: overlap.dice_loss(LOGITS, LABELS, classes="some"), "'some'", "present"),
+    (lambda: overlap.jaccard_loss(LOGITS, BAD_LABEL), "[7]", "0 to 2"),
+    (lambda: lovasz.lovasz_softmax_loss(LOGITS, LABELS.float()), "float32", ".long()"),
+    (lambda: overlap.tversky_loss(LOGITS, LABELS[:, :4]), "(2, 4, 8)", "(2, 3, 8, 8)"),
     (lambda: boundary_losses.hausdorff_dt_loss(LOGITS, LABELS, alpha=0), "0", "above 0"),
-    (lambda: boundary_losses.signed_distance(LABELS, 0), "0", "at least 1"),
+    (lambda: signed_distance(LABELS, 0), "0", "at least 1"),
     # metrics
     (lambda: semantic.confusion_matrix(BAD_LABEL, LABELS, 3), "7", "0 to 2"),
     (lambda: semantic.confusion_matrix(LABELS, BAD_LABEL, 3), "7", "0 to 2"),

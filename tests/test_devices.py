@@ -26,7 +26,8 @@ from segcourse.checkpoints import load_checkpoint
 from segcourse.data.sample import Sample
 from segcourse.data.things import things_of
 from segcourse.data.toytown import THINGS, Toytown
-from segcourse.losses import boundary, overlap, pixelwise
+from segcourse.losses import boundary, lovasz, overlap, pixelwise
+from segcourse.losses import weights as loss_weights
 from segcourse.losses.set_matching import ObjectSet, match_sets, set_loss, set_mask_loss
 from segcourse.metrics import instance, panoptic
 from segcourse.metrics.boundary import boundary_f1, boundary_iou, trimap_iou
@@ -42,6 +43,7 @@ from segcourse.ops import polygons, rle
 from segcourse.ops.anchors import cell_anchors, decode, encode, grid_anchors
 from segcourse.ops.components import connected_components, objects_from_classes
 from segcourse.ops.crf import brute_force_crf, dense_crf
+from segcourse.ops.distance import signed_distance
 from segcourse.ops.merging import merge, merge_by_argmax
 from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
 from segcourse.ops.roi import crop_masks, paste_masks, paste_rounded, roi_align, roi_pool
@@ -273,9 +275,9 @@ THERE = {
     "box_overlaps": (instance.box_overlaps, CORNERS, CORNERS + 2),
     "panoptic_counts": (panoptic_counts, OTHER_IDS, IDS, OBJECTS == 3),
     "things_of": (things, *SCENE),
-    "class_counts": (partial(pixelwise.class_counts, num_classes=4), LABELS),
-    "border_weights": (pixelwise.border_weights, OBJECTS),
-    "signed_distance": (partial(boundary.signed_distance, num_classes=4), LABELS),
+    "class_counts": (partial(loss_weights.class_counts, num_classes=4), LABELS),
+    "border_weights": (loss_weights.border_weights, OBJECTS),
+    "signed_distance": (partial(signed_distance, num_classes=4), LABELS),
     "set_loss": (lambda *x: set_loss(x[0], x[1], x[2]), ANSWERS, PLACES, SETS),
     "set_mask_loss": (set_mask_loss, torch.randn(2, 7, 6, 8), TRUE_MASKS, PAIRS),
 }  # fmt: skip
@@ -286,17 +288,17 @@ THERE |= {
         "balanced_cross_entropy": lambda z, t: pixelwise.balanced_cross_entropy(
             z[:, :1], torch.where(t < 4, t % 2, t)
         ),
-        "focal": pixelwise.focal,
-        "sigmoid_focal": partial(pixelwise.sigmoid_focal, alpha=0.25),
-        "ohem": partial(pixelwise.ohem, min_kept=50),
+        "focal_loss": pixelwise.focal_loss,
+        "sigmoid_focal_loss": partial(pixelwise.sigmoid_focal_loss, alpha=0.25),
+        "ohem_cross_entropy": partial(pixelwise.ohem_cross_entropy, min_kept=50),
         "bootstrapped": pixelwise.bootstrapped_cross_entropy,
-        "dice": overlap.dice,
-        "log_cosh_dice": overlap.log_cosh_dice,
-        "generalised_dice": overlap.generalised_dice,
-        "jaccard": overlap.jaccard,
-        "tversky": overlap.tversky,
-        "focal_tversky": overlap.focal_tversky,
-        "lovasz_softmax": overlap.lovasz_softmax,
+        "dice_loss": overlap.dice_loss,
+        "log_cosh_dice_loss": overlap.log_cosh_dice_loss,
+        "generalized_dice_loss": overlap.generalized_dice_loss,
+        "jaccard_loss": overlap.jaccard_loss,
+        "tversky_loss": overlap.tversky_loss,
+        "focal_tversky_loss": overlap.focal_tversky_loss,
+        "lovasz_softmax_loss": lovasz.lovasz_softmax_loss,
         "boundary_loss": boundary.boundary_loss,
         "hausdorff_dt_loss": boundary.hausdorff_dt_loss,
     }.items()

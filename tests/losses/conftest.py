@@ -33,5 +33,5 @@ def z():
 
 @pytest.fixture
 def y():
-    """Binary truth with 14 positives of 32."""
+    """Binary target with 14 positives of 32."""
     return ((torch.arange(32) % 5) < 2).long().reshape(2, 4, 4)
