@@ -100,7 +100,7 @@ def fit(
     Raises:
         ValueError: if not exactly one of steps and epochs is given and positive, if there are no
             batches, or if the checkpoint belongs to another network or a longer training.
-        FloatingPointError: if the loss is no longer finite.
+        FloatingPointError: if the loss is no longer finite; the weights are those before the step.
     """
     steps = _count_steps(steps, epochs, batches)
     device = _place(model, device)
@@ -119,13 +119,13 @@ def fit(
     with bar:
         for batch in islice(stream, steps - len(history)):
             value = loss(model, _move(batch, device))
+            history.append(_check_finite(value.item(), len(history)))
             optimizer.zero_grad()
             value.backward()
             if max_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), max_norm)
             optimizer.step()
             scheduler.step()
-            history.append(_check_finite(value.item(), len(history)))
             bar.set_postfix(loss=f"{history[-1]:.3f}", refresh=False)
             bar.update()
             due = len(history) == steps or len(history) % checkpoint_every == 0

@@ -1,5 +1,6 @@
 """The training loop: it learns, goes on to the same weights, leaves modes and devices alone."""
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -381,9 +382,14 @@ def test_predictions_of_every_number_type(dtype):
 
 
 def test_a_loss_that_blows_up_stops_at_its_step():
+    model = network()
+    before = copy.deepcopy(model.state_dict())
     with pytest.raises(FloatingPointError, match="nan at step 0"):
-        fit(network(), lambda model, batch: loss(model, batch) * math.nan,
+        fit(model, lambda model, batch: loss(model, batch) * math.nan,
             pairs(), steps=2, progress=False)  # fmt: skip
+    for name, value in model.state_dict().items():
+        if "running" not in name and "tracked" not in name:
+            assert torch.equal(value, before[name]), "no step is taken on a loss that is nan"
 
 
 def test_a_shorter_training_than_the_checkpoint_is_refused(tmp_path):

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from segcourse.losses.pixelwise import at_least_one
+from segcourse.losses.inputs import at_least_one
 from segcourse.ops.boxes import from_cxcywh, generalized_iou
 from segcourse.ops.instances import Instances, check_instances, normalized_cxcywh
 
