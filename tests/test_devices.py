@@ -43,7 +43,9 @@ from segcourse.ops.components import connected_components, objects_from_classes
 from segcourse.ops.crf import brute_force_crf, dense_crf
 from segcourse.ops.merging import merge, merge_by_argmax
 from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
+from segcourse.ops.plain_roi import plain_roi_align, plain_roi_pool
 from segcourse.ops.roi import crop_masks, paste_masks, paste_rounded, roi_align, roi_pool
+from segcourse.ops.suppression import nms, plain_nms, soft_nms
 from segcourse.training import evaluate, fit, load_checkpoint, predict
 
 PRETENDED = torch.device("meta")  # any device that holds no numbers of its own
@@ -235,17 +237,27 @@ def things(*parts: Tensor):
 # What lies where its arguments lie.
 THERE = {
     "box_iou": (box_ops.box_iou, CORNERS, CORNERS),
-    "generalized_iou": (box_ops.generalized_iou, CORNERS, CORNERS),
-    "clip_boxes": (partial(box_ops.clip_boxes, size=(30, 40)), CORNERS),
-    "nms": (lambda b, s, n: box_ops.nms(b, s, labels=n, threshold=0.5), CORNERS, SCORES, NAMES),
-    "soft_nms": (box_ops.soft_nms, CORNERS, SCORES),
+    "generalized_box_iou": (box_ops.generalized_box_iou, CORNERS, CORNERS),
+    "clip_boxes_to_image": (partial(box_ops.clip_boxes_to_image, size=(30, 40)), CORNERS),
+    "nms": (lambda b, s, n: nms(b, s, labels=n, iou_threshold=0.5), CORNERS, SCORES, NAMES),
+    "nms_of_one_class": (partial(nms, iou_threshold=0.5), CORNERS, SCORES),
+    "plain_nms": (
+        lambda b, s, n: plain_nms(b, s, labels=n, iou_threshold=0.5), CORNERS, SCORES, NAMES),
+    "soft_nms": (soft_nms, CORNERS, SCORES),
     "grid_anchors": (partial(grid_anchors, size=(3, 4), stride=(8, 8)), cell_anchors(16)),
     "encode": (partial(encode, weights=(10, 10, 5, 5)), CORNERS, CORNERS.flip(0)),
     "decode": (partial(decode, weights=(10, 10, 5, 5)), CORNERS / 100, CORNERS),
-    "roi_align": (partial(roi_align, size=(7, 7), scale=0.5), MAPS, CORNERS),
-    "roi_align_adaptive": (partial(roi_align, size=(3, 4), samples=0), MAPS, CORNERS),
-    "roi_pool": (partial(roi_pool, size=(7, 7), scale=0.5), MAPS, CORNERS),
-    "crop_masks": (partial(crop_masks, size=(28, 28)), SHAPES, CORNERS),
+    "roi_align": (partial(roi_align, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
+    "roi_align_adaptive": (
+        partial(roi_align, output_size=(3, 4), sampling_ratio=0), MAPS, CORNERS),
+    "roi_pool": (partial(roi_pool, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
+    "plain_roi_align": (
+        partial(plain_roi_align, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
+    "plain_roi_align_adaptive": (
+        partial(plain_roi_align, output_size=(3, 4), sampling_ratio=0), MAPS, CORNERS),
+    "plain_roi_pool": (
+        partial(plain_roi_pool, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
+    "crop_masks": (partial(crop_masks, output_size=(28, 28)), SHAPES, CORNERS),
     "paste_masks": (partial(paste_masks, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
     "paste_rounded": (partial(paste_rounded, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
     "merge": (partial(merge, least_stuff=5), SHAPES, SCORES, KINDS, CLASSES[0]),

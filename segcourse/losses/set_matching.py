@@ -24,7 +24,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from segcourse.losses.pixelwise import at_least_one
-from segcourse.ops.boxes import from_cxcywh, generalized_iou
+from segcourse.ops.boxes import from_cxcywh, generalized_box_iou
 
 L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
 NO_OBJECT_WEIGHT = 0.1
@@ -57,7 +57,7 @@ def match_sets(logits: Tensor, boxes: Tensor, objects: ObjectSet) -> Pairs:
     check_sets(logits[None], boxes[None], [objects])
     cost = -logits.softmax(dim=-1)[:, objects.labels]
     cost += L1_WEIGHT * torch.cdist(boxes, objects.boxes.to(boxes.dtype), p=1)
-    cost -= GIOU_WEIGHT * generalized_iou(from_cxcywh(boxes), from_cxcywh(objects.boxes))
+    cost -= GIOU_WEIGHT * generalized_box_iou(from_cxcywh(boxes), from_cxcywh(objects.boxes))
     queries, matched = linear_sum_assignment(cost.cpu().double().numpy())
     return Pairs(torch.as_tensor(queries), torch.as_tensor(matched))
 
@@ -97,7 +97,7 @@ def set_loss(
     weight[nothing] = no_object_weight
     guess = torch.cat([own[pair.queries] for own, pair in zip(boxes, pairs, strict=True)])
     truth = torch.cat([own.boxes[pair.objects] for own, pair in zip(objects, pairs, strict=True)])
-    overlap = generalized_iou(from_cxcywh(guess), from_cxcywh(truth)).diagonal()
+    overlap = generalized_box_iou(from_cxcywh(guess), from_cxcywh(truth)).diagonal()
     number = at_least_one(torch.tensor(sum(len(each.labels) for each in objects)))
     return {
         "class": F.cross_entropy(logits.transpose(1, 2), wanted, weight=weight),
