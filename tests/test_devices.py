@@ -41,7 +41,7 @@ from segcourse.ops import polygons, rle
 from segcourse.ops.anchors import cell_anchors, decode, encode, grid_anchors
 from segcourse.ops.components import connected_components, objects_from_classes
 from segcourse.ops.crf import brute_force_crf, dense_crf
-from segcourse.ops.merging import merge, merge_by_argmax
+from segcourse.ops.merging import merge_by_argmax, merge_panoptic
 from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
 from segcourse.ops.plain_roi import plain_roi_align, plain_roi_pool
 from segcourse.ops.roi import crop_masks, paste_masks, paste_rounded, roi_align, roi_pool
@@ -260,11 +260,13 @@ THERE = {
     "crop_masks": (partial(crop_masks, output_size=(28, 28)), SHAPES, CORNERS),
     "paste_masks": (partial(paste_masks, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
     "paste_rounded": (partial(paste_rounded, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
-    "merge": (partial(merge, least_stuff=5), SHAPES, SCORES, KINDS, CLASSES[0]),
-    "merge_nothing": (
-        partial(merge, least_stuff=5), SHAPES[:0], SCORES[:0], KINDS[:0], CLASSES[0]),
+    "merge_panoptic": (
+        partial(merge_panoptic, min_stuff_area=5), SHAPES, SCORES, KINDS, CLASSES[0]),
+    "merge_panoptic_nothing": (
+        partial(merge_panoptic, min_stuff_area=5), SHAPES[:0], SCORES[:0], KINDS[:0], CLASSES[0]),
     "merge_by_argmax": (partial(merge_by_argmax, things=(3,)), LOGITS[0] * 0.1, KINDS),
-    "merge_by_argmax_drops": (partial(merge_by_argmax, things=(3,), least=180), LOGITS[0], KINDS),
+    "merge_by_argmax_drops": (
+        partial(merge_by_argmax, things=(3,), min_area=180), LOGITS[0], KINDS),
     "merge_by_argmax_nothing": (partial(merge_by_argmax, things=(3,)), LOGITS[0, :0], KINDS[:0]),
     "one_hot": (partial(mask_ops.one_hot, num_classes=4), CLASSES),
     "from_one_hot": (mask_ops.from_one_hot, mask_ops.one_hot(CLASSES, 4)),

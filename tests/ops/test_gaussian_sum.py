@@ -73,10 +73,30 @@ def test_sums_add_up_and_do_not_touch_what_they_were_given():
 def test_weights_that_do_not_fit_memory_are_computed_again(monkeypatch):
     points, values = some_points(300), torch.rand(2, 300)
     stored = GaussianSum(points)
-    monkeypatch.setattr(gaussian_sum, "MOST_STORED", 10)
+    monkeypatch.setattr(gaussian_sum, "MAX_STORED", 10)
     forgetful = GaussianSum(points)
     assert stored.stored is not None and forgetful.stored is None
     assert torch.equal(stored(values), forgetful(values))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("stored", [2**28, 10])
+def test_autocast_changes_nothing(monkeypatch, dtype, stored):
+    monkeypatch.setattr(gaussian_sum, "MAX_STORED", stored)
+    points, values = some_points(300), torch.rand(2, 300)
+    wanted = GaussianSum(points)(values)
+    with torch.autocast("cpu", dtype):
+        found = GaussianSum(points)(values)
+    assert found.dtype == torch.float32 and torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_points_and_values_of_other_types(dtype):
+    points, values = some_points(100).to(dtype), torch.rand(2, 100).to(dtype)
+    found = GaussianSum(points)(values)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, all_pairs(points, values), rtol=0.003)
+    assert GaussianSum(points)(values[:0]).shape == (0, 100)
 
 
 @pytest.mark.parametrize("count, size", [(1, 1), (7, 3), (64, 64), (65, 64), (1000, 48)])
