@@ -39,11 +39,13 @@ from segcourse.ops import labels as label_ops
 from segcourse.ops import masks as mask_ops
 from segcourse.ops import polygons, rle
 from segcourse.ops.anchors import cell_anchors, decode, encode, grid_anchors
+from segcourse.ops.borders import reflect_pad
+from segcourse.ops.coco_polygons import coco_polygons_to_mask
 from segcourse.ops.components import connected_components, objects_from_classes
 from segcourse.ops.crf import brute_force_crf, dense_crf
 from segcourse.ops.merging import merge_by_argmax, merge_panoptic
 from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
-from segcourse.ops.plain_roi import plain_roi_align, plain_roi_pool
+from segcourse.ops.plain_roi import bilinear_weights, plain_roi_align, plain_roi_pool
 from segcourse.ops.roi import crop_masks, paste_masks, paste_rounded, roi_align, roi_pool
 from segcourse.ops.suppression import nms, plain_nms, soft_nms
 from segcourse.training import evaluate, fit, load_checkpoint, predict
@@ -257,6 +259,8 @@ THERE = {
         partial(plain_roi_align, output_size=(3, 4), sampling_ratio=0), MAPS, CORNERS),
     "plain_roi_pool": (
         partial(plain_roi_pool, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
+    "bilinear_weights": (partial(bilinear_weights, length=9), CORNERS),
+    "reflect_pad": (partial(reflect_pad, margin=3, height=60, width=70), MAPS),
     "crop_masks": (partial(crop_masks, output_size=(28, 28)), SHAPES, CORNERS),
     "paste_masks": (partial(paste_masks, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
     "paste_rounded": (partial(paste_rounded, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
@@ -325,8 +329,13 @@ HERE = {
     "boundary_f1": (partial(boundary_f1, tolerance=2), SHAPES[0], SHAPES[1]),
     "boundary_iou": (partial(boundary_iou, width=2), SHAPES[0], SHAPES[1]),
     "trimap_iou": (partial(trimap_iou, width=2), SHAPES[0], SHAPES[1]),
+    "union_rle": (lambda mask: rle.union_rle([rle.encode_rle(mask)] * 2), SHAPES[0]),
     "rle": (lambda mask: rle.rle_box(rle.encode_rle(mask)), SHAPES[0]),
     "mask_to_polygons": (polygons.mask_to_polygons, SHAPES[0]),
+    "polygons_to_mask": (
+        lambda ring: polygons.polygons_to_mask([ring], (9, 9)), CORNERS[:, :2] / 5),
+    "coco_polygons_to_mask": (
+        lambda ring: coco_polygons_to_mask([ring, ring.flatten()], (9, 9)), CORNERS[:, :2] / 5),
     "mask_box": (mask_ops.mask_box, SHAPES[0]),
     "polygon_area": (polygons.polygon_area, torch.tensor([[0.0, 0], [4, 0], [4, 3]])),
 }  # fmt: skip

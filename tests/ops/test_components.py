@@ -55,7 +55,7 @@ def test_numbers_of_different_classes_differ():
     assert objects_from_classes(semantic, (5, 6)).tolist() == [[2, 1, 3]]
 
 
-def test_the_number_of_neighbours_decides_at_corners():
+def test_the_number_of_neighbors_decides_at_corners():
     diagonal = torch.eye(3).long()
     assert objects_from_classes(diagonal, (1,)).max() == 1
     assert objects_from_classes(diagonal, (1,), connectivity=4).max() == 3

@@ -28,7 +28,7 @@ def test_other_labels_are_refused_by_value(labels, error, message):
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int64])
-def test_every_class_gets_its_colour_and_void_is_black(dtype):
+def test_every_class_gets_its_color_and_void_is_black(dtype):
     colors = colorize(torch.tensor([[0, 1, IGNORE]]).to(dtype), [(10, 20, 30), (40, 50, 60)])
     assert colors.tolist() == [[[10, 20, 30], [40, 50, 60], [0, 0, 0]]]
 
