@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -185,6 +186,20 @@ def test_tensors_of_two_devices_do_not_meet(device):
         with pytest.raises((RuntimeError, TypeError)):
             x.numpy()
         assert_equal((x[torch.tensor([0])] * torch.tensor(2.0)).shape, (1, 3))
+
+
+@on_devices
+def test_operators_of_torchvision_do_not_mix_devices_either(device):
+    with device() as there:
+        boxes, scores = CORNERS.to(there), SCORES.to(there)
+        for mistake in (
+            lambda: torchvision.ops.nms(boxes, SCORES, 0.5),
+            lambda: torchvision.ops.nms(CORNERS, scores, 0.5),
+            lambda: torchvision.ops.roi_align(MAPS[None], [boxes], (2, 2)),
+            lambda: torchvision.ops.roi_pool(MAPS[None].to(there), [CORNERS], (2, 2)),
+        ):
+            with pytest.raises((RuntimeError, NotImplementedError)):
+                mistake()
 
 
 # ── functions ───────────────────────────────────────────────────────────────────────────────────

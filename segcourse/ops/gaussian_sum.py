@@ -43,25 +43,25 @@ class GaussianSum:
     Args:
         points: (P, D), measured in standard deviations of the Gaussian along each axis.
         reach: pairs of points farther apart than this may be left out.
-        size: the largest number of points in a group.
+        group_size: the largest number of points in a group.
 
     Raises:
-        ValueError: if there is no point, or if reach or size cannot be.
+        ValueError: if there is no point, or if reach or group_size cannot be.
     """
 
-    def __init__(self, points: Tensor, *, reach: float = 4.0, size: int = 64):
+    def __init__(self, points: Tensor, *, reach: float = 4.0, group_size: int = 64):
         if points.ndim != 2 or points.numel() == 0 or not points.isfinite().all():
             raise ValueError(
                 f"points must be finite numbers (P, D) with P, D > 0, but their shape is "
                 f"{tuple(points.shape)}: flatten the pixels, one row each, and remove nan and inf."
             )
-        if not reach > 0 or size < 1:
+        if not reach > 0 or group_size < 1:
             raise ValueError(
-                f"reach={reach} with groups of {size} leaves no pairs: take a reach above 0 (4 is "
-                "accurate to a thousandth) and groups of at least 1 point."
+                f"reach={reach} with groups of {group_size} leaves no pairs: take a reach above 0 "
+                "(4 is accurate to a thousandth) and groups of at least 1 point."
             )
         self._count = len(points)
-        self.groups = group(points.float(), size)  # (G, n) numbers of points
+        self.groups = group(points.float(), group_size)  # (G, n) numbers of points
         self._members = points.float()[self.groups.clamp(max=self._count - 1)]  # (G, n, D)
         self.pairs = near_pairs(self._members, reach).split(_PAIRS_AT_ONCE)
         weights = sum(map(len, self.pairs)) * self.groups.shape[1] ** 2

@@ -37,14 +37,14 @@ def test_with_an_endless_reach_nothing_is_left_out():
 def test_a_blur_of_a_grid_misses_no_more_than_a_thousandth():
     side = torch.arange(40) / 1.5
     points, values = torch.cartesian_prod(side, side), torch.ones(1, 1600)
-    blur, true = GaussianSum(points, size=4), all_pairs(points, values)
+    blur, true = GaussianSum(points, group_size=4), all_pairs(points, values)
     assert sum(map(len, blur.pairs)) < len(blur.groups) ** 2 / 5  # most pairs are left out
     assert ((blur(values) - true).abs() <= 0.001 * true).all()
 
 
 def test_the_error_is_at_most_what_the_left_out_pairs_weigh():
     points, values = some_points(800, dimensions=2, spread=4.0), torch.rand(1, 800)
-    short = GaussianSum(points, reach=2.0, size=8)(values)
+    short = GaussianSum(points, reach=2.0, group_size=8)(values)
     missing = all_pairs(points, values) - short
     assert missing.max() > 0.01  # so that the bound is put to the test
     assert missing.min() > -1e-4 and missing.max() < 800 * math.exp(-(2.0**2) / 2)
@@ -138,7 +138,7 @@ def test_most_pairs_of_a_wide_cloud_are_never_computed():
         (lambda: GaussianSum(torch.zeros(5)), "flatten"),
         (lambda: GaussianSum(torch.full((3, 2), float("nan"))), "remove nan"),
         (lambda: GaussianSum(torch.zeros(3, 2), reach=0.0), "reach=0.0"),
-        (lambda: GaussianSum(torch.zeros(3, 2), size=0), "groups of 0"),
+        (lambda: GaussianSum(torch.zeros(3, 2), group_size=0), "groups of 0"),
         (lambda: GaussianSum(torch.zeros(3, 2))(torch.zeros(1, 4)), r"\(K, 3\)"),
     ],
 )

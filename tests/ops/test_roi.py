@@ -1,5 +1,8 @@
 """RoIAlign, RoIPool, plain and by operator, and pasting: torchvision, and their definitions."""
 
+import subprocess
+import sys
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -233,6 +236,13 @@ def test_masks_of_booleans_are_cut_in_the_type_of_the_boxes():
     for kind in (torch.float16, torch.float32, torch.float64):
         found = crop_masks(masks, SQUARES.to(kind), (7, 7))
         assert found.dtype == kind and (found == 1).all()
+
+
+def test_torchvision_is_imported_where_it_is_needed_and_not_before():
+    modules = "segcourse.ops.roi, segcourse.ops.suppression"
+    code = f"import sys, {modules}; print('torchvision' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 # ── pasting ─────────────────────────────────────────────────────────────────────────────────────

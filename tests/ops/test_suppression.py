@@ -101,6 +101,13 @@ def test_half_precision_switches_no_suppression_off(boxes, scores):
     assert torch.allclose(lowered.float(), wanted[1], atol=0.01)
 
 
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.uint16, torch.int16, torch.bool])
+def test_labels_of_any_type_are_told_apart(nms, dtype):
+    labels = torch.tensor([0, 1, 1], dtype=dtype)
+    assert nms(PIXELS, SCORES, iou_threshold=0.5, labels=labels).tolist() == [0, 1]
+
+
 def test_scores_that_differ_in_double_precision_only_are_no_tie():
     scores = torch.tensor([0.5, 0.5 + 1e-12], dtype=torch.float64)
     for nms in (ours.nms, ours.plain_nms):
