@@ -30,8 +30,8 @@ def nms(
         boxes: of one image; half precision is widened to float32.
         scores: of the boxes.
         iou_threshold: the largest IoU at which both boxes stay.
-        labels: (N,) classes, or levels of a pyramid; boxes of different labels drop each other
-            never. torchvision's ``batched_nms`` shifts the boxes of each label to a place of their
+        labels: (N,) classes, or levels of a pyramid; boxes of different labels never drop each
+            other. torchvision's ``batched_nms`` shifts the boxes of each label to a place of their
             own, which rounds them and fails for negative corners; here each label is a call.
 
     Raises:
