@@ -35,8 +35,8 @@ runtimes: $(DONE)  ## measure every chapter on one thread, for the table in the 
 lab: $(DONE)  ## open the chapters in JupyterLab
 	.venv/bin/jupyter lab notebooks
 
-bench: $(DONE)  ## measure speed: metrics, losses and networks against their peers
-	$(call TIMED,for name in metrics training_step toytown startup; do $(RUN) -m benchmarks.$$name || exit 1; done)
+bench: $(DONE)  ## measure speed: metrics, operators, losses and networks against their peers
+	$(call TIMED,for name in metrics operators training_step toytown startup; do $(RUN) -m benchmarks.$$name || exit 1; done)
 
 repository: $(DONE)  ## make repository NAME=owner/name: set where the course lives
 	$(RUN) -m tools.repository $(NAME)

@@ -24,7 +24,7 @@ from segcourse.data.transforms import Transform, Transformed, compose, elastic
 from segcourse.metrics.semantic import iou, mean_iou
 from segcourse.models import unet
 from segcourse.models.unet import UNet
-from segcourse.ops.borders import mirror
+from segcourse.ops.borders import reflect_pad
 from segcourse.training import evaluate, fit, poly, seed_everything, warmup
 
 SEEDS = (0, 1, 2)
@@ -50,7 +50,7 @@ class Surrounded(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]  # 96 x 128 needs 96 x 128 logits: both are multiples of 4
         margin = self.net.margin
-        return self.net(mirror(image, margin, height + 2 * margin, width + 2 * margin))
+        return self.net(reflect_pad(image, margin, height + 2 * margin, width + 2 * margin))
 
 
 def unpadded() -> Surrounded:

@@ -18,6 +18,7 @@ from benchmarks import (
     instances,
     networks,
     object_metrics,
+    operators,
     panoptic,
     peers,
     pretrained,
@@ -471,3 +472,14 @@ def test_one_table_does_not_mix_settings(monkeypatch, tmp_path):
     assert runs.stored("bench", "rows", settings_of(3), renewed("a", "--dry")) == {}
     (tmp_path / "bench.json").write_text(json.dumps({**content, "rows": {"a": {}}}))
     assert runs.stored("bench", "rows", settings_of(3), renewed("a")) == {}
+
+
+def test_operators_are_measured_on_the_same_boxes_and_dots_of_every_number(monkeypatch):
+    assert operators.dots((2, 3), (40, 60)).unique().tolist() == list(range(7))
+    monkeypatch.setattr(operators, "CANDIDATES", 50)
+    monkeypatch.setattr(operators, "REGIONS", 3)
+    monkeypatch.setattr(operators, "CHANNELS", 2)
+    found = operators.compare_nms()["by_level"], operators.compare_roi_align(1)["forward"]
+    assert all(each["seconds"].keys() == {"segcourse", "torchvision"} for each in found)
+    memory = operators.measure_border_weights((2, 3), (40, 60))
+    assert memory["objects"] == 6 and memory["mib"] >= 0

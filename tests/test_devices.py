@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -41,12 +42,16 @@ from segcourse.ops import labels as label_ops
 from segcourse.ops import masks as mask_ops
 from segcourse.ops import polygons, rle
 from segcourse.ops.anchors import cell_anchors, decode, encode, grid_anchors
+from segcourse.ops.borders import reflect_pad
+from segcourse.ops.coco_polygons import coco_polygons_to_mask
 from segcourse.ops.components import connected_components, objects_from_classes
 from segcourse.ops.crf import brute_force_crf, dense_crf
 from segcourse.ops.distance import signed_distance
-from segcourse.ops.merging import merge, merge_by_argmax
+from segcourse.ops.merging import merge_by_argmax, merge_panoptic
 from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
+from segcourse.ops.plain_roi import bilinear_weights, plain_roi_align, plain_roi_pool
 from segcourse.ops.roi import crop_masks, paste_masks, paste_rounded, roi_align, roi_pool
+from segcourse.ops.suppression import nms, plain_nms, soft_nms
 from segcourse.training import evaluate, fit, predict
 
 PRETENDED = torch.device("meta")  # any device that holds no numbers of its own
@@ -186,6 +191,20 @@ def test_tensors_of_two_devices_do_not_meet(device):
         assert_equal((x[torch.tensor([0])] * torch.tensor(2.0)).shape, (1, 3))
 
 
+@on_devices
+def test_operators_of_torchvision_do_not_mix_devices_either(device):
+    with device() as there:
+        boxes, scores = CORNERS.to(there), SCORES.to(there)
+        for mistake in (
+            lambda: torchvision.ops.nms(boxes, SCORES, 0.5),
+            lambda: torchvision.ops.nms(CORNERS, scores, 0.5),
+            lambda: torchvision.ops.roi_align(MAPS[None], [boxes], (2, 2)),
+            lambda: torchvision.ops.roi_pool(MAPS[None].to(there), [CORNERS], (2, 2)),
+        ):
+            with pytest.raises((RuntimeError, NotImplementedError)):
+                mistake()
+
+
 # ── functions ───────────────────────────────────────────────────────────────────────────────────
 
 SCENE = Toytown(1, seed=0)[0]
@@ -238,24 +257,38 @@ def things(*parts: Tensor):
 # What lies where its arguments lie.
 THERE = {
     "box_iou": (box_ops.box_iou, CORNERS, CORNERS),
-    "generalized_iou": (box_ops.generalized_iou, CORNERS, CORNERS),
-    "clip_boxes": (partial(box_ops.clip_boxes, size=(30, 40)), CORNERS),
-    "nms": (lambda b, s, n: box_ops.nms(b, s, labels=n, threshold=0.5), CORNERS, SCORES, NAMES),
-    "soft_nms": (box_ops.soft_nms, CORNERS, SCORES),
+    "generalized_box_iou": (box_ops.generalized_box_iou, CORNERS, CORNERS),
+    "clip_boxes_to_image": (partial(box_ops.clip_boxes_to_image, size=(30, 40)), CORNERS),
+    "nms": (lambda b, s, n: nms(b, s, labels=n, iou_threshold=0.5), CORNERS, SCORES, NAMES),
+    "nms_of_one_class": (partial(nms, iou_threshold=0.5), CORNERS, SCORES),
+    "plain_nms": (
+        lambda b, s, n: plain_nms(b, s, labels=n, iou_threshold=0.5), CORNERS, SCORES, NAMES),
+    "soft_nms": (soft_nms, CORNERS, SCORES),
     "grid_anchors": (partial(grid_anchors, size=(3, 4), stride=(8, 8)), cell_anchors(16)),
     "encode": (partial(encode, weights=(10, 10, 5, 5)), CORNERS, CORNERS.flip(0)),
     "decode": (partial(decode, weights=(10, 10, 5, 5)), CORNERS / 100, CORNERS),
-    "roi_align": (partial(roi_align, size=(7, 7), scale=0.5), MAPS, CORNERS),
-    "roi_align_adaptive": (partial(roi_align, size=(3, 4), samples=0), MAPS, CORNERS),
-    "roi_pool": (partial(roi_pool, size=(7, 7), scale=0.5), MAPS, CORNERS),
-    "crop_masks": (partial(crop_masks, size=(28, 28)), SHAPES, CORNERS),
+    "roi_align": (partial(roi_align, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
+    "roi_align_adaptive": (
+        partial(roi_align, output_size=(3, 4), sampling_ratio=0), MAPS, CORNERS),
+    "roi_pool": (partial(roi_pool, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
+    "plain_roi_align": (
+        partial(plain_roi_align, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
+    "plain_roi_align_adaptive": (
+        partial(plain_roi_align, output_size=(3, 4), sampling_ratio=0), MAPS, CORNERS),
+    "plain_roi_pool": (
+        partial(plain_roi_pool, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
+    "bilinear_weights": (partial(bilinear_weights, length=9), CORNERS),
+    "reflect_pad": (partial(reflect_pad, margin=3, height=60, width=70), MAPS),
+    "crop_masks": (partial(crop_masks, output_size=(28, 28)), SHAPES, CORNERS),
     "paste_masks": (partial(paste_masks, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
     "paste_rounded": (partial(paste_rounded, size=(48, 64)), MAPS[:, :28, :28], CORNERS),
-    "merge": (partial(merge, least_stuff=5), SHAPES, SCORES, KINDS, CLASSES[0]),
-    "merge_nothing": (
-        partial(merge, least_stuff=5), SHAPES[:0], SCORES[:0], KINDS[:0], CLASSES[0]),
+    "merge_panoptic": (
+        partial(merge_panoptic, min_stuff_area=5), SHAPES, SCORES, KINDS, CLASSES[0]),
+    "merge_panoptic_nothing": (
+        partial(merge_panoptic, min_stuff_area=5), SHAPES[:0], SCORES[:0], KINDS[:0], CLASSES[0]),
     "merge_by_argmax": (partial(merge_by_argmax, things=(3,)), LOGITS[0] * 0.1, KINDS),
-    "merge_by_argmax_drops": (partial(merge_by_argmax, things=(3,), least=180), LOGITS[0], KINDS),
+    "merge_by_argmax_drops": (
+        partial(merge_by_argmax, things=(3,), min_area=180), LOGITS[0], KINDS),
     "merge_by_argmax_nothing": (partial(merge_by_argmax, things=(3,)), LOGITS[0, :0], KINDS[:0]),
     "one_hot": (partial(mask_ops.one_hot, num_classes=4), CLASSES),
     "from_one_hot": (mask_ops.from_one_hot, mask_ops.one_hot(CLASSES, 4)),
@@ -314,8 +347,13 @@ HERE = {
     "boundary_f1": (partial(boundary_f1, tolerance=2), SHAPES[0], SHAPES[1]),
     "boundary_iou": (partial(boundary_iou, width=2), SHAPES[0], SHAPES[1]),
     "trimap_iou": (partial(trimap_iou, width=2), SHAPES[0], SHAPES[1]),
+    "union_rle": (lambda mask: rle.union_rle([rle.encode_rle(mask)] * 2), SHAPES[0]),
     "rle": (lambda mask: rle.rle_box(rle.encode_rle(mask)), SHAPES[0]),
     "mask_to_polygons": (polygons.mask_to_polygons, SHAPES[0]),
+    "polygons_to_mask": (
+        lambda ring: polygons.polygons_to_mask([ring], (9, 9)), CORNERS[:, :2] / 5),
+    "coco_polygons_to_mask": (
+        lambda ring: coco_polygons_to_mask([ring, ring.flatten()], (9, 9)), CORNERS[:, :2] / 5),
     "mask_box": (mask_ops.mask_box, SHAPES[0]),
     "polygon_area": (polygons.polygon_area, torch.tensor([[0.0, 0], [4, 0], [4, 3]])),
 }  # fmt: skip

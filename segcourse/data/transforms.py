@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from segcourse.data.sample import Sample
-from segcourse.ops.borders import mirror
+from segcourse.ops.borders import reflect_pad
 from segcourse.ops.labels import IGNORE
 
 Transform = Callable[[Sample], Sample]
@@ -197,7 +197,9 @@ def pad_to_multiple(multiple: int, *, mirrored: bool = False) -> Transform:
         sides = check_sample(sample).semantic.shape
         height, width = (math.ceil(side / multiple) * multiple for side in sides)
         wide = padded(sample, height, width)
-        return wide._replace(image=mirror(sample.image, 0, height, width)) if mirrored else wide
+        if not mirrored:
+            return wide
+        return wide._replace(image=reflect_pad(sample.image, 0, height, width))
 
     return widened
 

@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from segcourse.losses.inputs import at_least_one
-from segcourse.ops.boxes import from_cxcywh, generalized_iou
+from segcourse.ops.boxes import from_cxcywh, generalized_box_iou
 from segcourse.ops.instances import Instances, check_instances, normalized_cxcywh
 
 L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
@@ -56,7 +56,7 @@ def hungarian_match(logits: Tensor, boxes: Tensor, target: Instances) -> Indices
     cost = -logits[0].softmax(dim=-1)[:, target.labels.long()]
     with torch.autocast(boxes.device.type, enabled=False):
         cost = cost + L1_WEIGHT * torch.cdist(boxes[0], true_boxes, p=1)
-    cost = cost - GIOU_WEIGHT * generalized_iou(from_cxcywh(boxes[0]), from_cxcywh(true_boxes))
+    cost = cost - GIOU_WEIGHT * generalized_box_iou(from_cxcywh(boxes[0]), from_cxcywh(true_boxes))
     query, matched = linear_sum_assignment(cost.cpu().double().numpy())
     return Indices(torch.as_tensor(query), torch.as_tensor(matched))
 
@@ -97,7 +97,7 @@ def set_loss(
     true_boxes = torch.cat(
         [_normalized_boxes(t, boxes)[pair.target] for t, pair in zip(targets, indices, strict=True)]
     )
-    giou = generalized_iou(from_cxcywh(matched), from_cxcywh(true_boxes)).diagonal()
+    giou = generalized_box_iou(from_cxcywh(matched), from_cxcywh(true_boxes)).diagonal()
     number = at_least_one(torch.tensor(sum(len(target.labels) for target in targets)))
     return {
         "class": F.cross_entropy(logits.transpose(1, 2), classes, weight=weight),

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcourse.ops.labels import IGNORE
-from segcourse.ops.panoptic import DIVISOR, check_integers
+from segcourse.ops.labels import IGNORE, check_integers
+from segcourse.ops.panoptic import DIVISOR
 
 ENOUGH = 0.5  # IoU above which two segments match, and share of void that excuses
 SEGMENTS = (IGNORE + 1) * DIVISOR  # panoptic ids of an image
@@ -175,8 +175,8 @@ def check_maps(predicted: Tensor, truth: Tensor, crowd: Tensor | None, num_class
     if not 1 <= num_classes < IGNORE:
         raise ValueError(f"num_classes={num_classes}: choose from 1 to {IGNORE - 1}.")
     for ids, what in ((predicted, "prediction"), (truth, "truth")):
-        check_integers(ids, what)
-        least, most = ids.long().aminmax() if ids.numel() else (0, 0)
+        ids = check_integers(ids, what)
+        least, most = ids.aminmax() if ids.numel() else (0, 0)
         if least < 0 or most >= SEGMENTS:
             raise ValueError(
                 f"panoptic ids run from 0 to {SEGMENTS - 1}, but those of the {what} from "

@@ -34,9 +34,10 @@ from segcourse.blocks.fpn import FPN
 from segcourse.blocks.resnet import ResNet
 from segcourse.models.rpn import RPN
 from segcourse.ops.anchors import RATIOS, decode, encode
-from segcourse.ops.boxes import box_area, box_iou, clip_boxes, nms
+from segcourse.ops.boxes import box_area, box_iou, clip_boxes_to_image
 from segcourse.ops.matching import best_matches, sample
 from segcourse.ops.roi import crop_masks, paste_masks, roi_align
+from segcourse.ops.suppression import nms
 
 CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 BETA = 1 / 9  # of the smooth L1 losses
@@ -181,13 +182,13 @@ class MaskRCNN(nn.Module):
         """From the proposals of one image to its detections: levels (C, h, w), boxes (P, 4)."""
         scores, deltas = self.box_head(self.cut(levels, proposals, 7))
         scores = scores.softmax(dim=1)
-        boxes = clip_boxes(decode(deltas, proposals[:, None], CODE_WEIGHTS), size)
+        boxes = clip_boxes_to_image(decode(deltas, proposals[:, None], CODE_WEIGHTS), size)
         labels = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
         boxes, scores, labels = boxes[:, 1:].flatten(0, 1), scores[:, 1:].flatten(), labels[:, 1:]
         large = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(dim=1)
         chosen = ((scores > self.score_threshold) & large).nonzero()[:, 0]
         boxes, scores, labels = boxes[chosen], scores[chosen], labels.flatten()[chosen]
-        kept = nms(boxes, scores, labels=labels, threshold=0.5)[: self.most]
+        kept = nms(boxes, scores, labels=labels, iou_threshold=0.5)[: self.most]
         boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
         features = self.cut(levels, boxes, 14)
         logits = self.draw(features, labels)
@@ -217,7 +218,7 @@ class MaskRCNN(nn.Module):
             own = (wanted == index).nonzero()[:, 0]
             scale = 2.0 ** -(index + 2)
             features = features.index_copy(
-                0, own, self.crop(levels[index], boxes[own], (side, side), scale=scale)
+                0, own, self.crop(levels[index], boxes[own], (side, side), spatial_scale=scale)
             )
         return features
 

@@ -22,7 +22,7 @@ from segcourse.blocks.conv import conv_gn_relu, initialise
 from segcourse.blocks.upsample import resize
 from segcourse.models.mask_rcnn import Detections, MaskRCNN, Objects
 from segcourse.ops.labels import IGNORE, check_labels
-from segcourse.ops.merging import merge
+from segcourse.ops.merging import merge_panoptic
 
 SHARE = 0.5  # of the branch's loss
 
@@ -102,12 +102,12 @@ class PanopticFPN(nn.Module):
         """The panoptic ids of one image, from its detections and the branch's scores (S, H, W)."""
         names = torch.tensor([IGNORE, *self.stuff], device=scores.device)
         classes = torch.tensor(self.things, device=scores.device)[found.labels - 1]
-        return merge(
+        return merge_panoptic(
             found.masks > 0.5,
             found.mask_scores,
             classes,
             names[scores.argmax(dim=0)],
-            least_stuff=self.least_stuff,
+            min_stuff_area=self.least_stuff,
         )
 
     def loss(

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segcourse.ops.anchors import RATIOS, cell_anchors, decode, encode, grid_anchors
-from segcourse.ops.boxes import box_iou, clip_boxes, nms
+from segcourse.ops.boxes import box_iou, clip_boxes_to_image
 from segcourse.ops.matching import NOTHING, best_matches, sample
+from segcourse.ops.suppression import nms
 
 SMALLEST = 1e-3  # pixels: a proposal is at least as wide and as high
 OVERLAP = 0.7  # of two proposals, one of which is dropped; of an anchor and its object
@@ -97,10 +98,10 @@ class RPN(nn.Module):
                 boxes.append(decode(delta[image, top.indices], anchor[top.indices]))
                 best.append(top.values.sigmoid())
                 origin.append(torch.full_like(top.indices, level))
-            boxes = clip_boxes(torch.cat(boxes), size)
+            boxes = clip_boxes_to_image(torch.cat(boxes), size)
             large = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(dim=1)
             boxes, best, origin = boxes[large], torch.cat(best)[large], torch.cat(origin)[large]
-            kept = nms(boxes, best, labels=origin, threshold=OVERLAP)[: self.after]
+            kept = nms(boxes, best, labels=origin, iou_threshold=OVERLAP)[: self.after]
             proposals.append(boxes[kept])
         return proposals
 

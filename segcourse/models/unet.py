@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segcourse.blocks.conv import center_crop, conv_bn_relu, conv_relu, initialise
-from segcourse.ops.borders import mirror
+from segcourse.ops.borders import reflect_pad
 
 Layer = Callable[[int, int], nn.Module]
 SKIPS = ("concat", "add", "none")
@@ -189,7 +189,7 @@ def overlap_tile(net: UNet, image: Tensor, *, tile: int = 388) -> Tensor:
     side = step + smallest + 2 * net.margin  # 388 -> 572
     height, width = image.shape[-2:]
     rows, columns = (range(0, length, step) for length in (height, width))
-    surrounded = mirror(image, net.margin, rows[-1] + side, columns[-1] + side)
+    surrounded = reflect_pad(image, net.margin, rows[-1] + side, columns[-1] + side)
     logits: Tensor | None = None
     for row, column in product(rows, columns):
         scores = net(surrounded[..., row : row + side, column : column + side])

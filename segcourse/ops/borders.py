@@ -1,20 +1,29 @@
-"""What lies beyond the border of an image: its mirror image, as often as it takes.
+"""What lies beyond the border of an image: its reflection, as often as it takes.
 
     … c b │ a b c d │ c b a b …
 
-A network that meets a black border has to learn what black means. A mirror shows it what it knows.
+A border of zeros is an edge that no scene contains. A reflection continues the image with textures
+and colours that the network knows from training.
 """
 
 import torch
 from torch import Tensor
 
 
-def mirror(image: Tensor, margin: int, height: int, width: int) -> Tensor:
+def reflect_pad(image: Tensor, margin: int, height: int, width: int) -> Tensor:
     """Continue an image by reflection: (..., H, W) -> (..., height, width).
 
-    The image starts at row and column ``margin``. The border itself is not repeated, and an image
-    smaller than what is asked for is reflected again and again.
+    The image starts at row and column ``margin``. The border itself is not repeated. Other than
+    ``torch.nn.functional.pad``, this reflects an image smaller than its margins again and again.
+
+    Raises:
+        ValueError: if the image has no pixel, or if a number is negative.
     """
+    if image.ndim < 2 or 0 in image.shape[-2:] or min(margin, height, width) < 0:
+        raise ValueError(
+            f"an image of shape {tuple(image.shape)} cannot be continued to {height} x {width} "
+            f"with margin={margin}: it needs at least one pixel, and all numbers are 0 or more."
+        )
     for axis, length in ((-2, height), (-1, width)):
         side = image.shape[axis]
         place = torch.arange(-margin, length - margin).abs() % max(2 * side - 2, 1)

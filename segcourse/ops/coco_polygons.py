@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segcourse.ops.polygons import check_polygon, check_size
 
-FINER = 5
+_FINER = 5
 
 
 def coco_polygons_to_mask(polygons: Sequence[Sequence | Tensor], size: tuple[int, int]) -> Tensor:
@@ -26,27 +26,27 @@ def coco_polygons_to_mask(polygons: Sequence[Sequence | Tensor], size: tuple[int
     height, width = check_size(size)
     mask = np.zeros(height * width, dtype=bool)
     for polygon in polygons:
-        ring = torch.as_tensor(polygon, dtype=torch.float64)
+        ring = torch.as_tensor(polygon, dtype=torch.float64, device="cpu")
         if ring.ndim == 1:
             ring = ring[: len(ring) // 2 * 2].reshape(-1, 2)
-        switches = column_switches(check_polygon(ring).numpy(), height, width)
+        switches = _column_switches(check_polygon(ring).numpy(), height, width)
         mask |= np.bincount(switches, minlength=height * width + 1)[:-1].cumsum() % 2 == 1
     return torch.from_numpy(mask.reshape(width, height).T.copy())
 
 
-def column_switches(ring: np.ndarray, height: int, width: int) -> np.ndarray:
+def _column_switches(ring: np.ndarray, height: int, width: int) -> np.ndarray:
     """Where the outline switches pixels, counted down the columns: (V, 2) -> positions."""
-    u, v = outline(np.trunc(FINER * ring + 0.5).astype(int))
+    u, v = _outline(np.trunc(_FINER * ring + 0.5).astype(int))
     sideways = u[1:] != u[:-1]  # steps from column to column of the fine grid
     x = np.where(u[1:] < u[:-1], u[1:], u[1:] - 1)[sideways]
     y = np.minimum(v[1:], v[:-1])[sideways]
-    x, y = (x + 0.5) / FINER - 0.5, (y + 0.5) / FINER - 0.5
+    x, y = (x + 0.5) / _FINER - 0.5, (y + 0.5) / _FINER - 0.5
     middle = (x == np.floor(x)) & (x >= 0) & (x <= width - 1)  # of a pixel
     rows = np.ceil(np.clip(y[middle], 0, height)).astype(int)
     return x[middle].astype(int) * height + rows
 
 
-def outline(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _outline(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All fine pixels from corner to corner and back to the first: (V, 2) -> x and y."""
     xs, ys = [], []
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from segcourse.ops.labels import check_labels
+from segcourse.ops.labels import IGNORE, check_labels
 from segcourse.ops.masks import check_mask
 
 
@@ -40,7 +40,7 @@ def connected_components(mask: Tensor, *, connectivity: int = 8) -> Tensor:
 def objects_from_classes(
     semantic: Tensor, things: Sequence[int], *, connectivity: int = 8
 ) -> Tensor:
-    """Guess the objects from the classes, one per component: (H, W) classes -> (H, W) int64.
+    """One object for each component of a class: (H, W) classes -> (H, W) int64.
 
     Args:
         semantic: class per pixel, or IGNORE.
@@ -50,7 +50,7 @@ def objects_from_classes(
     Raises:
         TypeError, ValueError: if it is no label map (H, W).
     """
-    check_labels(semantic, 255, "semantic")
+    semantic = check_labels(semantic, IGNORE, "semantic")
     if semantic.ndim != 2:
         raise ValueError(
             f"semantic must have shape (H, W), but has {tuple(semantic.shape)}: pass the maps of a "

@@ -1,4 +1,4 @@
-"""Fully connected CRF: every pixel asks every other for its class, and similar ones count most.
+"""Fully connected CRF: every pixel receives the classes of all others, weighted by similarity.
 
 Krähenbühl, Koltun. "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials."
 NIPS 2011. https://arxiv.org/abs/1210.5644; the default settings are those of DeepLab v1.
@@ -15,8 +15,9 @@ specks, and the blur over positions and colours lets a class spread only where t
 
 Two things differ from the paper; the first is what the authors' library computes, too:
 
-- A pixel also hears itself, and every kernel K is normalised to D^-1/2 K D^-1/2, where D holds the
-  sums of its rows. Without that, a pixel in a large even region hears thousands of others.
+- A pixel also receives its own message, and every kernel K is normalised to D^-1/2 K D^-1/2, where
+  D holds the sums of its rows. Without that, the message to a pixel in a large even region would be
+  a sum over thousands of others.
 - The paper blurs on a permutohedral lattice, whose weights are only roughly Gaussian. Here the
   blur over positions is one along y and one along x, which is exact, and the other leaves out
   nothing but pairs that hardly count (:mod:`segcourse.ops.gaussian_sum`). Mean field amplifies
@@ -34,10 +35,11 @@ import torch
 from torch import Tensor
 
 from segcourse.ops.gaussian_sum import GaussianSum
+from segcourse.ops.precision import widen, without_autocast
 
-Kernel = Callable[[Tensor], Tensor]  # what a pixel hears: (K, H, W) -> (K, H, W)
+_Kernel = Callable[[Tensor], Tensor]  # from probabilities to messages: (K, H, W) -> (K, H, W)
 
-MOST_PIXELS = 4096  # of brute force: its matrices hold the square of that, 128 MiB each
+MAX_PIXELS = 4096  # of brute force: its matrices hold the square of that, 128 MiB each
 
 
 @torch.no_grad()
@@ -60,42 +62,43 @@ def brute_force_crf(
     Raises:
         TypeError, ValueError: as ``dense_crf``, and if the image is too large.
     """
-    check_settings((smooth_weight, bilateral_weight), (smooth_std, xy_std), rgb_std, iterations)
-    log_p = log_probabilities(logits, image, axes=3).flatten(1)  # (K, HW)
-    if log_p.shape[1] > MOST_PIXELS:
+    _check_settings((smooth_weight, bilateral_weight), (smooth_std, xy_std), rgb_std, iterations)
+    log_p = _log_probabilities(logits, image, axes=3).flatten(1)  # (K, HW)
+    if log_p.shape[1] > MAX_PIXELS:
         raise ValueError(
-            f"brute force compares all pairs of at most {MOST_PIXELS} pixels, but this image has "
+            f"brute force compares all pairs of at most {MAX_PIXELS} pixels, but this image has "
             f"{log_p.shape[1]}, which takes {8e-9 * log_p.shape[1] ** 2:.1f} GB for every matrix: "
             "crop the image to 64 x 64, or use dense_crf."
         )
-    position, colour = features(image.double())
-    smooth = normalise(gaussian(position / smooth_std))  # (HW, HW)
-    bilateral = normalise(gaussian(torch.cat([position / xy_std, colour / rgb_std], dim=1)))
-    weights = smooth_weight * smooth + bilateral_weight * bilateral
-    q = mean_field(log_p, lambda q: q @ weights, iterations)
+    with without_autocast(logits.device):
+        position, color = _features(image.double())
+        smooth = _normalize(_gaussian(position / smooth_std))  # (HW, HW)
+        bilateral = _normalize(_gaussian(torch.cat([position / xy_std, color / rgb_std], dim=1)))
+        weights = smooth_weight * smooth + bilateral_weight * bilateral
+        q = _mean_field(log_p, lambda q: q @ weights, iterations)
     return q.reshape(logits.shape).to(logits.dtype)
 
 
-def mean_field(log_p: Tensor, message: Kernel, iterations: int) -> Tensor:
-    """All pixels hear each other and change their minds at once: (K, ...) -> (K, ...)."""
+def _mean_field(log_p: Tensor, message: _Kernel, iterations: int) -> Tensor:
+    """Update the probabilities of all pixels at once, several times: (K, ...) -> (K, ...)."""
     q = log_p.exp()
     for _ in range(iterations):
         q = (log_p + message(q)).softmax(dim=0)
     return q
 
 
-def features(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Where every pixel is, and its colour: (3, H, W) -> (HW, 2), (HW, 3)."""
+def _features(image: Tensor) -> tuple[Tensor, Tensor]:
+    """The position and the colour of every pixel: (3, H, W) -> (HW, 2), (HW, 3)."""
     rows, columns = (torch.arange(side, device=image.device) for side in image.shape[-2:])
     return torch.cartesian_prod(rows, columns).to(image.dtype), image.flatten(1).T
 
 
-def gaussian(points: Tensor) -> Tensor:
+def _gaussian(points: Tensor) -> Tensor:
     """exp(-distance² / 2) of all pairs, distances in standard deviations: (P, D) -> (P, P)."""
     return torch.exp(-0.5 * torch.cdist(points, points).square())
 
 
-def normalise(kernel: Tensor) -> Tensor:
+def _normalize(kernel: Tensor) -> Tensor:
     """D^-1/2 K D^-1/2, where D holds the sums of the rows: symmetric (P, P) -> (P, P)."""
     scale = kernel.sum(dim=1).rsqrt()
     return scale[:, None] * kernel * scale
@@ -129,37 +132,38 @@ def dense_crf(
         TypeError, ValueError: if logits and images are none, or do not belong together, or if a
             setting cannot be.
     """
-    check_settings((smooth_weight, bilateral_weight), (smooth_std, xy_std), rgb_std, iterations)
-    log_p = log_probabilities(logits, images, axes=4).float()
-    smooth = spatial_kernel(images.float(), smooth_std)
+    _check_settings((smooth_weight, bilateral_weight), (smooth_std, xy_std), rgb_std, iterations)
+    log_p = _log_probabilities(logits, images, axes=4).float()
+    with without_autocast(logits.device):
+        smooth = _spatial_kernel(images.float(), smooth_std)
 
-    def refine(log_p: Tensor, image: Tensor) -> Tensor:
-        bilateral = bilateral_kernel(image, xy_std, rgb_std)
-        return mean_field(
-            log_p,
-            lambda q: smooth_weight * smooth(q) + bilateral_weight * bilateral(q),
-            iterations,
-        )
+        def refine(log_p: Tensor, image: Tensor) -> Tensor:
+            bilateral = _bilateral_kernel(image, xy_std, rgb_std)
+            return _mean_field(
+                log_p,
+                lambda q: smooth_weight * smooth(q) + bilateral_weight * bilateral(q),
+                iterations,
+            )
 
-    return torch.stack(list(map(refine, log_p, images.float()))).to(logits.dtype)
+        return torch.stack(list(map(refine, log_p, images.float()))).to(logits.dtype)
 
 
-def spatial_kernel(images: Tensor, std: float) -> Kernel:
+def _spatial_kernel(images: Tensor, std: float) -> _Kernel:
     """The blur over positions: it falls apart into one along y and one along x, both exact."""
     sides = (torch.arange(side, device=images.device)[:, None] for side in images.shape[-2:])
-    down, across = (normalise(gaussian(side.double() / std)).float() for side in sides)
+    down, across = (_normalize(_gaussian(side.double() / std)).float() for side in sides)
     return lambda q: down @ q @ across
 
 
-def bilateral_kernel(image: Tensor, xy_std: float, rgb_std: float) -> Kernel:
+def _bilateral_kernel(image: Tensor, xy_std: float, rgb_std: float) -> _Kernel:
     """The blur over positions and colours of an image (3, H, W), over near pairs only."""
-    position, colour = features(image)
-    blur = GaussianSum(torch.cat([position / xy_std, colour / rgb_std], dim=1))
+    position, color = _features(image)
+    blur = GaussianSum(torch.cat([position / xy_std, color / rgb_std], dim=1))
     scale = blur(torch.ones(1, len(position), device=image.device)).rsqrt()  # (1, HW)
     return lambda q: (scale * blur(scale * q.flatten(1))).reshape(q.shape)
 
 
-def check_settings(
+def _check_settings(
     weights: tuple[float, float], stds: tuple[float, float], rgb_std: float, iterations: int
 ) -> None:
     """Refuse weights, standard deviations and numbers of rounds that cannot be.
@@ -186,8 +190,8 @@ def check_settings(
         raise ValueError(f"iterations={iterations}, but rounds are counted from 0: 10 is usual.")
 
 
-def log_probabilities(logits: Tensor, image: Tensor, axes: int) -> Tensor:
-    """What the network says, checked: ([N,] K, H, W), ([N,] 3, H, W) -> ([N,] K, H, W) float64.
+def _log_probabilities(logits: Tensor, image: Tensor, axes: int) -> Tensor:
+    """Check logits, and take log softmax: ([N,] K, H, W), ([N,] 3, H, W) -> ([N,] K, H, W) float64.
 
     Raises:
         TypeError: if something is no tensor of floats.
@@ -208,13 +212,14 @@ def log_probabilities(logits: Tensor, image: Tensor, axes: int) -> Tensor:
             f"but {tuple(logits.shape)} and {tuple(image.shape)} came: resize the logits, add a "
             "missing axis with [None], expand grey to 3 channels."
         )
-    if not ((image > -0.001) & (image < 1.001)).all():
+    (colors,) = widen(image)  # in bfloat16, 1.001 is 1
+    if not ((colors > -0.001) & (colors < 1.001)).all():
         raise ValueError(
             f"colours lie in [0, 1], but these run from {image.min():.3g} to {image.max():.3g}: "
             "pass the image as it was before it was normalised; divide bytes by 255."
         )
-    total = logits.sum(dim=-3)
-    if logits.shape[-3] > 1 and (logits >= 0).all() and ((total - 1).abs() < 0.001).all():
+    total, tolerance = logits.double().sum(dim=-3), max(0.001, torch.finfo(logits.dtype).eps)
+    if logits.shape[-3] > 1 and (logits >= 0).all() and ((total - 1).abs() < tolerance).all():
         raise ValueError(
             "logits are wanted, but these are probabilities, as they add up to 1 at every pixel: "
             "pass their logarithm, p.log()."

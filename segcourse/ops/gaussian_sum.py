@@ -1,4 +1,4 @@
-"""Sums over all points, weighted by a Gaussian of the distance, without looking at far pairs.
+"""Sums over all points, weighted by a Gaussian of the distance; far pairs are left out.
 
     out[i] = sum over j of  exp(-|p[i] - p[j]|² / 2)  value[j]
 
@@ -28,11 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Block = tuple[Tensor, Tensor, Tensor]
+from segcourse.ops.precision import without_autocast
 
-PAIRS_AT_ONCE = 256  # pairs of groups in one batched multiplication: large enough to be fast
-SUBTRACT = "donot_use_mm_for_euclid_dist"  # |a|² - 2ab + |b|² is faster, but loses digits
-MOST_STORED = 2**28  # weights that are kept in memory (1 GiB); beyond, they are computed again
+_Block = tuple[Tensor, Tensor, Tensor]
+
+_PAIRS_AT_ONCE = 256  # pairs of groups in one batched multiplication: large enough to be fast
+_SUBTRACT = "donot_use_mm_for_euclid_dist"  # |a|² - 2ab + |b|² is faster, but loses digits
+MAX_STORED = 2**28  # weights that are kept in memory (1 GiB); beyond, they are computed again
 
 
 class GaussianSum:
@@ -41,52 +43,53 @@ class GaussianSum:
     Args:
         points: (P, D), measured in standard deviations of the Gaussian along each axis.
         reach: pairs of points farther apart than this may be left out.
-        size: most points in a group.
+        group_size: the largest number of points in a group.
 
     Raises:
-        ValueError: if there is no point, or if reach or size cannot be.
+        ValueError: if there is no point, or if reach or group_size cannot be.
     """
 
-    def __init__(self, points: Tensor, *, reach: float = 4.0, size: int = 64):
+    def __init__(self, points: Tensor, *, reach: float = 4.0, group_size: int = 64):
         if points.ndim != 2 or points.numel() == 0 or not points.isfinite().all():
             raise ValueError(
                 f"points must be finite numbers (P, D) with P, D > 0, but their shape is "
                 f"{tuple(points.shape)}: flatten the pixels, one row each, and remove nan and inf."
             )
-        if not reach > 0 or size < 1:
+        if not reach > 0 or group_size < 1:
             raise ValueError(
-                f"reach={reach} with groups of {size} leaves no pairs: take a reach above 0 (4 is "
-                "accurate to a thousandth) and groups of at least 1 point."
+                f"reach={reach} with groups of {group_size} leaves no pairs: take a reach above 0 "
+                "(4 is accurate to a thousandth) and groups of at least 1 point."
             )
-        self.count = len(points)
-        self.groups = group(points.float(), size)  # (G, n) numbers of points
-        self.members = points.float()[self.groups.clamp(max=self.count - 1)]  # (G, n, D)
-        self.pairs = near_pairs(self.members, reach).split(PAIRS_AT_ONCE)
+        self._count = len(points)
+        self.groups = group(points.float(), group_size)  # (G, n) numbers of points
+        self._members = points.float()[self.groups.clamp(max=self._count - 1)]  # (G, n, D)
+        self.pairs = near_pairs(self._members, reach).split(_PAIRS_AT_ONCE)
         weights = sum(map(len, self.pairs)) * self.groups.shape[1] ** 2
-        self.stored = list(self.blocks()) if weights <= MOST_STORED else None
+        self.stored = list(self._blocks()) if weights <= MAX_STORED else None
 
     def __call__(self, values: Tensor) -> Tensor:
-        if values.ndim != 2 or values.shape[1] != self.count:
+        if values.ndim != 2 or values.shape[1] != self._count:
             raise ValueError(
-                f"values must have shape (K, {self.count}), one for each point, but have "
+                f"values must have shape (K, {self._count}), one for each point, but have "
                 f"{tuple(values.shape)}: flatten the pixels, in the order of the points."
             )
-        padded = F.pad(values.float(), (0, self.groups.numel() - self.count))
+        padded = F.pad(values.float(), (0, self.groups.numel() - self._count))
         grouped = padded[:, self.groups].transpose(0, 1)  # (G, K, n)
         total = torch.zeros_like(grouped)
-        for one, other, weights in self.stored or self.blocks():
-            total.index_add_(0, one, grouped[other] @ weights.mT)
-            total.index_add_(0, other, grouped[one] @ weights)
+        with without_autocast(values.device):
+            for one, other, weights in self.stored or self._blocks():
+                total.index_add_(0, one, grouped[other] @ weights.mT)
+                total.index_add_(0, other, grouped[one] @ weights)
         result = torch.empty_like(padded)
         result[:, self.groups.flatten()] = total.transpose(0, 1).flatten(1)
-        return result[:, : self.count]
+        return result[:, : self._count]
 
-    def blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Iterator[_Block]:
         """Numbers of two groups each, and the weights between them: (B,), (B,), (B, n, n)."""
         for pairs in self.pairs:
             one, other = pairs.unbind(dim=1)
-            a, b = self.members[one], self.members[other]
-            distance = torch.cdist(a, b, compute_mode=SUBTRACT)
+            a, b = self._members[one], self._members[other]
+            distance = torch.cdist(a, b, compute_mode=_SUBTRACT)
             weights = distance.square_().mul_(-0.5).exp_()
             weights[one == other] *= 0.5  # a group with itself is added twice, as one and as other
             yield one, other, weights

@@ -53,8 +53,8 @@ def _check_kind(labels: Tensor, what: str) -> None:
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(
-            f"{what} must hold integer labels, but its dtype is {labels.dtype}: use .long() on a "
-            "label map, .argmax(dim=1) on logits; never interpolate labels."
+            f"{what} must hold integer labels, but its dtype is {labels.dtype}: make integers of a "
+            "label map with .long(), of logits with .argmax(dim=1); never interpolate labels."
         )
 
 
@@ -69,8 +69,8 @@ def check_integers(labels: Tensor, what: str) -> Tensor:
     labels = labels.long()
     if labels.numel() and labels.min() < 0:
         raise ValueError(
-            f"{what} holds {int(labels.min())}, but numbers of objects start at 0, which is none: "
-            "were they stored in a type too narrow for them?"
+            f"{what} holds {int(labels.min())}, but numbers of objects and ids start at 0: were "
+            "they stored in a type too narrow for them?"
         )
     return labels
 
@@ -89,9 +89,10 @@ def colorize(labels: Tensor, palette: Sequence[Color], *, void: Color = (0, 0, 0
     Raises:
         TypeError, ValueError: if a label has no colour.
     """
-    check_labels(labels, len(palette), "labels")
-    table = torch.tensor([void] * 256, dtype=torch.uint8)
-    table[: len(palette)] = torch.tensor(list(palette), dtype=torch.uint8)
+    labels = check_labels(labels, len(palette), "labels")
+    table = torch.tensor([void] * max(len(palette), IGNORE + 1), dtype=torch.uint8)
+    table[: len(palette)] = torch.tensor(list(palette), dtype=torch.uint8).reshape(-1, 3)
+    table[IGNORE] = torch.tensor(void, dtype=torch.uint8)
     return table.to(labels.device)[labels.long()]
 
 

@@ -29,6 +29,7 @@ def check_mask(mask: Tensor, what: str = "mask") -> Tensor:
         raise TypeError(
             f"{what} must be boolean, but its dtype is {mask.dtype}: threshold probabilities first."
         )
+    mask = mask.long()
     wrong = mask[(mask != 0) & (mask != 1)]
     if len(wrong):
         raise ValueError(
@@ -44,7 +45,7 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     Raises:
         TypeError, ValueError: if a label is neither a class nor IGNORE.
     """
-    check_labels(labels, num_classes, "labels")
+    labels = check_labels(labels, num_classes, "labels")
     return labels.unsqueeze(-3) == torch.arange(num_classes, device=labels.device)[:, None, None]
 
 
@@ -69,7 +70,7 @@ def from_one_hot(masks: Tensor) -> Tensor:
     if (count > 1).any():
         raise ValueError(
             f"{int((count > 1).sum())} pixels belong to several classes: a label map holds one "
-            "class per pixel; decide who is in front (paint_masks)."
+            "class per pixel; decide which of them is in front (paint_masks)."
         )
     return torch.where(count > 0, masks.long().argmax(dim=-3), IGNORE)
 

@@ -19,10 +19,10 @@ which class a number belongs to; here the number says it, and 0 is the stuff cla
 import torch
 from torch import Tensor
 
-from segcourse.ops.labels import IGNORE, check_labels
+from segcourse.ops.labels import IGNORE, check_integers, check_labels
 
-DIVISOR = 1000  # more objects than that do not fit one image
-LARGEST = 256**3 - 1
+DIVISOR = 1000  # by default, an image holds up to 999 objects
+MAX_ID = 256**3 - 1  # of three bytes
 
 
 def panoptic_ids(semantic: Tensor, instance: Tensor, *, divisor: int = DIVISOR) -> Tensor:
@@ -32,19 +32,20 @@ def panoptic_ids(semantic: Tensor, instance: Tensor, *, divisor: int = DIVISOR) 
         TypeError: if a map is not of integers.
         ValueError: if the shapes differ, or if an object's number does not fit the divisor.
     """
-    check_labels(semantic, IGNORE, "semantic")
-    check_integers(instance, "instance")
+    semantic = check_labels(semantic, IGNORE, "semantic").long()
+    instance = check_integers(instance, "instance")
     if semantic.shape != instance.shape:
         raise ValueError(
             f"classes and objects are maps of one image, but their shapes are "
             f"{tuple(semantic.shape)} and {tuple(instance.shape)}: resize both alike, by nearest."
         )
-    if instance.numel() and not 0 <= int(instance.min()) <= int(instance.max()) < divisor:
+    if divisor < 1 or (instance.numel() and instance.max() >= divisor):
         raise ValueError(
-            f"objects are numbered 0 to {divisor - 1}, but these run from {int(instance.min())} to "
-            f"{int(instance.max())}: renumber them, or choose a larger divisor."
+            f"divisor={divisor} leaves the numbers 0 to {divisor - 1} for objects, but these go up "
+            f"to {int(instance.max()) if instance.numel() else 0}: renumber them, or choose a "
+            "larger divisor."
         )
-    return semantic.long() * divisor + instance.long()
+    return semantic * divisor + instance
 
 
 def split_ids(ids: Tensor, *, divisor: int = DIVISOR) -> tuple[Tensor, Tensor]:
@@ -54,13 +55,14 @@ def split_ids(ids: Tensor, *, divisor: int = DIVISOR) -> tuple[Tensor, Tensor]:
         TypeError: if the map is not of integers.
         ValueError: if a number is negative, or its class exceeds IGNORE.
     """
-    check_integers(ids, "panoptic ids")
-    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < (IGNORE + 1) * divisor:
+    ids = check_integers(ids, "panoptic ids")
+    if divisor < 1 or (ids.numel() and ids.max() >= (IGNORE + 1) * divisor):
         raise ValueError(
-            f"panoptic ids run from 0 to {(IGNORE + 1) * divisor - 1}, but these from "
-            f"{int(ids.min())} to {int(ids.max())}: were they packed with another divisor?"
+            f"with divisor={divisor}, panoptic ids run from 0 to {(IGNORE + 1) * divisor - 1}, but "
+            f"these go up to {int(ids.max()) if ids.numel() else 0}: were they packed with another "
+            "divisor?"
         )
-    return ids.long() // divisor, ids.long() % divisor
+    return ids // divisor, ids % divisor
 
 
 def ids_to_rgb(ids: Tensor) -> Tensor:
@@ -70,13 +72,12 @@ def ids_to_rgb(ids: Tensor) -> Tensor:
         TypeError: if the map is not of integers.
         ValueError: if a number does not fit three bytes.
     """
-    check_integers(ids, "ids")
-    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) <= LARGEST:
+    ids = check_integers(ids, "ids")
+    if ids.numel() and ids.max() > MAX_ID:
         raise ValueError(
-            f"three bytes hold 0 to {LARGEST}, but these numbers run from {int(ids.min())} to "
-            f"{int(ids.max())}: renumber them."
+            f"three bytes hold 0 to {MAX_ID}, but these numbers go up to {int(ids.max())}: "
+            "renumber them."
         )
-    ids = ids.long()
     return torch.stack([ids % 256, ids // 256 % 256, ids // 65536], dim=-1).to(torch.uint8)
 
 
@@ -102,21 +103,3 @@ def rgb_to_ids(rgb: Tensor) -> Tensor:
         )
     red, green, blue = rgb.long().unbind(dim=-1)
     return red + 256 * green + 65536 * blue
-
-
-def check_integers(labels: Tensor, what: str) -> None:
-    """Refuse what is no tensor of integers: any shape.
-
-    Raises:
-        TypeError: if it is none.
-    """
-    if not isinstance(labels, Tensor):
-        raise TypeError(
-            f"{what} must be a tensor, but came as {type(labels).__name__}: "
-            "convert it with torch.as_tensor."
-        )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(
-            f"{what} must be integers, but its dtype is {labels.dtype}: numbers of objects are "
-            "names; use .long(), and never interpolate them."
-        )

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from segcourse.ops.masks import check_mask
 
-RIGHT, DOWN, LEFT, UP = (1, 0), (0, 1), (-1, 0), (0, -1)
-AFTER = {  # turn right first, so that pixels that meet in a corner stay apart
-    RIGHT: (DOWN, RIGHT, UP),
-    DOWN: (LEFT, DOWN, RIGHT),
-    LEFT: (UP, LEFT, DOWN),
-    UP: (RIGHT, UP, LEFT),
+_RIGHT, _DOWN, _LEFT, _UP = (1, 0), (0, 1), (-1, 0), (0, -1)
+_AFTER = {  # turn right first, so that pixels that meet in a corner stay apart
+    _RIGHT: (_DOWN, _RIGHT, _UP),
+    _DOWN: (_LEFT, _DOWN, _RIGHT),
+    _LEFT: (_UP, _LEFT, _DOWN),
+    _UP: (_RIGHT, _UP, _LEFT),
 }
 
 
@@ -47,12 +47,12 @@ def polygons_to_mask(
     for group in groups:
         crossings = np.zeros((height, width + 1), dtype=np.int32)
         for ring in group:
-            count_crossings(ring, crossings)
+            _count_crossings(ring, crossings)
         mask |= crossings[:, :-1].cumsum(axis=1) % 2 == 1
     return torch.from_numpy(mask)
 
 
-def count_crossings(ring: np.ndarray, crossings: np.ndarray) -> None:
+def _count_crossings(ring: np.ndarray, crossings: np.ndarray) -> None:
     """Add one where a border lies left of a pixel's centre: (V, 2), (H, W + 1) in place."""
     height, width = crossings.shape[0], crossings.shape[1] - 1
     for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
@@ -75,7 +75,7 @@ def mask_to_polygons(mask: Tensor) -> list[Tensor]:
     Raises:
         TypeError, ValueError: if it is no mask.
     """
-    edges = border_edges(check_mask(mask).cpu().numpy())
+    edges = _border_edges(check_mask(mask).cpu().numpy())
     rings = []
     for start in sorted(edges):  # the first corner of a ring, leftmost and then topmost, is a turn
         if start not in edges:
@@ -88,7 +88,7 @@ def mask_to_polygons(mask: Tensor) -> list[Tensor]:
             corner = (corner[0] + direction[0], corner[1] + direction[1])
             if corner == start:
                 break
-            turn = next(way for way in AFTER[direction] if way in edges[corner])
+            turn = next(way for way in _AFTER[direction] if way in edges[corner])
             if turn != direction:
                 ring.append(corner)
             direction = turn
@@ -96,15 +96,15 @@ def mask_to_polygons(mask: Tensor) -> list[Tensor]:
     return rings
 
 
-def border_edges(mask: np.ndarray) -> dict[tuple[int, int], list[tuple[int, int]]]:
+def _border_edges(mask: np.ndarray) -> dict[tuple[int, int], list[tuple[int, int]]]:
     """The unit steps around a mask that have it on their right: {corner (x, y): directions}."""
     padded = np.pad(mask, 1)
     inside = padded[1:-1, 1:-1]
     sides = (
-        (RIGHT, (0, 0), ~padded[:-2, 1:-1]),  # the top of a pixel, left to right
-        (DOWN, (1, 0), ~padded[1:-1, 2:]),
-        (LEFT, (1, 1), ~padded[2:, 1:-1]),
-        (UP, (0, 1), ~padded[1:-1, :-2]),
+        (_RIGHT, (0, 0), ~padded[:-2, 1:-1]),  # the top of a pixel, left to right
+        (_DOWN, (1, 0), ~padded[1:-1, 2:]),
+        (_LEFT, (1, 1), ~padded[2:, 1:-1]),
+        (_UP, (0, 1), ~padded[1:-1, :-2]),
     )
     edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for direction, (right, down), free in sides:
@@ -143,12 +143,12 @@ def simplify(polygon: Tensor | Sequence, tolerance: float) -> Tensor:
 
 
 def check_polygon(polygon: Tensor | Sequence) -> Tensor:
-    """A ring as float64: vertices in any container -> (V, 2).
+    """A ring as float64 on the CPU: vertices in any container -> (V, 2).
 
     Raises:
         ValueError: if the ring is not (V, 2) with V >= 3, or not finite.
     """
-    ring = torch.as_tensor(polygon, dtype=torch.float64)
+    ring = torch.as_tensor(polygon, dtype=torch.float64, device="cpu")
     if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3 or not ring.isfinite().all():
         raise ValueError(
             f"a polygon has shape (V, 2) with at least three finite vertices (x, y), but this one "

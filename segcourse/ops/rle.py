@@ -14,7 +14,8 @@ of one column resemble those of the last), in digits of five bits, lowest first.
     digit    32: another follows   16: if none follows, the number is negative   + 48 = "0" ... "o"
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ def decode_rle(code: Mapping[str, Any]) -> Tensor:
         ValueError: if a part is missing, if a string is none of COCO's, or if the counts do not
             fill the size.
     """
-    height, width, counts = unpack(code)
+    height, width, counts = _unpack(code)
     runs = torch.tensor(counts)
     values = torch.arange(len(runs)) % 2 == 1
     return values.repeat_interleave(runs).reshape(width, height).T
@@ -56,7 +57,7 @@ def rle_area(code: Mapping[str, Any]) -> int:
     Raises:
         ValueError: as ``decode_rle``.
     """
-    return sum(unpack(code)[2][1::2])
+    return sum(_unpack(code)[2][1::2])
 
 
 def rle_box(code: Mapping[str, Any]) -> tuple[int, int, int, int]:
@@ -65,7 +66,7 @@ def rle_box(code: Mapping[str, Any]) -> tuple[int, int, int, int]:
     Raises:
         ValueError: as ``decode_rle``.
     """
-    height, _, counts = unpack(code)
+    height, _, counts = _unpack(code)
     runs = torch.tensor(counts)
     ends = runs.cumsum(0)
     ones = (torch.arange(len(runs)) % 2 == 1) & (runs > 0)
@@ -79,7 +80,54 @@ def rle_box(code: Mapping[str, Any]) -> tuple[int, int, int, int]:
     return int(left), int(top), int(right) + 1, int(bottom) + 1
 
 
-def unpack(code: Mapping[str, Any]) -> tuple[int, int, list[int]]:
+def union_rle(codes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The code of the pixels that lie in any mask, from the counts alone: codes -> code.
+
+    Raises:
+        ValueError: as ``decode_rle``, and if there is no code or if the masks differ in size.
+    """
+    return _combine(codes, needed=1)
+
+
+def intersection_rle(codes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The code of the pixels that lie in all masks, from the counts alone: codes -> code.
+
+    Raises:
+        ValueError: as ``union_rle``.
+    """
+    return _combine(codes, needed=len(codes))
+
+
+def _combine(codes: Sequence[Mapping[str, Any]], needed: int) -> dict[str, Any]:
+    """The code of the pixels that lie in at least ``needed`` masks.
+
+    Where a run ends, its mask begins or stops to cover pixels. All these places in order give the
+    number of masks that cover every stretch of pixels.
+    """
+    parts = [_unpack(code) for code in codes]
+    sizes = {(height, width) for height, width, _ in parts}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"codes of masks of one size are wanted, but these have the sizes {sorted(sizes)}: "
+            "combine the masks of one image, at least one."
+        )
+    ((height, width),) = sizes
+    steps = {0: 0, height * width: 0}  # place: how many masks begin, less how many stop
+    for _, _, counts in parts:
+        places = torch.tensor(counts).cumsum(0).tolist()
+        for number, place in enumerate(places[:-1]):
+            steps[place] = steps.get(place, 0) + (1 if number % 2 == 0 else -1)
+    runs, covering, inside = [0], 0, False
+    for place, end in pairwise(sorted(steps)):
+        covering += steps[place]
+        if (covering >= needed) != inside:
+            inside = not inside
+            runs.append(0)
+        runs[-1] += end - place
+    return {"size": [height, width], "counts": runs}
+
+
+def _unpack(code: Mapping[str, Any]) -> tuple[int, int, list[int]]:
     """Height, width and counts of a code that is in order.
 
     Raises:
@@ -111,7 +159,7 @@ def compress(code: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: as ``decode_rle``.
     """
-    height, width, counts = unpack(code)
+    height, width, counts = _unpack(code)
     before = [0, 0, 0, *counts[1:]]  # the first three stand for themselves
     digits = []
     for count, earlier in zip(counts, before, strict=False):

@@ -151,7 +151,7 @@ ZEROS = torch.zeros(4, 4, dtype=torch.int64)
         ),
         (lambda: panoptic_counts(ZEROS + 7000, ZEROS, 3), ValueError, r"prediction holds.*\[7\]"),
         (lambda: panoptic_counts(ZEROS, ZEROS + 3000, 3), ValueError, r"truth holds.*\[3\]"),
-        (lambda: panoptic_counts(ZEROS - 1, ZEROS, 3), ValueError, "prediction from -1 to -1"),
+        (lambda: panoptic_counts(ZEROS - 1, ZEROS, 3), ValueError, "prediction holds -1"),
         (lambda: panoptic_counts(ZEROS.float(), ZEROS, 3), TypeError, "integers"),
         (lambda: panoptic_counts(ZEROS, ZEROS, 3, crowd=ZEROS), TypeError, "must be boolean"),
         (lambda: panoptic_counts(ZEROS, ZEROS, 0), ValueError, "num_classes=0"),

@@ -126,8 +126,8 @@ def test_an_image_without_objects_has_losses_and_a_finite_gradient(small, no_obj
 def test_boxes_are_cut_from_the_level_that_suits_their_size(small):
     net = small(2)
     seen = []
-    net.crop = lambda level, boxes, size, scale: (
-        seen.append((scale, len(boxes))) or level.new_zeros(len(boxes), 16, *size)
+    net.crop = lambda level, boxes, size, spatial_scale: (
+        seen.append((spatial_scale, len(boxes))) or level.new_zeros(len(boxes), 16, *size)
     )
     levels = [torch.zeros(16, 96 // s, 128 // s) for s in (4, 8, 16, 32, 64)]
     sides = torch.tensor([4.0, 11, 13, 23, 25, 47, 48, 95, 96])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segcourse.models.unet import SKIPS, UNet, overlap_tile
-from segcourse.ops.borders import mirror
+from segcourse.ops.borders import reflect_pad
 
 
 def parameters(*args, **options) -> int:
@@ -130,7 +130,7 @@ def whole(net: UNet, image: torch.Tensor) -> torch.Tensor:
     stride = 2**net.depth
     sides = [-(-(side - 4) // stride) * stride + 4 + 2 * net.margin for side in (height, width)]
     with torch.no_grad():
-        return net(mirror(image, net.margin, *sides))[..., :height, :width]
+        return net(reflect_pad(image, net.margin, *sides))[..., :height, :width]
 
 
 @pytest.mark.parametrize("tile", [8, 17, 24, 388])
@@ -146,10 +146,10 @@ def test_tiles_are_seamless(tile, size):
 def test_a_mirrored_image_needs_no_border():
     """Reflection in the middle of a pixel row: the border itself occurs once, as in NumPy."""
     image = torch.arange(12.0).view(1, 1, 3, 4)
-    ours = mirror(image, 2, 7, 9)[0, 0].numpy()
+    ours = reflect_pad(image, 2, 7, 9)[0, 0].numpy()
     oracle = torch.nn.functional.pad(image, (2, 3, 2, 2), mode="reflect")[0, 0].numpy()
     assert (ours == oracle).all()
-    assert mirror(image, 50, 200, 300).shape == (1, 1, 200, 300)
+    assert reflect_pad(image, 50, 200, 300).shape == (1, 1, 200, 300)
 
 
 def test_logits_of_a_valid_tile_are_those_of_the_network():

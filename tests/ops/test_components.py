@@ -55,10 +55,20 @@ def test_numbers_of_different_classes_differ():
     assert objects_from_classes(semantic, (5, 6)).tolist() == [[2, 1, 3]]
 
 
-def test_the_number_of_neighbours_decides_at_corners():
+def test_the_number_of_neighbors_decides_at_corners():
     diagonal = torch.eye(3).long()
     assert objects_from_classes(diagonal, (1,)).max() == 1
     assert objects_from_classes(diagonal, (1,), connectivity=4).max() == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32])
+def test_maps_of_any_width_give_what_int64_gives(dtype):
+    """300 objects, more than a byte holds."""
+    semantic = torch.tensor([[1, 0] * 300])
+    for map_ in (semantic, semantic.T):  # one pixel high, one pixel wide
+        objects = objects_from_classes(map_.to(dtype), (1,))
+        assert objects.dtype == torch.int64 and objects.max() == 300
+        assert torch.equal(connected_components(map_.to(dtype)), objects)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +80,7 @@ def test_the_number_of_neighbours_decides_at_corners():
             "connectivity=6",
         ),
         (lambda: connected_components(torch.rand(2, 2)), TypeError, "threshold"),
+        (lambda: connected_components(torch.zeros(0, 3).bool()), ValueError, "one pixel"),
         (lambda: objects_from_classes(torch.rand(2, 2), (1,)), TypeError, "semantic"),
         (lambda: objects_from_classes(torch.zeros(1, 2, 2).long(), (1,)), ValueError, "one by one"),
         (lambda: objects_from_classes(torch.tensor([[-1]]), (1,)), ValueError, r"\[-1\]"),

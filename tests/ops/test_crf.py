@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.crf import PAPERS, coarse_logits, crops, largest_difference, noise_pictures, shrunk
 from segcourse.data.toytown import Toytown
-from segcourse.ops.crf import MOST_PIXELS, brute_force_crf, dense_crf
+from segcourse.ops.crf import MAX_PIXELS, brute_force_crf, dense_crf
 
 LOGITS, IMAGE = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
 
@@ -42,8 +42,8 @@ def by_loops(
 
     def bilateral(p, q):
         position = (p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2
-        colour = sum(float(channel[p] - channel[q]) ** 2 for channel in image)
-        return math.exp(-position / (2 * xy_std**2) - colour / (2 * rgb_std**2))
+        color = sum(float(channel[p] - channel[q]) ** 2 for channel in image)
+        return math.exp(-position / (2 * xy_std**2) - color / (2 * rgb_std**2))
 
     total = {
         kernel: {p: sum(kernel(p, q) for q in pixels) for p in pixels}
@@ -92,8 +92,8 @@ def test_two_tones_come_apart_at_the_edge(crf):
     logits, image, truth = two_tones()
     assert (logits.argmax(dim=0) != truth).sum() == 65
     assert torch.equal(crf(logits, image).argmax(dim=0), truth)
-    without_colours = crf(logits, image, bilateral_weight=0.0).argmax(dim=0)
-    assert not torch.equal(without_colours, truth)
+    without_colors = crf(logits, image, bilateral_weight=0.0).argmax(dim=0)
+    assert not torch.equal(without_colors, truth)
 
 
 @BOTH
@@ -186,6 +186,31 @@ class TestWhatMustHold:
         assert not crf(logits.requires_grad_(), image).requires_grad
         assert torch.equal(logits, before[0]) and torch.equal(image, before[1])
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_autocast_changes_nothing(self, crf, dtype):
+        logits, image = random_picture(3, 24, 24)
+        wanted = crf(logits, image)
+        with torch.autocast("cpu", dtype):
+            found = crf(logits, image)
+        assert found.dtype == torch.float32 and torch.equal(found, wanted)
+
+    @pytest.mark.parametrize("size", [(1, 30), (30, 1)])
+    def test_images_one_pixel_high_or_wide(self, crf, size):
+        logits, image = random_picture(3, *size)
+        settings = {"smooth_weight": 1.5, "smooth_std": 1.2, "bilateral_weight": 2.5,
+                    "xy_std": 3.0, "rgb_std": 0.4}  # fmt: skip
+        wanted = by_loops(logits, image, **settings, rounds=2)
+        found = crf(logits, image, **settings, iterations=2)
+        assert torch.allclose(found, wanted, atol=0.003)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_images_and_probabilities_of_half_precision_are_recognized(self, crf, dtype):
+        logits, image = random_picture()
+        white = torch.ones_like(image).to(dtype)
+        assert torch.allclose(crf(logits, white), crf(logits, white.float()), atol=1e-6)
+        with pytest.raises(ValueError, match=r"p\.log\(\)"):
+            crf(logits.softmax(dim=0).to(dtype), image)
+
     @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
     def test_the_result_has_the_type_of_the_logits(self, crf, dtype):
         logits, image = random_picture()
@@ -237,4 +262,4 @@ def test_brute_force_refuses_what_memory_cannot_hold():
     height, width = 96, 128
     with pytest.raises(ValueError, match=r"12288, which takes 1\.2 GB .* use dense_crf"):
         brute_force_crf(torch.zeros(8, height, width), torch.zeros(3, height, width))
-    assert MOST_PIXELS >= 64 * 64
+    assert MAX_PIXELS >= 64 * 64

@@ -37,14 +37,14 @@ def test_with_an_endless_reach_nothing_is_left_out():
 def test_a_blur_of_a_grid_misses_no_more_than_a_thousandth():
     side = torch.arange(40) / 1.5
     points, values = torch.cartesian_prod(side, side), torch.ones(1, 1600)
-    blur, true = GaussianSum(points, size=4), all_pairs(points, values)
+    blur, true = GaussianSum(points, group_size=4), all_pairs(points, values)
     assert sum(map(len, blur.pairs)) < len(blur.groups) ** 2 / 5  # most pairs are left out
     assert ((blur(values) - true).abs() <= 0.001 * true).all()
 
 
 def test_the_error_is_at_most_what_the_left_out_pairs_weigh():
     points, values = some_points(800, dimensions=2, spread=4.0), torch.rand(1, 800)
-    short = GaussianSum(points, reach=2.0, size=8)(values)
+    short = GaussianSum(points, reach=2.0, group_size=8)(values)
     missing = all_pairs(points, values) - short
     assert missing.max() > 0.01  # so that the bound is put to the test
     assert missing.min() > -1e-4 and missing.max() < 800 * math.exp(-(2.0**2) / 2)
@@ -73,10 +73,30 @@ def test_sums_add_up_and_do_not_touch_what_they_were_given():
 def test_weights_that_do_not_fit_memory_are_computed_again(monkeypatch):
     points, values = some_points(300), torch.rand(2, 300)
     stored = GaussianSum(points)
-    monkeypatch.setattr(gaussian_sum, "MOST_STORED", 10)
+    monkeypatch.setattr(gaussian_sum, "MAX_STORED", 10)
     forgetful = GaussianSum(points)
     assert stored.stored is not None and forgetful.stored is None
     assert torch.equal(stored(values), forgetful(values))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("stored", [2**28, 10])
+def test_autocast_changes_nothing(monkeypatch, dtype, stored):
+    monkeypatch.setattr(gaussian_sum, "MAX_STORED", stored)
+    points, values = some_points(300), torch.rand(2, 300)
+    wanted = GaussianSum(points)(values)
+    with torch.autocast("cpu", dtype):
+        found = GaussianSum(points)(values)
+    assert found.dtype == torch.float32 and torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_points_and_values_of_other_types(dtype):
+    points, values = some_points(100).to(dtype), torch.rand(2, 100).to(dtype)
+    found = GaussianSum(points)(values)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, all_pairs(points, values), rtol=0.003)
+    assert GaussianSum(points)(values[:0]).shape == (0, 100)
 
 
 @pytest.mark.parametrize("count, size", [(1, 1), (7, 3), (64, 64), (65, 64), (1000, 48)])
@@ -118,7 +138,7 @@ def test_most_pairs_of_a_wide_cloud_are_never_computed():
         (lambda: GaussianSum(torch.zeros(5)), "flatten"),
         (lambda: GaussianSum(torch.full((3, 2), float("nan"))), "remove nan"),
         (lambda: GaussianSum(torch.zeros(3, 2), reach=0.0), "reach=0.0"),
-        (lambda: GaussianSum(torch.zeros(3, 2), size=0), "groups of 0"),
+        (lambda: GaussianSum(torch.zeros(3, 2), group_size=0), "groups of 0"),
         (lambda: GaussianSum(torch.zeros(3, 2))(torch.zeros(1, 4)), r"\(K, 3\)"),
     ],
 )

@@ -27,9 +27,16 @@ def test_other_labels_are_refused_by_value(labels, error, message):
         check_labels(labels, 3)
 
 
-def test_every_class_gets_its_colour_and_void_is_black():
-    colours = colorize(torch.tensor([[0, 1, IGNORE]]), [(10, 20, 30), (40, 50, 60)])
-    assert colours.tolist() == [[[10, 20, 30], [40, 50, 60], [0, 0, 0]]]
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int64])
+def test_every_class_gets_its_color_and_void_is_black(dtype):
+    colors = colorize(torch.tensor([[0, 1, IGNORE]]).to(dtype), [(10, 20, 30), (40, 50, 60)])
+    assert colors.tolist() == [[[10, 20, 30], [40, 50, 60], [0, 0, 0]]]
+
+
+def test_a_palette_may_be_longer_than_the_numbers_of_a_byte():
+    palette = [(n % 256, n // 256, 7) for n in range(300)]
+    colors = colorize(torch.tensor([[3, 299, IGNORE]]), palette, void=(1, 2, 3))
+    assert colors.tolist() == [[[3, 0, 7], [43, 1, 7], [1, 2, 3]]]
 
 
 def test_objects_come_in_the_order_of_their_numbers():

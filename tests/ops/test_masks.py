@@ -38,6 +38,30 @@ def test_later_objects_cover_earlier_ones():
     assert paint_masks(masks[:0]).tolist() == [[0, 0, 0]]
 
 
+WIDTHS = [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32]
+
+
+@pytest.mark.parametrize("dtype", WIDTHS)
+def test_maps_of_any_width_give_what_int64_gives(dtype):
+    labels = torch.tensor([[0, 1, 2], [2, 2, 0]])
+    assert torch.equal(one_hot(labels.to(dtype), 3), one_hot(labels, 3))
+    assert torch.equal(object_masks(labels.to(dtype)), object_masks(labels))
+    mask = torch.tensor([[0, 1, 1], [0, 0, 0]])
+    assert torch.equal(check_mask(mask.to(dtype)), mask.bool())
+    assert mask_box(mask.to(dtype)) == (1, 0, 3, 1)
+    with pytest.raises(ValueError, match="holds 2"):
+        check_mask(labels.to(dtype))
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0)])
+def test_maps_without_pixels(shape):
+    empty = torch.zeros(shape, dtype=torch.int64)
+    assert one_hot(empty, 3).shape == (3, *shape)
+    assert torch.equal(from_one_hot(one_hot(empty, 3)), empty)
+    assert object_masks(empty).shape == (0, *shape)
+    assert paint_masks(object_masks(empty)).shape == shape
+
+
 @pytest.mark.parametrize(
     "rows, box",
     [

@@ -11,12 +11,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from segcourse.ops.labels import IGNORE
-from segcourse.ops.panoptic import LARGEST, ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
+from segcourse.ops.panoptic import MAX_ID, ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
 
 SHAPES = array_shapes(min_dims=2, max_dims=3, max_side=5)
 
 
-@given(arrays("int64", SHAPES, elements=st.integers(0, LARGEST)))
+@given(arrays("int64", SHAPES, elements=st.integers(0, MAX_ID)))
 def test_three_bytes_hold_every_number(ids):
     ids = torch.from_numpy(ids)
     rgb = ids_to_rgb(ids)
@@ -55,6 +55,50 @@ def test_bytes_are_widened_before_they_are_multiplied():
     assert rgb_to_ids(torch.tensor([[[1, 2, 3]]], dtype=torch.uint8)).item() == 197121
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32])
+def test_numbers_of_any_width_give_what_int64_gives(dtype):
+    semantic, instance = torch.tensor([[2, 26, 100]]), torch.tensor([[0, 3, 120]])
+    ids = panoptic_ids(semantic.to(dtype), instance.to(dtype))
+    assert ids.dtype == torch.int64 and ids.tolist() == [[2000, 26003, 100120]]  # int16 wraps
+    small = torch.tensor([[0, 5, 127]])
+    assert torch.equal(ids_to_rgb(small.to(dtype)), ids_to_rgb(small))
+    found = split_ids(small.to(dtype), divisor=10)
+    assert [part.tolist() for part in found] == [[[0, 0, 12]], [[0, 5, 7]]]
+    assert all(part.dtype == torch.int64 for part in found)
+
+
+def test_numbers_that_wrapped_before_they_came_are_refused():
+    wrapped = torch.tensor([[200]]).to(torch.int8)
+    for call in (
+        lambda: panoptic_ids(torch.zeros(1, 1).long(), wrapped),
+        lambda: split_ids(wrapped),
+        lambda: ids_to_rgb(wrapped),
+    ):
+        with pytest.raises(ValueError, match=r"-56, but .* too narrow"):
+            call()
+
+
+def test_a_larger_divisor_holds_more_objects():
+    instance = torch.arange(1, 1201).reshape(30, 40)
+    semantic = torch.full_like(instance, 7)
+    with pytest.raises(ValueError, match=r"up to 1200: .* larger divisor"):
+        panoptic_ids(semantic, instance)
+    ids = panoptic_ids(semantic, instance, divisor=4096)
+    assert torch.equal(split_ids(ids, divisor=4096)[1], instance)
+    with pytest.raises(ValueError, match="divisor=0"):
+        panoptic_ids(semantic, instance, divisor=0)
+    with pytest.raises(ValueError, match="divisor=0"):
+        split_ids(ids, divisor=0)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (2, 0, 0)])
+def test_maps_without_pixels(shape):
+    empty = torch.zeros(shape, dtype=torch.int64)
+    assert panoptic_ids(empty, empty).shape == shape
+    assert split_ids(empty)[0].shape == shape
+    assert rgb_to_ids(ids_to_rgb(empty)).shape == shape
+
+
 @pytest.mark.parametrize(
     "call, error, message",
     [
@@ -62,8 +106,8 @@ def test_bytes_are_widened_before_they_are_multiplied():
         (lambda: rgb_to_ids(np.zeros((2, 2, 3), np.uint8)), TypeError, "came as ndarray"),
         (lambda: rgb_to_ids(torch.zeros(2, 2, 4, dtype=torch.uint8)), ValueError, "alpha"),
         (lambda: rgb_to_ids(torch.zeros(2, 3, dtype=torch.uint8)), ValueError, r"\(2, 3\)"),
-        (lambda: ids_to_rgb(torch.tensor([[LARGEST + 1]])), ValueError, "three bytes"),
-        (lambda: ids_to_rgb(torch.tensor([[-1]])), ValueError, "three bytes"),
+        (lambda: ids_to_rgb(torch.tensor([[MAX_ID + 1]])), ValueError, "three bytes"),
+        (lambda: ids_to_rgb(torch.tensor([[-1]])), ValueError, "-1, but .* start at 0"),
         (lambda: ids_to_rgb(torch.rand(2, 2)), TypeError, "integers"),
         (lambda: ids_to_rgb([[1]]), TypeError, "came as list"),
         (

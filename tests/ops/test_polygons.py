@@ -85,14 +85,14 @@ def on_a_border(ring, pixels):
 
 
 @given(st.floats(0, 8), st.floats(0, 8), st.floats(0, 6), st.floats(0, 6))
-def test_neighbours_leave_no_gap_and_do_not_overlap(top, bottom, start, end):
+def test_neighbors_leave_no_gap_and_do_not_overlap(top, bottom, start, end):
     left = [(0, 0), (top, 0), (start + 1, 3), (bottom, 6), (0, 6)]
     right = [(8, 0), (8, 6), (bottom, 6), (start + 1, 3), (top, 0)]
     masks = [polygons_to_mask([ring], (6, 8)).int() for ring in (left, right)]
     assert (masks[0] + masks[1] == 1).all()
 
 
-def test_centres_on_a_border_belong_to_one_side():
+def test_centers_on_a_border_belong_to_one_side():
     half = [(0, 0), (1.5, 0), (1.5, 2), (0, 2)]
     rest = [(1.5, 0), (3, 0), (3, 2), (1.5, 2)]
     assert polygons_to_mask([half], (2, 3)).sum() + polygons_to_mask([rest], (2, 3)).sum() == 6

@@ -9,7 +9,16 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
 from segcourse.ops.masks import mask_box
-from segcourse.ops.rle import compress, decode_rle, encode_rle, expand, rle_area, rle_box
+from segcourse.ops.rle import (
+    compress,
+    decode_rle,
+    encode_rle,
+    expand,
+    intersection_rle,
+    rle_area,
+    rle_box,
+    union_rle,
+)
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 
@@ -66,6 +75,46 @@ def test_zeros_in_the_middle_are_legal():
         [False, False, True, True]
     ]
     assert rle_box({"size": [2, 2], "counts": [0, 0, 3, 1]}) == (1, 1, 2, 2)
+
+
+several = st.tuples(
+    array_shapes(min_dims=2, max_dims=2, max_side=7), st.integers(1, 4), st.integers(0, 10**6)
+)
+
+
+@given(several)
+@example(((1, 1), 1, 0))
+@example(((1, 9), 3, 0))
+@example(((9, 1), 3, 1))
+def test_unions_and_intersections_are_pycocotools(parts):
+    shape, number, seed = parts
+    masks = torch.rand(number, *shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    codes = [encode_rle(mask) for mask in masks]
+    strings = [coco.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in masks]
+    for found, wanted, intersect in (
+        (union_rle(codes), masks.any(dim=0), False),
+        (intersection_rle(codes), masks.all(dim=0), True),
+    ):
+        assert found == encode_rle(wanted)  # to the last count
+        theirs = coco.merge(strings, intersect=intersect)
+        assert compress(found)["counts"] == theirs["counts"].decode()
+    assert union_rle(strings) == union_rle(codes)  # COCO's strings are read, too
+
+
+def test_combined_codes_may_hold_zeros_in_the_middle():
+    codes = [{"size": [1, 4], "counts": [1, 0, 1, 2]}, {"size": [1, 4], "counts": [0, 1, 3]}]
+    assert union_rle(codes)["counts"] == [0, 1, 1, 2]
+    assert intersection_rle(codes)["counts"] == [4]
+
+
+@pytest.mark.parametrize("combine", [union_rle, intersection_rle])
+def test_codes_that_cannot_be_combined_are_refused(combine):
+    with pytest.raises(ValueError, match=r"sizes \[\]: combine .* at least one"):
+        combine([])
+    with pytest.raises(ValueError, match=r"sizes \[\(1, 4\), \(2, 2\)\]"):
+        combine([{"size": [1, 4], "counts": [4]}, {"size": [2, 2], "counts": [4]}])
+    with pytest.raises(ValueError, match="sum to 4, but"):
+        combine([{"size": [1, 4], "counts": [5]}])
 
 
 @pytest.mark.parametrize(
