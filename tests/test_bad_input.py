@@ -120,7 +120,7 @@ CALLS = [
     (lambda: semantic.confusion_matrix(LABELS, LABELS, 0), "0", "class"),
     (lambda: semantic.iou(torch.zeros(2, 3)), "(2, 3)", "confusion"),
     (lambda: boundary.boundary_iou(MASK, MASK[:4]), "(4, 8)", "(8, 8)"),
-    (lambda: boundary.hausdorff(MASK.float() + 0.5, MASK), "float32", ""),
+    (lambda: boundary.hausdorff_distance(MASK.float() + 0.5, MASK), "float32", ""),
     (lambda: boundary.boundary_f1(MASK, MASK, tolerance=-1), "-1", ""),
     # networks
     (lambda: UNet(0), "num_classes=0", "at least 1"),
