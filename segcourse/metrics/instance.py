@@ -92,10 +92,10 @@ def coco_mask_iou(preds: Tensor, target: Tensor, iscrowd: Tensor | None = None) 
             f"masks of one image are compared, but these are {tuple(preds.shape[1:])} and "
             f"{tuple(target.shape[1:])}: resize the predictions to the image."
         )
-    a, b = preds.flatten(1), target.flatten(1)
-    wide = torch.float32 if a.shape[1] <= _EXACT_IN_FLOAT32 else torch.float64
-    # In place, because autocast would round the product of a @ b.T to half precision.
-    shared = a.new_zeros(len(a), len(b), dtype=wide).addmm_(a.to(wide), b.to(wide).T)
+    wide = torch.float32 if preds.shape[1:].numel() <= _EXACT_IN_FLOAT32 else torch.float64
+    a, b = preds.flatten(1).to(wide), target.flatten(1).to(wide)
+    # In place, because autocast would round the product a @ b.T to half precision.
+    shared = a.new_zeros(len(a), len(b)).addmm_(a, b.T)
     return _iou(shared, a.sum(dim=1), b.sum(dim=1), iscrowd)
 
 
@@ -152,7 +152,7 @@ def match_detections(
     iscrowd = torch.zeros(len(target_labels)).bool() if iscrowd is None else iscrowd.cpu().bool()
     ious, scores, areas = (each.cpu().double() for each in (ious, scores, areas))
     labels, target_labels = labels.cpu().long(), target_labels.cpu().long()
-    thresholds = torch.tensor(iou_thresholds, dtype=torch.float64)
+    thresholds = torch.tensor(iou_thresholds, dtype=torch.float64).clamp(max=_ALMOST_ONE)
     ranges = torch.tensor(list(area_ranges.values()), dtype=torch.float64)
     outside, target_outside = (_out_of(a, ranges) for a in (areas, target_areas.cpu().double()))
     skipped = target_outside | iscrowd  # (A, G)
@@ -163,8 +163,8 @@ def match_detections(
         own = (labels == label).nonzero()[:, 0]
         own = own[scores[own].argsort(descending=True, stable=True)][:max_detections]
         objects = (target_labels == label).nonzero()[:, 0]
-        parts = ious[own][:, objects], skipped[:, objects], iscrowd[objects]
-        hit, skip = _assign(*parts, thresholds)
+        overlap = ious[own][:, objects]
+        hit, skip = _assign(overlap, skipped[:, objects], iscrowd[objects], thresholds)
         order.append(own)
         ranks.append(torch.arange(len(own)))
         rights.append(hit & ~skip)
@@ -195,7 +195,7 @@ def _assign(
     hit, skip = torch.zeros(2, *shape, dtype=torch.bool)
     if objects == 0:
         return hit, skip
-    enough = ious >= thresholds.clamp(max=_ALMOST_ONE)[:, None, None]  # (T, D, G)
+    enough = ious >= thresholds[:, None, None]  # (T, D, G)
     free = torch.ones(*shape[:2], objects, dtype=torch.bool)
     counts = ~skipped[:, None]  # (A, 1, G)
     wish = ious[:, None, None] + 2.0 * counts  # (D, A, 1, G): objects that count come first

@@ -187,7 +187,8 @@ def _check_maps(
     preds: Tensor, target: Tensor, crowd: Tensor | None, segments: int
 ) -> tuple[Tensor, Tensor]:
     """Refuse maps that are not of the same images, or hold no panoptic ids: -> both as int64."""
-    preds, target = check_integers(preds, "preds"), check_integers(target, "target")
+    for ids, what in ((preds, "preds"), (target, "target")):
+        check_integers(ids[:0] if isinstance(ids, Tensor) else ids, what)
     shapes = [tuple(part.shape) for part in (preds, target, crowd) if part is not None]
     if len(set(shapes)) > 1 or target.ndim < 2 or 0 in target.shape[-2:]:
         raise ValueError(
@@ -196,11 +197,14 @@ def _check_maps(
         )
     if crowd is not None and crowd.dtype != torch.bool:
         raise TypeError(f"the crowd must be boolean, but its dtype is {crowd.dtype}: compare it.")
+    preds, target = preds.long(), target.long()
     for ids, what in ((preds, "preds"), (target, "target")):
-        if ids.numel() and ids.max() >= segments:
+        low, high = ids.aminmax() if ids.numel() else (0, 0)  # one pass over the pixels
+        if low < 0 or high >= segments:
             raise ValueError(
-                f"panoptic ids run from 0 to {segments - 1}, but those of {what} to "
-                f"{int(ids.max())}: pack them with ops.panoptic.panoptic_ids, and pass its divisor."
+                f"panoptic ids run from 0 to {segments - 1}, but those of {what} from {int(low)} "
+                f"to {int(high)}: pack them with ops.panoptic.panoptic_ids, pass its divisor, and "
+                "store them in a type that holds them."
             )
     images = math.prod(target.shape[:-2])
     if images * 2 * segments**2 >= 2**63:
