@@ -33,12 +33,12 @@ from torch import Tensor
 
 from benchmarks import classical_objects
 from benchmarks.report import write
-from segcourse.classical.contours import chan_vese
+from segcourse.classical.contours import morphological_chan_vese
 from segcourse.classical.felzenszwalb import felzenszwalb
 from segcourse.classical.forest import classify, pixel_features, train_forest
-from segcourse.classical.grabcut import box_hints, grabcut, mask_energy
-from segcourse.classical.kmeans import colour_clusters, kmeans
-from segcourse.classical.mean_shift import colour_modes
+from segcourse.classical.grabcut import grabcut, mask_energy, trimap_from_box
+from segcourse.classical.kmeans import color_clusters, kmeans
+from segcourse.classical.mean_shift import color_modes
 from segcourse.classical.partitions import boundary_recall_precision, majority_labels
 from segcourse.classical.pixels import edge_strength, lab
 from segcourse.classical.superpixels import seeds, slic
@@ -87,9 +87,9 @@ PARTITIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "multi-Otsu": lambda image: apply_thresholds(
         image, multi_otsu(image, classes=SETTINGS["multi_otsu_classes"])
     ),
-    "Chan-Vese": lambda image: chan_vese(image).long(),
-    "k-means": lambda image: colour_clusters(image, CLUSTERS, restarts=3),
-    "mean shift": lambda image: colour_modes(image, SETTINGS["bandwidth"]),
+    "Chan-Vese": lambda image: morphological_chan_vese(image).long(),
+    "k-means": lambda image: color_clusters(image, CLUSTERS, n_init=3),
+    "mean shift": lambda image: color_modes(image, SETTINGS["bandwidth"]),
     "squares": squares,
     "watershed": basins,
     "SLIC": lambda image: slic(image, COUNT),
@@ -124,22 +124,22 @@ def partition_table(samples: dict[str, Sample], classes: int, *, pooled: bool) -
     return rows
 
 
-def boundary_scores(regions: Tensor, truth: Tensor) -> tuple[float, float, float]:
+def boundary_scores(regions: Tensor, target: Tensor) -> tuple[float, float, float]:
     """Recall, precision and F1 of the borders; without any border, precision and F1 are 0."""
-    recall, precision = boundary_recall_precision(regions, truth, tolerance=SETTINGS["tolerance"])
+    recall, precision = boundary_recall_precision(regions, target, tolerance=SETTINGS["tolerance"])
     precision = 0.0 if math.isnan(precision) else precision
     total = recall + precision
     return recall, precision, 2 * recall * precision / total if total else 0.0
 
 
-def marked(truth: Tensor, generator: torch.Generator) -> Tensor:
+def marked(target: Tensor, generator: torch.Generator) -> Tensor:
     """A few pixels of every class keep their label, all others become IGNORE: (H, W) -> (H, W)."""
-    flat, kept = truth.flatten(), torch.full_like(truth, IGNORE).flatten()
+    flat, kept = target.flatten(), torch.full_like(target, IGNORE).flatten()
     for label in set(flat.tolist()) - {IGNORE}:
         places = (flat == label).nonzero()[:, 0]
         order = torch.randperm(len(places), generator=generator)
         kept[places[order[: SETTINGS["marked_pixels"]]]] = label
-    return kept.view(truth.shape)
+    return kept.view(target.shape)
 
 
 def forest_on_photographs(samples: dict[str, Sample]) -> dict:
@@ -149,7 +149,9 @@ def forest_on_photographs(samples: dict[str, Sample]) -> dict:
         start = time.process_time()
         features = pixel_features(sample.image, position=True)
         marks = marked(sample.semantic, generator)
-        found = classify(train_forest([features], [marks], trees=SETTINGS["trees"]), features)
+        found = classify(
+            train_forest([features], [marks], n_estimators=SETTINGS["trees"]), features
+        )
         seconds.append(time.process_time() - start)
         others = sample.semantic.where(marks == IGNORE, IGNORE)
         matrix = confusion_matrix(found, others, len(photographs.CLASSES))
@@ -164,7 +166,7 @@ def forest_on_toytown(samples: dict[str, Sample]) -> dict:
         start = time.process_time()
         features = [pixel_features(sample.image, position=position) for sample in training]
         labels = [sample.semantic for sample in training]
-        forest = train_forest(features, labels, trees=SETTINGS["trees"])
+        forest = train_forest(features, labels, n_estimators=SETTINGS["trees"])
         learnt = time.process_time()
         matrix = sum(
             confusion_matrix(
@@ -195,18 +197,18 @@ def references(samples: dict[str, Sample]) -> dict:
 
 
 def kmeans_energies(image: Tensor) -> dict:
-    colours = lab(image).flatten(1).T
-    theirs = KMeans(CLUSTERS, n_init=10, random_state=0).fit(colours.numpy()).inertia_
-    ours = kmeans(colours, CLUSTERS, restarts=20).energies[-1]
+    colors = lab(image).flatten(1).T
+    theirs = KMeans(CLUSTERS, n_init=10, random_state=0).fit(colors.numpy()).inertia_
+    ours = kmeans(colors, CLUSTERS, n_init=20).inertias[-1]
     return {"ours": ours, "scikit_learn": float(theirs)}
 
 
 def grabcut_energies(name: str, sample: Sample) -> dict:
     """The energy of our GrabCut for our mask and for OpenCV's, and what their masks are worth."""
-    truth = classical_objects.subject(name, sample)
-    box = classical_objects.box_around(truth)
-    size = tuple(truth.shape)
-    ours = grabcut(sample.image, box_hints(box, size))
+    target = classical_objects.subject(name, sample)
+    box = classical_objects.box_around(target)
+    size = tuple(target.shape)
+    ours = grabcut(sample.image, trimap_from_box(box, size))
     cv2.setRNGSeed(0)
     picture = (sample.image * 255).round().byte().movedim(0, -1).flip(-1).contiguous().numpy()
     mask, x0, y0, x1, y1 = np.zeros(size, np.uint8), *box
@@ -218,14 +220,14 @@ def grabcut_energies(name: str, sample: Sample) -> dict:
         "ours": ours.energies[-1],
         "opencv": mask_energy(sample.image, theirs),
         "energies": [round(value, 1) for value in ours.energies],
-        "iou_ours": iou(ours.mask, truth),
-        "iou_opencv": iou(theirs, truth),
+        "iou_ours": iou(ours.mask, target),
+        "iou_opencv": iou(theirs, target),
     }
 
 
 def slic_recalls(sample: Sample) -> dict:
-    colours = sample.image.movedim(0, -1).double().numpy()
-    theirs = torch.from_numpy(reference_slic(colours, COUNT, start_label=0))
+    colors = sample.image.movedim(0, -1).double().numpy()
+    theirs = torch.from_numpy(reference_slic(colors, COUNT, start_label=0))
     most = target = len(theirs.unique())
     while len((ours := slic(sample.image, target)).unique()) > most:
         target -= 2

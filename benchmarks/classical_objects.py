@@ -16,15 +16,15 @@ from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filte
 from torch import Tensor
 
 from segcourse.classical.contours import (
-    chan_vese,
+    active_contour,
     circle,
-    geodesic_contour,
-    snake,
-    stopping_map,
+    inverse_gaussian_gradient,
+    morphological_chan_vese,
+    morphological_geodesic_active_contour,
 )
-from segcourse.classical.grabcut import box_hints, grabcut
-from segcourse.classical.pixels import edge_strength, grey
-from segcourse.classical.regions import grow
+from segcourse.classical.grabcut import grabcut, trimap_from_box
+from segcourse.classical.pixels import edge_strength, gray
+from segcourse.classical.regions import region_growing
 from segcourse.classical.thresholds import otsu
 from segcourse.classical.watershed import watershed
 from segcourse.data.photographs import CLASSES
@@ -46,21 +46,21 @@ SUBJECTS = {
 
 def the_box(image: Tensor, box: Box, click: Pixel) -> Tensor:
     """Everything in the box is the object."""
-    return box_hints(box, size_of(image)) == IGNORE
+    return trimap_from_box(box, size_of(image)) == IGNORE
 
 
 def otsu_threshold(image: Tensor, box: Box, click: Pixel) -> Tensor:
     """Otsu's threshold of the box; object is the side that is rarer along the border of the box."""
     x0, y0, x1, y1 = box
     inside = the_box(image, box, click)
-    bright = grey(image) > otsu(image[:, y0:y1, x0:x1])
+    bright = gray(image) > otsu(image[:, y0:y1, x0:x1])
     rim = inside & ~torch.from_numpy(binary_erosion(inside.numpy()))
     return (~bright if bright[rim].double().mean() > 0.5 else bright) & inside
 
 
-def region_growing(image: Tensor, box: Box, click: Pixel) -> Tensor:
+def grown(image: Tensor, box: Box, click: Pixel) -> Tensor:
     """From the click, to colours within 0.2 of the colour there."""
-    return grow(image, click, tolerance=0.2) & the_box(image, box, click)
+    return region_growing(image, click, tolerance=0.2) & the_box(image, box, click)
 
 
 def flooding(image: Tensor, box: Box, click: Pixel) -> Tensor:
@@ -72,37 +72,40 @@ def flooding(image: Tensor, box: Box, click: Pixel) -> Tensor:
 
 def shrinking_snake(image: Tensor, box: Box, click: Pixel) -> Tensor:
     """A snake that starts as the ellipse in the box."""
-    smooth = torch.from_numpy(gaussian_filter(grey(image).numpy(), 2))
-    curve = snake(smooth, ellipse(box), alpha=0.015, beta=10, gamma=0.001, steps=500)
+    smooth = torch.from_numpy(gaussian_filter(gray(image).numpy(), 2))
+    curve = active_contour(
+        smooth, ellipse(box), alpha=0.015, beta=10, gamma=0.001, max_num_iter=500
+    )
     return outlined(curve, image) & the_box(image, box, click)
 
 
 def shrinking_contour(image: Tensor, box: Box, click: Pixel) -> Tensor:
     """A geodesic contour that starts as the box, with a balloon that shrinks."""
-    brake, start = stopping_map(image, sigma=2.0), the_box(image, box, click)
-    return geodesic_contour(brake, start, steps=200, balloon=-1)
+    brake, start = inverse_gaussian_gradient(image, sigma=2.0), the_box(image, box, click)
+    return morphological_geodesic_active_contour(brake, start, num_iter=200, balloon=-1)
 
 
 def two_means(image: Tensor, box: Box, click: Pixel) -> Tensor:
     """Chan-Vese from the ellipse in the box."""
     start = outlined(ellipse(box), image)
-    return chan_vese(image, start=start, steps=100, smoothing=2) & the_box(image, box, click)
+    found = morphological_chan_vese(image, init_level_set=start, num_iter=100, smoothing=2)
+    return found & the_box(image, box, click)
 
 
 def one_cut(image: Tensor, box: Box, click: Pixel) -> Tensor:
     """GrabCut's first step: colours of the box against colours outside, and one graph cut."""
-    return grabcut(image, box_hints(box, size_of(image)), steps=1).mask
+    return grabcut(image, trimap_from_box(box, size_of(image)), max_iter=1).mask
 
 
 def all_cuts(image: Tensor, box: Box, click: Pixel) -> Tensor:
     """GrabCut."""
-    return grabcut(image, box_hints(box, size_of(image))).mask
+    return grabcut(image, trimap_from_box(box, size_of(image))).mask
 
 
 METHODS: dict[str, Callable[[Tensor, Box, Pixel], Tensor]] = {
     "the box": the_box,
     "Otsu": otsu_threshold,
-    "region growing": region_growing,
+    "region growing": grown,
     "watershed": flooding,
     "snake": shrinking_snake,
     "geodesic contour": shrinking_contour,

@@ -19,9 +19,9 @@ from segcourse.losses.set_matching import ObjectSet, set_loss
 from segcourse.metrics.instance import (
     Matches,
     average_precision,
-    box_overlaps,
-    mask_overlaps,
-    match,
+    coco_box_iou,
+    coco_mask_iou,
+    match_detections,
     precision_curves,
 )
 from segcourse.models.detr import DETR, detections
@@ -153,13 +153,13 @@ def look(network: Network, test: Iterable[Sample], things: Sequence[int] = THING
 def box_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
     """Average precision of boxes."""
     matches = [
-        match(
-            box_overlaps(found.boxes, truth.boxes),
+        match_detections(
+            coco_box_iou(found.boxes, truth.boxes),
             scores=found.scores,
             labels=found.labels,
             areas=box_area(found.boxes),
-            truth_labels=truth.labels,
-            truth_areas=box_area(truth.boxes),
+            target_labels=truth.labels,
+            target_areas=box_area(truth.boxes),
         )
         for found, truth in pairs
     ]
@@ -174,15 +174,15 @@ def mask_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
     by_mask, by_class, ranks, overlaps = [], [], [], []
     for found, truth in pairs:
         masks = found.masks >= 0.5
-        overlap = mask_overlaps(masks, truth.masks)
+        overlap = coco_mask_iou(masks, truth.masks)
         parts = dict(
             labels=found.labels,
             areas=masks.flatten(1).sum(dim=1),
-            truth_labels=truth.labels,
-            truth_areas=truth.masks.flatten(1).sum(dim=1),
+            target_labels=truth.labels,
+            target_areas=truth.masks.flatten(1).sum(dim=1),
         )
-        by_mask.append(match(overlap, scores=found.mask_scores, **parts))
-        by_class.append(match(overlap, scores=found.scores, **parts))
+        by_mask.append(match_detections(overlap, scores=found.mask_scores, **parts))
+        by_class.append(match_detections(overlap, scores=found.scores, **parts))
         same = found.labels[:, None] == truth.labels
         if same.numel():
             best = torch.where(same, overlap, 0.0).amax(dim=1)

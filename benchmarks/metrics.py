@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from benchmarks import report
-from segcourse.metrics.boundary import assd, hausdorff, hausdorff_95
+from segcourse.metrics.boundary import assd, hausdorff_distance, hausdorff_distance_95
 from segcourse.metrics.semantic import confusion_matrix, iou
 from segcourse.ops.labels import IGNORE
 
@@ -36,25 +36,25 @@ def seconds(task: Callable[[], object], repeats: int = 3) -> float:
 def label_maps() -> tuple[Tensor, Tensor]:
     """Regions of 19 classes with 5 % void, and a prediction that is wrong on a fifth of them."""
     coarse = torch.randint(0, CLASSES, (MAPS, 1, SIDE // 16, SIDE // 16)).float()
-    truth = F.interpolate(coarse, size=(SIDE, SIDE), mode="nearest")[:, 0].long()
-    wrong = torch.randint(0, CLASSES, truth.shape)
-    predicted = torch.where(torch.rand(truth.shape) < 0.8, truth, wrong)
-    truth[torch.rand(truth.shape) < 0.05] = IGNORE
-    return predicted, truth
+    target = F.interpolate(coarse, size=(SIDE, SIDE), mode="nearest")[:, 0].long()
+    wrong = torch.randint(0, CLASSES, target.shape)
+    preds = torch.where(torch.rand(target.shape) < 0.8, target, wrong)
+    target[torch.rand(target.shape) < 0.05] = IGNORE
+    return preds, target
 
 
-def peer(predicted: Tensor, truth: Tensor, *, validate: bool) -> Tensor:
+def peer(preds: Tensor, target: Tensor, *, validate: bool) -> Tensor:
     metric = MulticlassJaccardIndex(
         CLASSES, average="none", ignore_index=IGNORE, validate_args=validate
     )
-    metric.update(predicted, truth)
+    metric.update(preds, target)
     return metric.compute()
 
 
-def refuses(predicted: Tensor, truth: Tensor) -> bool:
+def refuses(preds: Tensor, target: Tensor) -> bool:
     """Whether one wrong label among all the pixels is noticed."""
     try:
-        confusion_matrix(predicted, truth, CLASSES)
+        confusion_matrix(preds, target, CLASSES)
     except ValueError:
         return True
     return False
@@ -62,15 +62,15 @@ def refuses(predicted: Tensor, truth: Tensor) -> bool:
 
 def compare_semantic() -> dict:
     """Confusion matrix and IoU of 64 label maps of 512 x 512 pixels."""
-    predicted, truth = label_maps()
-    ours = iou(confusion_matrix(predicted, truth, CLASSES))
-    assert torch.allclose(ours.float(), peer(predicted, truth, validate=True), atol=1e-6)
-    wrong_truth, wrong_prediction = truth.clone(), predicted.clone()
-    wrong_truth[-1, -1, -1], wrong_prediction[-1, -1, -1] = CLASSES, CLASSES
+    preds, target = label_maps()
+    ours = iou(confusion_matrix(preds, target, CLASSES))
+    assert torch.allclose(ours.float(), peer(preds, target, validate=True), atol=1e-6)
+    wrong_target, wrong_prediction = target.clone(), preds.clone()
+    wrong_target[-1, -1, -1], wrong_prediction[-1, -1, -1] = CLASSES, CLASSES
     times = {
-        "segcourse": seconds(lambda: iou(confusion_matrix(predicted, truth, CLASSES))),
-        "torchmetrics": seconds(lambda: peer(predicted, truth, validate=True)),
-        "torchmetrics_unchecked": seconds(lambda: peer(predicted, truth, validate=False)),
+        "segcourse": seconds(lambda: iou(confusion_matrix(preds, target, CLASSES))),
+        "torchmetrics": seconds(lambda: peer(preds, target, validate=True)),
+        "torchmetrics_unchecked": seconds(lambda: peer(preds, target, validate=False)),
     }
     return {
         "maps": MAPS,
@@ -81,8 +81,7 @@ def compare_semantic() -> dict:
         "ratio_to_torchmetrics_unchecked": round(
             times["torchmetrics_unchecked"] / times["segcourse"], 1
         ),
-        "refuses_wrong_labels": refuses(predicted, wrong_truth)
-        and refuses(wrong_prediction, truth),
+        "refuses_wrong_labels": refuses(preds, wrong_target) and refuses(wrong_prediction, target),
     }
 
 
@@ -118,9 +117,9 @@ def theirs(score: Callable, a: Tensor, b: Tensor, **options: object) -> float:
 
 
 SCORES = {
-    "hausdorff": (hausdorff, lambda a, b: theirs(compute_hausdorff_distance, a, b)),
+    "hausdorff": (hausdorff_distance, lambda a, b: theirs(compute_hausdorff_distance, a, b)),
     "hausdorff_95": (
-        hausdorff_95,
+        hausdorff_distance_95,
         lambda a, b: theirs(compute_hausdorff_distance, a, b, percentile=95),
     ),
     "assd": (assd, lambda a, b: theirs(compute_average_surface_distance, a, b, symmetric=True)),

@@ -23,8 +23,8 @@ from benchmarks.metrics import seconds
 from benchmarks.report import write
 from segcourse.data.things import things_of
 from segcourse.data.toytown import CLASSES, THINGS, Toytown
-from segcourse.metrics.instance import average_precision, mask_overlaps, match
-from segcourse.metrics.panoptic import mean_quality, panoptic_counts
+from segcourse.metrics.instance import average_precision, coco_mask_iou, match_detections
+from segcourse.metrics.panoptic import mean_panoptic_quality, panoptic_counts
 from segcourse.ops.panoptic import panoptic_ids
 
 SCENES, SEED = 200, 0
@@ -34,9 +34,9 @@ STUFF = tuple(sorted(set(range(len(CLASSES))) - set(THINGS)))
 class Image(NamedTuple):
     """Truth and detections of a scene."""
 
-    truth: Tensor  # (G, H, W) bool
-    truth_labels: Tensor
-    found: Tensor  # (D, H, W) bool
+    target: Tensor  # (G, H, W) bool
+    target_labels: Tensor
+    preds: Tensor  # (D, H, W) bool
     labels: Tensor
     scores: Tensor
 
@@ -49,7 +49,7 @@ def images() -> list[Image]:
         _, labels, masks = things_of(scene, THINGS)
         shifts = torch.randint(-2, 3, (len(masks) + 1, 2), generator=generator).tolist()
         invented = masks[:1] if len(masks) else torch.zeros(1, *scene.semantic.shape).bool()
-        found = torch.stack(
+        preds = torch.stack(
             [mask.roll(tuple(shift), (0, 1))
              for mask, shift in zip(torch.cat([masks, invented]), shifts, strict=True)]
         )  # fmt: skip
@@ -57,19 +57,19 @@ def images() -> list[Image]:
         renamed = torch.rand(len(names), generator=generator) < 0.1
         names = torch.where(renamed, (names + 1) % 3, names)
         scores = torch.rand(len(names), generator=generator)
-        made.append(Image(masks, labels, found, names, scores))
+        made.append(Image(masks, labels, preds, names, scores))
     return made
 
 
 def our_ap(data: list[Image]) -> float:
     matches = [
-        match(
-            mask_overlaps(each.found, each.truth),
+        match_detections(
+            coco_mask_iou(each.preds, each.target),
             scores=each.scores,
             labels=each.labels,
-            areas=each.found.flatten(1).sum(dim=1),
-            truth_labels=each.truth_labels,
-            truth_areas=each.truth.flatten(1).sum(dim=1),
+            areas=each.preds.flatten(1).sum(dim=1),
+            target_labels=each.target_labels,
+            target_areas=each.target.flatten(1).sum(dim=1),
         )
         for each in data
     ]
@@ -79,8 +79,8 @@ def our_ap(data: list[Image]) -> float:
 def torchmetrics_ap(data: list[Image]) -> float:
     metric = MeanAveragePrecision(iou_type="segm")
     for each in data:
-        found = {"masks": each.found, "scores": each.scores, "labels": each.labels}
-        metric.update([found], [{"masks": each.truth, "labels": each.truth_labels}])
+        preds = {"masks": each.preds, "scores": each.scores, "labels": each.labels}
+        metric.update([preds], [{"masks": each.target, "labels": each.target_labels}])
     return float(metric.compute()["map"])
 
 
@@ -90,15 +90,15 @@ def coco_files(data: list[Image]) -> tuple[dict, list[dict]]:
     def code(mask: Tensor) -> dict:
         return coco_mask.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
 
-    truth = {"images": [], "annotations": [], "categories": [{"id": k + 1} for k in range(3)]}
+    target = {"images": [], "annotations": [], "categories": [{"id": k + 1} for k in range(3)]}
     results = []
     for number, each in enumerate(data, start=1):
-        height, width = each.truth.shape[1:]
-        truth["images"].append({"id": number, "height": height, "width": width})
-        for mask, label in zip(each.truth, each.truth_labels.tolist(), strict=True):
-            truth["annotations"].append(
+        height, width = each.target.shape[1:]
+        target["images"].append({"id": number, "height": height, "width": width})
+        for mask, label in zip(each.target, each.target_labels.tolist(), strict=True):
+            target["annotations"].append(
                 {
-                    "id": len(truth["annotations"]) + 1,
+                    "id": len(target["annotations"]) + 1,
                     "image_id": number,
                     "category_id": label + 1,
                     "segmentation": code(mask),
@@ -107,20 +107,20 @@ def coco_files(data: list[Image]) -> tuple[dict, list[dict]]:
                     "iscrowd": 0,
                 }
             )
-        rows = zip(each.found, each.labels.tolist(), each.scores.tolist(), strict=True)
+        rows = zip(each.preds, each.labels.tolist(), each.scores.tolist(), strict=True)
         results += [
             {"image_id": number, "category_id": k + 1, "segmentation": code(m), "score": s}
             for m, k, s in rows
         ]
-    return truth, results
+    return target, results
 
 
 def pycocotools_ap(files: tuple[dict, list[dict]]) -> float:
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = files[0]
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes([dict(each) for each in files[1]]), "segm")
+        target = COCO()
+        target.dataset = files[0]
+        target.createIndex()
+        evaluation = COCOeval(target, target.loadRes([dict(each) for each in files[1]]), "segm")
         evaluation.evaluate(), evaluation.accumulate(), evaluation.summarize()
     return float(evaluation.stats[0])
 
@@ -158,15 +158,15 @@ def timed(tasks: dict[str, Callable[[], object]]) -> dict:
 def panoptic_maps() -> tuple[Tensor, Tensor]:
     """True ids, and the same moved by a pixel, with some objects and some stuff renamed."""
     scenes = list(Toytown(SCENES))
-    truth = torch.stack([panoptic_ids(scene.semantic, scene.instance) for scene in scenes])
-    found = truth.roll((1, 1), (1, 2)).clone()
-    found[::3] = torch.where(found[::3] // 1000 == 3, 4000, found[::3])
-    return found, truth
+    target = torch.stack([panoptic_ids(scene.semantic, scene.instance) for scene in scenes])
+    preds = target.roll((1, 1), (1, 2)).clone()
+    preds[::3] = torch.where(preds[::3] // 1000 == 3, 4000, preds[::3])
+    return preds, target
 
 
-def torchmetrics_pq(found: Tensor, truth: Tensor) -> float:
+def torchmetrics_pq(preds: Tensor, target: Tensor) -> float:
     metric = PanopticQuality(things=set(THINGS), stuffs=set(STUFF))
-    pairs = (torch.stack([ids // 1000, ids % 1000], dim=-1) for ids in (found, truth))
+    pairs = (torch.stack([ids // 1000, ids % 1000], dim=-1) for ids in (preds, target))
     return float(metric(*pairs))
 
 
@@ -174,25 +174,25 @@ def segment_areas(ids: np.ndarray) -> dict[int, int]:
     return dict(zip(*np.unique(ids, return_counts=True), strict=True))
 
 
-def by_segments(found: np.ndarray, truth: np.ndarray, true_areas: list[dict[int, int]]) -> float:
+def by_segments(preds: np.ndarray, target: np.ndarray, target_areas: list[dict[int, int]]) -> float:
     """The algorithm of panopticapi: image by image, pair by pair, on arrays; no crowds here.
 
     Its files list the areas of the true segments, so that they are not counted here either.
     """
     counts = np.zeros((len(CLASSES), 4))
-    for f, t, given in zip(found, truth, true_areas, strict=True):
+    for f, t, given in zip(preds, target, target_areas, strict=True):
         areas = [segment_areas(f), given]
         pairs, shared = np.unique(t.astype(np.uint64) * 2**32 + f.astype(np.uint64),
                                   return_counts=True)  # fmt: skip
         matched: tuple[set, set] = (set(), set())
         for pair, pixels in zip(pairs.tolist(), shared.tolist(), strict=True):
-            true_id, found_id = divmod(pair, 2**32)
-            if true_id // 1000 != found_id // 1000:
+            target_id, pred_id = divmod(pair, 2**32)
+            if target_id // 1000 != pred_id // 1000:
                 continue
-            iou = pixels / (areas[0][found_id] + areas[1][true_id] - pixels)
+            iou = pixels / (areas[0][pred_id] + areas[1][target_id] - pixels)
             if iou > 0.5:
-                counts[true_id // 1000] += (iou, 1, 0, 0)
-                matched[0].add(found_id), matched[1].add(true_id)
+                counts[target_id // 1000] += (iou, 1, 0, 0)
+                matched[0].add(pred_id), matched[1].add(target_id)
         for column, own, seen in zip((2, 3), areas, matched, strict=True):
             for segment in set(own) - seen:
                 counts[segment // 1000, column] += 1
@@ -203,16 +203,16 @@ def by_segments(found: np.ndarray, truth: np.ndarray, true_areas: list[dict[int,
 
 def compare_pq() -> dict:
     """Panoptic quality: ours, torchmetrics, and the reference's algorithm."""
-    found, truth = panoptic_maps()
-    arrays = found.numpy(), truth.numpy(), [segment_areas(each.numpy()) for each in truth]
+    preds, target = panoptic_maps()
+    arrays = preds.numpy(), target.numpy(), [segment_areas(each.numpy()) for each in target]
 
     def ours() -> float:
-        counts = panoptic_counts(found, truth, len(CLASSES))
-        return mean_quality(counts, THINGS)["All"]["pq"]
+        counts = panoptic_counts(preds, target, len(CLASSES))
+        return mean_panoptic_quality(counts, THINGS)["All"]["pq"]
 
     tasks = {
         "segcourse": ours,
-        "torchmetrics": lambda: torchmetrics_pq(found, truth),
+        "torchmetrics": lambda: torchmetrics_pq(preds, target),
         "panopticapis_algorithm": lambda: by_segments(*arrays),
     }
     values = {name: task() for name, task in tasks.items()}

@@ -16,7 +16,7 @@ from benchmarks.detectors import MASK_RCNN, all_objects, objects_of, scenes, sta
 from segcourse.blocks.upsample import resize
 from segcourse.data.sample import Cached, Sample
 from segcourse.data.toytown import CLASSES, THINGS
-from segcourse.metrics.panoptic import mean_quality, panoptic_counts, quality
+from segcourse.metrics.panoptic import mean_panoptic_quality, panoptic_counts, panoptic_quality
 from segcourse.models.mask_rcnn import Detections, Objects
 from segcourse.models.panoptic_fpn import PanopticFPN
 from segcourse.ops.panoptic import panoptic_ids
@@ -64,16 +64,20 @@ def scores(model: PanopticFPN, test: Cached) -> dict:
         name: panoptic_counts(torch.stack(maps), truth, len(CLASSES))
         for name, maps in found.items()
     }
-    parts = mean_quality(counts["network"], THINGS)
-    each = quality(counts["network"]).pq.tolist()
+    parts = mean_panoptic_quality(counts["network"], THINGS)
+    each = panoptic_quality(counts["network"]).pq.tolist()
     return {
         **{
             f"{key.upper()}_{group.lower()}": round(parts[group][key], 4)
             for group in parts
             for key in ("pq", "sq", "rq")
         },
-        "PQ_with_true_stuff": round(mean_quality(counts["true_stuff"], THINGS)["All"]["pq"], 4),
-        "PQ_with_true_things": round(mean_quality(counts["true_things"], THINGS)["All"]["pq"], 4),
+        "PQ_with_true_stuff": round(
+            mean_panoptic_quality(counts["true_stuff"], THINGS)["All"]["pq"], 4
+        ),
+        "PQ_with_true_things": round(
+            mean_panoptic_quality(counts["true_things"], THINGS)["All"]["pq"], 4
+        ),
         "PQ_by_class": {name: round(value, 4) for name, value in zip(CLASSES, each, strict=True)},
     }
 

@@ -231,14 +231,14 @@ KINDS = torch.tensor([3, 3, 1, 2])
 
 
 def matches(found: Tensor, truth: Tensor, scores: Tensor, labels: Tensor) -> instance.Matches:
-    return instance.match(
-        instance.mask_overlaps(found, truth),
+    return instance.match_detections(
+        instance.coco_mask_iou(found, truth),
         scores=scores,
         labels=labels,
         areas=found.flatten(1).sum(dim=1),
-        truth_labels=labels[:3],
-        truth_areas=truth.flatten(1).sum(dim=1),
-        crowd=labels[:3] == 2,
+        target_labels=labels[:3],
+        target_areas=truth.flatten(1).sum(dim=1),
+        iscrowd=labels[:3] == 2,
     )
 
 
@@ -304,8 +304,8 @@ THERE = {
     "rgb_to_ids": (rgb_to_ids, ids_to_rgb(IDS)),
     "dense_crf": (partial(dense_crf, iterations=2), LOGITS, torch.rand(2, 3, 24, 32)),
     "brute_force_crf": (partial(brute_force_crf, iterations=2), LOGITS[0], torch.rand(3, 24, 32)),
-    "mask_overlaps": (instance.mask_overlaps, SHAPES, SHAPES.roll(1, 2), NAMES == 2),
-    "box_overlaps": (instance.box_overlaps, CORNERS, CORNERS + 2),
+    "coco_mask_iou": (instance.coco_mask_iou, SHAPES, SHAPES.roll(1, 2), NAMES == 2),
+    "coco_box_iou": (instance.coco_box_iou, CORNERS, CORNERS + 2),
     "panoptic_counts": (panoptic_counts, OTHER_IDS, IDS, OBJECTS == 3),
     "things_of": (things, *SCENE),
     "class_counts": (partial(loss_weights.class_counts, num_classes=4), LABELS),
@@ -341,8 +341,9 @@ HERE = {
     "matches": (matches, SHAPES, SHAPES[:3].roll(1, 2), SCORES, NAMES),
     "average_precision": (
         lambda *x: instance.average_precision([matches(*x)]), SHAPES, SHAPES[:3], SCORES, NAMES),
-    "mean_quality": (
-        lambda *x: panoptic.mean_quality(panoptic_counts(*x), {2}), OTHER_IDS, IDS, OBJECTS == 3),
+    "mean_panoptic_quality": (
+        lambda *x: panoptic.mean_panoptic_quality(panoptic_counts(*x), {2}),
+        OTHER_IDS, IDS, OBJECTS == 3),
     "semantic_scores": (semantic_scores, CLASSES, CLASSES.roll(1, 2)),
     "boundary_f1": (partial(boundary_f1, tolerance=2), SHAPES[0], SHAPES[1]),
     "boundary_iou": (partial(boundary_iou, width=2), SHAPES[0], SHAPES[1]),

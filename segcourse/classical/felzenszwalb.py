@@ -29,7 +29,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from segcourse.classical.pixels import neighbours, unit
+from segcourse.classical.pixels import neighbors, unit
 
 
 def felzenszwalb(
@@ -52,40 +52,39 @@ def felzenszwalb(
             "be negative."
         )
     bonus = k / 255
-    edges, weights = sorted_edges(image, sigma)
-    regions = Regions(image.shape[-2] * image.shape[-1])
+    edges, weights = _sorted_edges(image, sigma)
+    regions = DisjointSets(image.shape[-2] * image.shape[-1])
     for (a, b), weight in zip(edges, weights, strict=True):
         a, b = regions.find(a), regions.find(b)
         if a != b:
-            size, within = regions.size, regions.within
+            size, within = regions.size, regions.internal_difference
             if weight <= min(within[a] + bonus / size[a], within[b] + bonus / size[b]):
-                regions.join(a, b, weight)
+                regions.merge(a, b, weight)
     for (a, b), weight in zip(edges, weights, strict=True):
         a, b = regions.find(a), regions.find(b)
         if a != b and min(regions.size[a], regions.size[b]) < min_size:
-            regions.join(a, b, weight)
+            regions.merge(a, b, weight)
     roots = torch.tensor([regions.find(at) for at in range(len(regions.parent))])
     return roots.unique(return_inverse=True)[1].view(image.shape[-2:])
 
 
-def sorted_edges(image: Tensor, sigma: float) -> tuple[list[list[int]], list[float]]:
+def _sorted_edges(image: Tensor, sigma: float) -> tuple[list[list[int]], list[float]]:
     """Pairs of 8-neighbours by ascending difference of the smoothed colours: -> (E, 2), (E,)."""
-    colours = torch.from_numpy(gaussian_filter(unit(image).numpy(), (0, sigma, sigma)))
-    edges, _ = neighbours(*colours.shape[-2:], connectivity=8)
-    a, b = colours.flatten(1)[:, edges.T].unbind(dim=1)
+    colors = torch.from_numpy(gaussian_filter(unit(image).numpy(), (0, sigma, sigma)))
+    edges, _ = neighbors(*colors.shape[-2:], connectivity=8)
+    a, b = colors.flatten(1)[:, edges.T].unbind(dim=1)
     weights, order = (a - b).norm(dim=0).sort(stable=True)
     return edges[order].tolist(), weights.tolist()
 
 
-class Regions:
+class DisjointSets:
     """Regions that can only join (union-find): ``find`` names the region of a pixel."""
 
     def __init__(self, count: int):
         self.parent = list(range(count))
         self.size = [1] * count
-        self.within = [
-            0.0
-        ] * count  # Int: edges come in ascending order, so the last is the largest
+        # Int: edges come in ascending order, so the last is the largest.
+        self.internal_difference = [0.0] * count
 
     def find(self, at: int) -> int:
         """The root of the region; the way to it is halved, so that the next one is shorter."""
@@ -95,10 +94,10 @@ class Regions:
             at = parent[at]
         return at
 
-    def join(self, a: int, b: int, weight: float) -> None:
+    def merge(self, a: int, b: int, weight: float) -> None:
         """Make one region of those with roots ``a`` and ``b``; the smaller hangs on the larger."""
         if self.size[a] < self.size[b]:
             a, b = b, a
         self.parent[b] = a
         self.size[a] += self.size[b]
-        self.within[a] = weight
+        self.internal_difference[a] = weight

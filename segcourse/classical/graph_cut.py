@@ -31,12 +31,13 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from torch import Tensor
 
-LARGEST = 2**30  # a capacity in whole numbers of 32 bits
+_LARGEST = 2**30  # a capacity in whole numbers of 32 bits
 
 
 def energy(labels: Tensor, costs: Tensor, edges: Tensor, weights: Tensor) -> float:
     """What a labelling costs: (P,) of 0 and 1, (2, P), (E, 2), (E,) -> number."""
     labels = labels.flatten().long()
+    costs, weights = costs.double(), weights.double()
     own = costs.gather(0, labels[None]).sum()
     a, b = labels[edges].unbind(dim=1)
     return float(own + weights[a != b].sum())
@@ -56,13 +57,14 @@ def minimum_cut(
     Raises:
         ValueError: if shapes do not fit, a weight is negative, or rounded costs are too large.
     """
-    check_arguments(costs, edges, weights)
+    costs, weights = costs.detach().cpu().double(), weights.detach().cpu().double()
+    _check_arguments(costs, edges, weights)
     pixels = costs.shape[1]
-    difference = rounded(costs[0] - costs[1], precision)  # above 0: label 1 is cheaper
-    between = rounded(weights, precision)
+    difference = _rounded(costs[0] - costs[1], precision)  # above 0: label 1 is cheaper
+    between = _rounded(weights, precision)
     source, sink = pixels, pixels + 1
     ahead, behind = np.flatnonzero(difference > 0), np.flatnonzero(difference < 0)
-    a, b = edges.numpy().T
+    a, b = edges.cpu().numpy().T
     starts = np.concatenate([a, b, np.full(len(ahead), source), behind])
     ends = np.concatenate([b, a, ahead, np.full(len(behind), sink)])
     capacity = np.concatenate([between, between, difference[ahead], -difference[behind]])
@@ -75,10 +77,10 @@ def minimum_cut(
     return labels[:pixels]
 
 
-def rounded(values: Tensor, precision: float) -> np.ndarray:
+def _rounded(values: Tensor, precision: float) -> np.ndarray:
     """Whole numbers of 32 bits: (P,) -> (P,) int32."""
-    scaled = (values.double() * precision).round().numpy()
-    if np.abs(scaled).max(initial=0) > LARGEST:
+    scaled = (values * precision).round().numpy()
+    if np.abs(scaled).max(initial=0) > _LARGEST:
         raise ValueError(
             f"a cost of {np.abs(scaled).max() / precision:.3g} is too large for precision="
             f"{precision}: clip the costs, or choose a smaller precision."
@@ -86,7 +88,7 @@ def rounded(values: Tensor, precision: float) -> np.ndarray:
     return scaled.astype(np.int32)
 
 
-def check_arguments(costs: Tensor, edges: Tensor, weights: Tensor) -> None:
+def _check_arguments(costs: Tensor, edges: Tensor, weights: Tensor) -> None:
     """Refuse what is no graph, and negative weights, with which no cut is exact."""
     if costs.ndim != 2 or len(costs) != 2 or edges.shape != (len(weights), 2):
         raise ValueError(
@@ -102,18 +104,16 @@ def check_arguments(costs: Tensor, edges: Tensor, weights: Tensor) -> None:
         )
 
 
-def contrast_weights(
-    colours: Tensor, edges: Tensor, distances: Tensor, *, strength: float
-) -> Tensor:
+def contrast_weights(colors: Tensor, edges: Tensor, distances: Tensor, *, gamma: float) -> Tensor:
     """Pairs pay less the more their colours differ: (C, P), (E, 2), (E,) -> (E,).
 
-    ``strength / distance * exp(-beta * squared difference)`` with beta = 1 / (2 * mean squared
+    ``gamma / distance * exp(-beta * squared difference)`` with beta = 1 / (2 * mean squared
     difference), which adapts to the contrast of the image. In an even image all pairs pay alike.
     """
-    a, b = colours[:, edges.T].unbind(dim=1)
+    a, b = colors.double()[:, edges.T].unbind(dim=1)  # bytes would wrap around
     squares = (a - b).square().sum(dim=0)
     mean = float(squares.mean()) if len(squares) else 0.0
     beta = 1 / (2 * mean) if mean > 0 else 0.0
-    if not 0 <= strength < math.inf:
-        raise ValueError(f"strength={strength} is no price: give a number from 0 on.")
-    return strength / distances * torch.exp(-beta * squares)
+    if not 0 <= gamma < math.inf:
+        raise ValueError(f"gamma={gamma} is no price: give a number from 0 on.")
+    return gamma / distances * torch.exp(-beta * squares)

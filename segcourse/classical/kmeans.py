@@ -4,7 +4,7 @@
       ∴·    × ∵∴       move     each centre to the mean of its points
        ·  ×            repeat   until no point changes its centre
 
-Both steps can only lower the energy, the sum of squared distances of the points to their centres.
+Both steps can only lower the inertia, the sum of squared distances of the points to their centres.
 It ends in a local minimum, which depends on the start: hence careful seeds, and several runs.
 
 Lloyd. "Least Squares Quantization in PCM." IEEE Transactions on Information Theory, 1982.
@@ -28,31 +28,31 @@ from segcourse.classical.pixels import check_points, lab
 
 
 class Clusters(NamedTuple):
-    """What k-means found: the energies of all steps never increase."""
+    """What k-means found: the inertias of all steps never increase."""
 
     labels: Tensor  # (P,) int64, number of the nearest centre
-    centres: Tensor  # (k, D) float64
-    energies: list[float]  # sum of squared distances to the nearest centre, one value a step
+    centers: Tensor  # (k, D) float64
+    inertias: list[float]  # sum of squared distances to the nearest centre, one value a step
 
 
 def kmeans(
     points: Tensor,
     k: int,
     *,
-    restarts: int = 10,
-    steps: int = 300,
+    n_init: int = 10,
+    max_iter: int = 300,
     seed: int = 0,
-    start: Tensor | None = None,
+    init: Tensor | None = None,
 ) -> Clusters:
-    """The best of several runs of k-means: (P, D) -> labels (P,), centres (k, D), energies.
+    """The best of several runs of k-means: (P, D) -> labels (P,), centers (k, D), inertias.
 
     Args:
         points: any number of points in any number of dimensions.
         k: number of clusters.
-        restarts: runs from different seeds; the one with the least energy is returned.
-        steps: at most so many steps; a run ends before if no point changes its cluster.
+        n_init: runs from different seeds; the one with the least inertia is returned.
+        max_iter: at most so many steps; a run ends before if no point changes its cluster.
         seed: of the random draws.
-        start: centres (k, D) to start from, instead of random seeds.
+        init: centres (k, D) to start from, instead of random seeds.
 
     Raises:
         ValueError: if the points have not two axes, or k is not from 1 to the number of points.
@@ -62,61 +62,61 @@ def kmeans(
         raise ValueError(
             f"{len(points)} points cannot form k={k} clusters: choose from 1 to {len(points)}."
         )
-    if start is not None:
-        return lloyd(points, start.double(), steps)
+    if init is not None:
+        return _lloyd(points, check_points(init), max_iter)
     generator = torch.Generator().manual_seed(seed)
-    runs = (lloyd(points, plus_plus(points, k, generator), steps) for _ in range(restarts))
-    return min(runs, key=lambda run: run.energies[-1])
+    runs = (_lloyd(points, kmeans_plusplus(points, k, generator), max_iter) for _ in range(n_init))
+    return min(runs, key=lambda run: run.inertias[-1])
 
 
-def lloyd(points: Tensor, centres: Tensor, steps: int) -> Clusters:
+def _lloyd(points: Tensor, centers: Tensor, max_iter: int) -> Clusters:
     """Alternate: assign points to centres, move centres to means: (P, D), (k, D) -> Clusters."""
-    energies, labels = [], None
-    for _ in range(steps):
-        squares, nearest = squared_distances(points, centres).min(dim=1)
-        energies.append(float(squares.sum()))
+    inertias, labels = [], None
+    for _ in range(max_iter):
+        squares, nearest = _squared_distances(points, centers).min(dim=1)
+        inertias.append(float(squares.sum()))
         if labels is not None and torch.equal(nearest, labels):
-            return Clusters(labels, centres, energies)
+            return Clusters(labels, centers, inertias)
         labels = nearest
-        centres = means(points, labels, squares, len(centres))
-    squares, labels = squared_distances(points, centres).min(dim=1)
-    return Clusters(labels, centres, [*energies, float(squares.sum())])
+        centers = _means(points, labels, squares, len(centers))
+    squares, labels = _squared_distances(points, centers).min(dim=1)
+    return Clusters(labels, centers, [*inertias, float(squares.sum())])
 
 
-def means(points: Tensor, labels: Tensor, squares: Tensor, k: int) -> Tensor:
+def _means(points: Tensor, labels: Tensor, squares: Tensor, k: int) -> Tensor:
     """The mean of every cluster; an empty one moves to the farthest point: -> (k, D)."""
     sums = points.new_zeros(k, points.shape[1]).index_add_(0, labels, points)
     sizes = labels.bincount(minlength=k)
     empty = (sizes == 0).nonzero()[:, 0]
-    centres = sums / sizes.clamp(min=1)[:, None]
-    centres[empty] = points[squares.topk(len(empty)).indices]
-    return centres
+    centers = sums / sizes.clamp(min=1)[:, None]
+    centers[empty] = points[squares.topk(len(empty)).indices]
+    return centers
 
 
-def plus_plus(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
+def kmeans_plusplus(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """Seeds far from each other: drawn in proportion to the squared distance: (P, D) -> (k, D)."""
     candidates = 2 + int(math.log(k))
     first = int(torch.randint(len(points), (1,), generator=generator))
     chosen = [points[first]]
-    squares = squared_distances(points, chosen[0][None])[:, 0]
+    squares = _squared_distances(points, chosen[0][None])[:, 0]
     for _ in range(k - 1):
         total = squares.cumsum(0)
         draws = torch.rand(candidates, generator=generator, dtype=torch.float64) * total[-1]
         drawn = torch.searchsorted(total, draws, right=True).clamp(max=len(points) - 1)
-        closer = torch.minimum(squares[:, None], squared_distances(points, points[drawn]))
+        closer = torch.minimum(squares[:, None], _squared_distances(points, points[drawn]))
         best = closer.sum(dim=0).argmin()
         chosen.append(points[drawn[best]])
         squares = closer[:, best]
     return torch.stack(chosen)
 
 
-def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
+def _squared_distances(points: Tensor, centers: Tensor) -> Tensor:
     """From every point to every centre: (P, D), (k, D) -> (P, k)."""
-    return torch.stack([(points - centre).square().sum(dim=1) for centre in centres], dim=1)
+    return torch.stack([(points - center).square().sum(dim=1) for center in centers], dim=1)
 
 
-def colour_clusters(
-    image: Tensor, k: int, *, position: float = 0.0, restarts: int = 10, seed: int = 0
+def color_clusters(
+    image: Tensor, k: int, *, position: float = 0.0, n_init: int = 10, seed: int = 0
 ) -> Tensor:
     """k-means of the colours in Lab: image in [0, 1] or uint8 -> (H, W) int64 from 0 to k - 1.
 
@@ -127,4 +127,4 @@ def colour_clusters(
     if position:
         grid = torch.cartesian_prod(*(torch.arange(side) for side in image.shape[-2:]))
         features = torch.cat([features, position * grid], dim=1)
-    return kmeans(features, k, restarts=restarts, seed=seed).labels.view(image.shape[-2:])
+    return kmeans(features, k, n_init=n_init, seed=seed).labels.view(image.shape[-2:])

@@ -12,6 +12,8 @@ https://doi.org/10.1109/34.1000236
 Differs from the paper:
 
 - The kernel is always the flat one: all neighbours count alike.
+- Peaks within the bandwidth of a higher one join it, and a plateau of equal density is one peak;
+  the paper joins whatever lies closer together than the bandwidth.
 - Images are clustered by colour alone, unless points are given that hold the position too; pixels
   whose colours lie in the same small cell climb together.
 """
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from segcourse.classical.pixels import check_points, lab
 
-CHUNK = 1 << 22  # distances held at once
+_CHUNK = 1 << 22  # distances held at once
 
 
 class Modes(NamedTuple):
@@ -35,7 +37,7 @@ class Modes(NamedTuple):
 
 
 def mean_shift(
-    points: Tensor, bandwidth: float, *, weights: Tensor | None = None, steps: int = 300
+    points: Tensor, bandwidth: float, *, weights: Tensor | None = None, max_iter: int = 300
 ) -> Modes:
     """Clusters around the peaks of the density: (P, D) -> labels (P,), modes (M, D).
 
@@ -46,8 +48,8 @@ def mean_shift(
         bandwidth: radius of the neighbourhood, in the unit of the points; peaks that lie closer
             together than this are one.
         weights: how often each point counts (P,); default: once.
-        steps: at most so many for each point, which stops when it moves by less than a thousandth
-            of the bandwidth.
+        max_iter: at most so many steps for each point, which stops when it moves by less than a
+            thousandth of the bandwidth.
 
     Raises:
         ValueError: if the points have not two axes, or the bandwidth is not positive.
@@ -55,23 +57,23 @@ def mean_shift(
     points = check_points(points)
     if not 0 < bandwidth < math.inf:
         raise ValueError(f"bandwidth={bandwidth} holds no neighbours: choose a radius above 0.")
-    weights = points.new_ones(len(points)) if weights is None else weights.double()
-    size = max(1, CHUNK // len(points))
+    weights = points.new_ones(len(points)) if weights is None else weights.detach().cpu().double()
+    size = max(1, _CHUNK // len(points))
     ends, masses = zip(
-        *(climb(part, points, weights, bandwidth, steps) for part in points.split(size)),
+        *(_climb(part, points, weights, bandwidth, max_iter) for part in points.split(size)),
         strict=True,
     )
-    return merge(torch.cat(ends), torch.cat(masses), bandwidth)
+    return _merge(torch.cat(ends), torch.cat(masses), bandwidth)
 
 
-def climb(
-    starts: Tensor, points: Tensor, weights: Tensor, bandwidth: float, steps: int
+def _climb(
+    starts: Tensor, points: Tensor, weights: Tensor, bandwidth: float, max_iter: int
 ) -> tuple[Tensor, Tensor]:
     """Where the starts arrive, and the weight around it: (S, D), (P, D), (P,) -> (S, D), (S,)."""
     at, mass = starts.clone(), starts.new_zeros(len(starts))
     moving = torch.arange(len(starts))
-    for _ in range(steps):
-        near = within(at[moving], points, bandwidth) * weights  # (S, P)
+    for _ in range(max_iter):
+        near = _within(at[moving], points, bandwidth) * weights  # (S, P)
         mass[moving] = near.sum(dim=1)
         target = near @ points / mass[moving, None]
         shift = (target - at[moving]).norm(dim=1)
@@ -82,24 +84,32 @@ def climb(
     return at, mass
 
 
-def within(a: Tensor, b: Tensor, radius: float) -> Tensor:
+def _within(a: Tensor, b: Tensor, radius: float) -> Tensor:
     """Which points lie within the radius of which: (A, D), (B, D) -> (A, B) bool."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") <= radius
 
 
-def merge(ends: Tensor, masses: Tensor, bandwidth: float) -> Modes:
-    """Ends within the bandwidth of a heavier one belong to it: (P, D), (P,) -> Modes."""
+def _merge(ends: Tensor, masses: Tensor, bandwidth: float) -> Modes:
+    """Ends within the bandwidth of a heavier one belong to it: (P, D), (P,) -> Modes.
+
+    On a plateau many ends are equally heavy, each near the next: all of them are one mode.
+    """
     labels = torch.full((len(ends),), -1)
-    modes = []
+    modes, size = [], max(1, _CHUNK // len(ends))
     for number in masses.argsort(descending=True, stable=True).tolist():
-        if labels[number] < 0:
-            near = within(ends[number][None], ends, bandwidth)[0] & (labels < 0)
+        if labels[number] >= 0:
+            continue
+        plateau = ends[number][None]
+        while len(plateau):
+            near = [_within(part, ends, bandwidth).any(dim=0) for part in plateau.split(size)]
+            near = torch.stack(near).any(dim=0) & (labels < 0)
             labels[near] = len(modes)
-            modes.append(ends[number])
+            plateau = ends[near & (masses == masses[number])].unique(dim=0)
+        modes.append(ends[number])
     return Modes(labels, torch.stack(modes))
 
 
-def colour_modes(image: Tensor, bandwidth: float, *, cells: int = 3) -> Tensor:
+def color_modes(image: Tensor, bandwidth: float, *, cells: int = 3) -> Tensor:
     """Mean shift of the colours in Lab: image in [0, 1] or uint8 -> (H, W) int64 from 0 on.
 
     The colours are sorted into cells of side ``bandwidth / cells``; what climbs is the mean colour

@@ -1,12 +1,13 @@
 """How good is a partition into regions that have no class: superpixels, clusters, basins?
 
-    regions            truth              majority
+    regions            target             majority
     ┌──┬──┬──┐         ┌────┬───┐         ┌─────┬──┐     every region takes the class that most of
     │1 │2 │3 │         │ A  │ B │         │ A   │B │     its pixels have: what a perfect classifier
     └──┴──┴──┘         └────┴───┘         └─────┴──┘     of regions could reach, and no more
 
 Achievable accuracy and boundary recall rise with the number of regions: compare partitions of
-equally many. Boundary precision falls with it. Void pixels (IGNORE) are not counted.
+equally many. Boundary precision falls with it. Void pixels (``ignore_index``) are not counted, and
+where all pixels are void, every measure is nan.
 
 The measures are those by which superpixels are compared since Achanta et al., TPAMI 2012,
 https://doi.org/10.1109/TPAMI.2012.120.
@@ -22,55 +23,57 @@ from segcourse.classical.pixels import check_partition
 from segcourse.ops.labels import IGNORE, check_labels
 
 
-def majority_labels(regions: Tensor, truth: Tensor) -> Tensor:
+def majority_labels(regions: Tensor, target: Tensor, *, ignore_index: int = IGNORE) -> Tensor:
     """Every region takes the class of most of its pixels: two (H, W) -> (H, W) int64.
 
     Of equally frequent classes the lower one. A region that is void altogether takes class 0.
     """
-    regions, truth = check_pair(regions, truth)
-    known = truth != IGNORE
-    numbers = regions.unique(return_inverse=True)[1]
-    table = overlaps(numbers[known], truth[known], int(numbers.max()) + 1)
+    regions, target, known = _check_pair(regions, target, ignore_index)
+    names, numbers = regions.unique(return_inverse=True)
+    table = _overlaps(numbers[known], target[known], len(names))
     return table.argmax(dim=1)[numbers]
 
 
-def achievable_accuracy(regions: Tensor, truth: Tensor) -> float:
+def achievable_segmentation_accuracy(
+    regions: Tensor, target: Tensor, *, ignore_index: int = IGNORE
+) -> float:
     """Share of the pixels that the majority of their region gets right: -> number in [0, 1]."""
-    known = truth != IGNORE
-    return (majority_labels(regions, truth) == truth)[known].double().mean().item()
+    regions, target, known = _check_pair(regions, target, ignore_index)
+    majority = majority_labels(regions, target, ignore_index=ignore_index)
+    return (majority == target)[known].double().mean().item()
 
 
-def undersegmentation_error(regions: Tensor, truth: Tensor) -> float:
+def undersegmentation_error(
+    regions: Tensor, target: Tensor, *, ignore_index: int = IGNORE
+) -> float:
     """Share of the pixels by which regions leak over class borders: -> number in [0, 1/2].
 
     A region that a class cuts in two leaks with its smaller part (Neubert and Protzel's version,
     which does not punish large regions for a few pixels).
     """
-    regions, truth = check_pair(regions, truth)
-    known = truth != IGNORE
+    regions, target, known = _check_pair(regions, target, ignore_index)
     numbers = regions[known].unique(return_inverse=True)[1]
-    table = overlaps(numbers, truth[known], int(numbers.max()) + 1)
+    table = _overlaps(numbers, target[known])
     outside = table.sum(dim=1, keepdim=True) - table
     return (torch.minimum(table, outside).sum() / (2 * known.sum())).item()
 
 
 def boundary_recall_precision(
-    regions: Tensor, truth: Tensor, *, tolerance: float = 2.0
+    regions: Tensor, target: Tensor, *, tolerance: float = 2.0, ignore_index: int = IGNORE
 ) -> tuple[float, float]:
     """Share of each set of borders that lies near the other: two (H, W) -> (recall, precision).
 
     Recall: true borders that a border of the regions is near to. A border pixel has a right or
     lower neighbour of another label; borders of void are no borders. Nan where there is no border.
     """
-    regions, truth = check_pair(regions, truth)
+    regions, target, known = _check_pair(regions, target, ignore_index)
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance={tolerance} is no distance: give pixels, from 0 on.")
-    known = truth != IGNORE
-    ours, true = borders(regions, known), borders(truth, known)
-    return near(true, ours, tolerance), near(ours, true, tolerance)
+    ours, true = _borders(regions, known), _borders(target, known)
+    return _near(true, ours, tolerance), _near(ours, true, tolerance)
 
 
-def borders(labels: Tensor, known: Tensor) -> Tensor:
+def _borders(labels: Tensor, known: Tensor) -> Tensor:
     """Pixels whose right or lower neighbour has another label: two (H, W) -> (H, W) bool."""
     found = torch.zeros_like(known)
     found[:, :-1] |= (labels[:, :-1] != labels[:, 1:]) & known[:, :-1] & known[:, 1:]
@@ -78,7 +81,7 @@ def borders(labels: Tensor, known: Tensor) -> Tensor:
     return found
 
 
-def near(borders: Tensor, others: Tensor, tolerance: float) -> float:
+def _near(borders: Tensor, others: Tensor, tolerance: float) -> float:
     """Share of the borders within the tolerance of the others: two (H, W) bool -> number."""
     if not borders.any():
         return math.nan
@@ -88,20 +91,23 @@ def near(borders: Tensor, others: Tensor, tolerance: float) -> float:
     return (distance[borders] <= tolerance).double().mean().item()
 
 
-def overlaps(numbers: Tensor, labels: Tensor, count: int) -> Tensor:
+def _overlaps(numbers: Tensor, labels: Tensor, count: int | None = None) -> Tensor:
     """Pixels by region (row) and class (column): two (P,) -> (count, classes) float64."""
+    count = count or (int(numbers.max()) + 1 if len(numbers) else 1)
     classes = int(labels.max()) + 1 if len(labels) else 1
     keys = numbers * classes + labels
     return keys.bincount(minlength=count * classes).view(count, classes).double()
 
 
-def check_pair(regions: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Refuse what are not two maps of the same pixels: -> two (H, W) int64."""
+def _check_pair(
+    regions: Tensor, target: Tensor, ignore_index: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Refuse what are not two maps of the same pixels: -> two (H, W) int64, known (H, W) bool."""
     regions = check_partition(regions, "regions")
-    check_labels(truth, IGNORE, "truth")
-    if regions.shape != truth.shape:
+    target = check_labels(target, IGNORE, ignore_index=ignore_index).detach().cpu().long()
+    if regions.shape != target.shape:
         raise ValueError(
-            f"regions have shape {tuple(regions.shape)}, but the truth {tuple(truth.shape)}: take "
-            "both of the same image."
+            f"regions have shape {tuple(regions.shape)}, but the target {tuple(target.shape)}: "
+            "take both of the same image."
         )
-    return regions, truth.detach().cpu().long()
+    return regions, target, target != ignore_index

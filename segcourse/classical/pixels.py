@@ -1,9 +1,9 @@
 """An image as the methods before networks see it: numbers, points of colour, or a graph.
 
-    image (3, H, W) ─┬─→ grey         (H, W)      a number a pixel: histograms, floods
+    image (3, H, W) ─┬─→ gray         (H, W)      a number a pixel: histograms, floods
                      ├─→ lab          (3, H, W)   colours whose distance is how different they look
                      ├─→ edge_strength (H, W)     how fast the grey value changes
-                     └─→ neighbours   (E, 2)      pairs of pixels that touch: the edges of a graph
+                     └─→ neighbors    (E, 2)      pairs of pixels that touch: the edges of a graph
 
 Images are (3, H, W), (1, H, W) or (H, W) tensors. What needs no unit (grey values, gradients) is
 computed in the unit of the image and is therefore right for [0, 1] and for 0 ... 255; what needs
@@ -17,8 +17,10 @@ import torch.nn.functional as F
 from skimage.color import rgb2lab
 from torch import Tensor
 
+from segcourse.ops.labels import check_integers
+
 LUMINANCE = (0.2125, 0.7154, 0.0721)  # shares of red, green and blue in a grey value (ITU-R BT.709)
-CONNECTIVITIES = (4, 8)
+_CONNECTIVITIES = (4, 8)
 
 
 def channels(image: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ def channels(image: Tensor) -> Tensor:
     return stack
 
 
-def grey(image: Tensor) -> Tensor:
+def gray(image: Tensor) -> Tensor:
     """One value a pixel, in the unit of the image: (3, H, W), (1, H, W) or (H, W) -> (H, W)."""
     stack = channels(image)
     if len(stack) == 1:
@@ -76,8 +78,8 @@ def lab(image: Tensor) -> Tensor:
 
     A distance of about 2 is just visible, wherever in the space. A grey image has a = b = 0.
     """
-    colour = unit(image).expand(3, -1, -1).movedim(0, -1).numpy()
-    return torch.from_numpy(rgb2lab(colour)).movedim(-1, 0).contiguous()
+    color = unit(image).expand(3, -1, -1).movedim(0, -1).numpy()
+    return torch.from_numpy(rgb2lab(color)).movedim(-1, 0).contiguous()
 
 
 def edge_strength(image: Tensor) -> Tensor:
@@ -85,11 +87,11 @@ def edge_strength(image: Tensor) -> Tensor:
     smooth = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64) / 4
     slope = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64) / 2
     kernels = torch.stack([torch.outer(slope, smooth), torch.outer(smooth, slope)])[:, None]
-    framed = F.pad(grey(image)[None, None], (1, 1, 1, 1), mode="replicate")
+    framed = F.pad(gray(image)[None, None], (1, 1, 1, 1), mode="replicate")
     return F.conv2d(framed, kernels)[0].norm(dim=0)
 
 
-def neighbours(height: int, width: int, *, connectivity: int = 4) -> tuple[Tensor, Tensor]:
+def neighbors(height: int, width: int, *, connectivity: int = 4) -> tuple[Tensor, Tensor]:
     """Every pair of pixels that touch, once, and their distance: -> (E, 2) int64, (E,) float64.
 
     Pixels are numbered in reading order, ``row * width + column``. Horizontal pairs come first,
@@ -98,7 +100,7 @@ def neighbours(height: int, width: int, *, connectivity: int = 4) -> tuple[Tenso
     Raises:
         ValueError: if the connectivity is neither 4 (sides) nor 8 (sides and corners).
     """
-    check_connectivity(connectivity)
+    _check_connectivity(connectivity)
     number = torch.arange(height * width).view(height, width)
     pairs = [(number[:, :-1], number[:, 1:]), (number[:-1], number[1:])]
     if connectivity == 8:
@@ -114,14 +116,14 @@ def neighbours(height: int, width: int, *, connectivity: int = 4) -> tuple[Tenso
 
 def offsets(connectivity: int) -> list[tuple[int, int]]:
     """Steps (row, column) to the 4 or 8 neighbours, sides first, in reading order."""
-    check_connectivity(connectivity)
+    _check_connectivity(connectivity)
     sides = [(-1, 0), (0, -1), (0, 1), (1, 0)]
     return sides if connectivity == 4 else [*sides, (-1, -1), (-1, 1), (1, -1), (1, 1)]
 
 
-def check_connectivity(connectivity: int) -> None:
+def _check_connectivity(connectivity: int) -> None:
     """Refuse any number of neighbours but 4 and 8."""
-    if connectivity not in CONNECTIVITIES:
+    if connectivity not in _CONNECTIVITIES:
         raise ValueError(
             f"pixels have 4 or 8 neighbours, but connectivity={connectivity}: choose 4 (sides) or "
             "8 (sides and corners)."
@@ -135,19 +137,15 @@ def check_partition(labels: Tensor, what: str = "labels") -> Tensor:
         TypeError: if it is no tensor of integers.
         ValueError: if it has other axes, no pixel, or negative numbers.
     """
-    whole = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex())
-    if not whole:
-        kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise TypeError(
-            f"{what} must be a tensor of integers (H, W), but came as {kind}: use .long()."
-        )
-    if labels.ndim != 2 or labels.numel() == 0 or labels.min() < 0:
+    if isinstance(labels, Tensor) and labels.dtype == torch.bool:
+        labels = labels.long()
+    labels = check_integers(labels, what)
+    if labels.ndim != 2 or labels.numel() == 0:
         raise ValueError(
-            f"{what} must be (H, W) numbers from 0 on, but has shape {tuple(labels.shape)}"
-            + (f" and holds {int(labels.min())}" if labels.numel() else "")
-            + ": pass one map, with 0 where there is no region."
+            f"{what} must be (H, W) numbers from 0 on, but has shape {tuple(labels.shape)}: pass "
+            "one map, with 0 where there is no region."
         )
-    return labels.detach().cpu().long()
+    return labels.detach().cpu()
 
 
 def check_points(points: Tensor) -> Tensor:
@@ -158,4 +156,7 @@ def check_points(points: Tensor) -> Tensor:
             f"points are a (P, D) tensor, one point a row, but came as {came}: turn an image into "
             "points with image.flatten(1).T."
         )
-    return points.detach().cpu().double()
+    points = points.detach().cpu().double()
+    if not points.isfinite().all():
+        raise ValueError("a point is nan or infinite: drop it, or look where it comes from.")
+    return points

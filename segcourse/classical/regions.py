@@ -4,7 +4,7 @@
     · ■ ■ ← · ·
     · ■ S ■ · ·      "seed"      the seed's value
     · · ■ · · ·      "mean"      the mean of the region so far (depends on the order of visits)
-                     "neighbour" the pixel of the region that it touches (leaks along ramps)
+                     "neighbor"  the pixel of the region that it touches (leaks along ramps)
 
 Adams, Bischof. "Seeded Region Growing." TPAMI 1994, is the best known of many relatives:
 https://doi.org/10.1109/34.295913. It grows several seeds at once, most similar pixel first.
@@ -23,12 +23,12 @@ from torch import Tensor
 
 from segcourse.classical.pixels import channels, offsets
 
-RULES = ("seed", "mean", "neighbour")
+RULES = ("seed", "mean", "neighbor")
 
 
-def grow(
+def region_growing(
     image: Tensor,
-    seed: tuple[int, int],
+    seed_point: tuple[int, int],
     *,
     tolerance: float,
     rule: str = "seed",
@@ -38,27 +38,27 @@ def grow(
 
     Args:
         image: any image; the tolerance is in its unit.
-        seed: (row, column) of the first pixel.
+        seed_point: (row, column) of the first pixel.
         tolerance: the largest difference that is still similar.
-        rule: with what a neighbour is compared: "seed", "mean" or "neighbour".
+        rule: with what a neighbour is compared: "seed", "mean" or "neighbor".
         connectivity: 4 or 8 neighbours.
 
     Raises:
         ValueError: if the seed lies outside, the tolerance is negative, or the rule is unknown.
     """
-    colours = channels(image)
-    height, width = colours.shape[-2:]
-    check_arguments(seed, (height, width), tolerance, rule)
-    values = colours.movedim(0, -1).tolist()  # Python's numbers are faster one by one
+    colors = channels(image)
+    height, width = colors.shape[-2:]
+    _check_arguments(seed_point, (height, width), tolerance, rule)
+    values = colors.movedim(0, -1).tolist()  # Python's numbers are faster one by one
     steps = offsets(connectivity)
-    row, column = seed
+    row, column = seed_point
     inside = [[False] * width for _ in range(height)]
     inside[row][column] = True
     reference, size = values[row][column], 1
     queue = deque([(row, column)])
     while queue:
         row, column = queue.popleft()
-        if rule == "neighbour":
+        if rule == "neighbor":
             reference = values[row][column]
         for down, right in steps:
             y, x = row + down, column + right
@@ -75,14 +75,16 @@ def grow(
     return torch.tensor(inside)
 
 
-def check_arguments(
-    seed: tuple[int, int], size: tuple[int, int], tolerance: float, rule: str
+def _check_arguments(
+    seed_point: tuple[int, int], size: tuple[int, int], tolerance: float, rule: str
 ) -> None:
     """Refuse a seed outside the image, a negative tolerance, and an unknown rule."""
-    if len(seed) != 2 or not all(0 <= at < side for at, side in zip(seed, size, strict=True)):
+    if len(seed_point) != 2 or not all(
+        0 <= at < side for at, side in zip(seed_point, size, strict=True)
+    ):
         raise ValueError(
-            f"seed={tuple(seed)} lies outside the image of {size[0]} x {size[1]} pixels: give "
-            "(row, column), counted from 0."
+            f"seed_point={tuple(seed_point)} lies outside the image of {size[0]} x {size[1]} "
+            "pixels: give (row, column), counted from 0."
         )
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance={tolerance} lets nothing join: give a number from 0 on.")

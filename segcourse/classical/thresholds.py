@@ -16,7 +16,7 @@ Conventions: a threshold is in the unit of the image. A pixel lies above it if i
 so the threshold itself is the largest value of the lower class. Among equally good thresholds the
 smallest is returned; any other in the same gap of the histogram parts the pixels alike.
 
-Differs from the papers: values need not be whole numbers. An image with more than ``bins``
+Differs from the papers: values need not be whole numbers. An image with more than ``nbins``
 different values is put into that many equal bins first, and the threshold is the middle of a bin.
 """
 
@@ -25,15 +25,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segcourse.classical.pixels import grey
+from segcourse.classical.pixels import gray
 
 
-def otsu(image: Tensor, *, bins: int = 256) -> float:
+def otsu(image: Tensor, *, nbins: int = 256) -> float:
     """The threshold with the greatest variance between the two classes: image -> number.
 
     An image of a single value has no threshold; that value is returned, and nothing lies above it.
     """
-    values, counts = levels(image, bins)
+    values, counts = _levels(image, nbins)
     if len(values) == 1:
         return float(values[0])
     share = counts / counts.sum()
@@ -44,7 +44,7 @@ def otsu(image: Tensor, *, bins: int = 256) -> float:
     return float(values[between.argmax()])
 
 
-def multi_otsu(image: Tensor, *, classes: int = 3, bins: int = 256) -> list[float]:
+def multi_otsu(image: Tensor, *, classes: int = 3, nbins: int = 256) -> list[float]:
     """The ``classes - 1`` thresholds with the greatest variance between the classes.
 
     The variance between classes is a sum over the classes, so the best division of the lowest
@@ -54,7 +54,7 @@ def multi_otsu(image: Tensor, *, classes: int = 3, bins: int = 256) -> list[floa
     Raises:
         ValueError: if there are fewer than two classes, or fewer values than classes.
     """
-    values, counts = levels(image, bins)
+    values, counts = _levels(image, nbins)
     if not 2 <= classes <= len(values):
         raise ValueError(
             f"{len(values)} different values cannot be parted into {classes} classes: choose from "
@@ -79,7 +79,7 @@ def multi_otsu(image: Tensor, *, classes: int = 3, bins: int = 256) -> list[floa
 
 def between_class_variance(image: Tensor, thresholds: float | list[float]) -> float:
     """What Otsu maximises, from the pixels themselves: image -> number in squared grey values."""
-    pixels, labels = grey(image), apply_thresholds(image, thresholds)
+    pixels, labels = gray(image), apply_thresholds(image, thresholds)
     parts = [pixels[labels == label] for label in labels.unique()]
     total = sum(len(part) * float(part.mean() - pixels.mean()) ** 2 for part in parts)
     return total / pixels.numel()
@@ -89,20 +89,20 @@ def apply_thresholds(image: Tensor, thresholds: float | list[float]) -> Tensor:
     """How many of the ascending thresholds lie below each pixel: image -> (H, W) int64."""
     if isinstance(thresholds, int | float):
         thresholds = [thresholds]
-    return torch.bucketize(grey(image), torch.tensor(thresholds, dtype=torch.float64))
+    return torch.bucketize(gray(image), torch.tensor(thresholds, dtype=torch.float64))
 
 
-def levels(image: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+def _levels(image: Tensor, nbins: int) -> tuple[Tensor, Tensor]:
     """The histogram: image -> the values that occur, ascending (L,), and their pixels (L,).
 
     Raises:
         ValueError: if there are fewer than two bins.
     """
-    if bins < 2:
-        raise ValueError(f"a histogram of {bins} bins has no threshold: take at least 2.")
-    values, counts = grey(image).unique(return_counts=True)
-    if len(values) > bins:
-        counted, borders = np.histogram(grey(image).numpy(), bins)
+    if nbins < 2:
+        raise ValueError(f"a histogram of {nbins} bins has no threshold: take at least 2.")
+    values, counts = gray(image).unique(return_counts=True)
+    if len(values) > nbins:
+        counted, borders = np.histogram(gray(image).numpy(), nbins)
         counts = torch.from_numpy(counted)
         values = torch.from_numpy((borders[:-1] + borders[1:]) / 2)[counts > 0]
     return values, counts[counts > 0].double()
@@ -111,33 +111,33 @@ def levels(image: Tensor, bins: int) -> tuple[Tensor, Tensor]:
 # ------------------------------------------------------------------------------ local thresholds
 
 
-def niblack(image: Tensor, *, window: int = 15, k: float = 0.2) -> Tensor:
+def niblack(image: Tensor, *, window_size: int = 15, k: float = 0.2) -> Tensor:
     """A threshold for every pixel: the mean around it less k standard deviations: -> (H, W).
 
     ``k=0`` is the plain local mean. On an even background the threshold lies within the noise:
     there Sauvola does better.
     """
-    mean, std = local_mean_and_std(image, window)
+    mean, std = _local_mean_and_std(image, window_size)
     return mean - k * std
 
 
-def sauvola(image: Tensor, *, window: int = 15, k: float = 0.2, largest_std: float = 0.5) -> Tensor:
+def sauvola(image: Tensor, *, window_size: int = 15, k: float = 0.2, r: float = 0.5) -> Tensor:
     """Like Niblack, but an even neighbourhood lowers the threshold by the share k: -> (H, W).
 
     Made for dark print on bright paper: where nothing is printed, everything lies above.
 
     Args:
         image: any image.
-        window: side of the neighbourhood in pixels, odd.
+        window_size: side of the neighbourhood in pixels, odd.
         k: how far the threshold is lowered where the image is even.
-        largest_std: the largest standard deviation that is possible, half the range of the image:
+        r: the largest standard deviation that is possible, half the range of the image:
             0.5 for [0, 1], 128 for 0 ... 255.
     """
-    mean, std = local_mean_and_std(image, window)
-    return mean * (1 + k * (std / largest_std - 1))
+    mean, std = _local_mean_and_std(image, window_size)
+    return mean * (1 + k * (std / r - 1))
 
 
-def local_mean_and_std(image: Tensor, window: int) -> tuple[Tensor, Tensor]:
+def _local_mean_and_std(image: Tensor, window_size: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the window around every pixel: image -> two (H, W).
 
     The image is mirrored at its rim.
@@ -145,15 +145,15 @@ def local_mean_and_std(image: Tensor, window: int) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: if the window has no middle, or is more than twice as large as the image.
     """
-    pixels = grey(image)
-    reach = window // 2
-    if window < 1 or window % 2 == 0 or reach >= min(pixels.shape):
+    pixels = gray(image)
+    reach = window_size // 2
+    if window_size < 1 or window_size % 2 == 0 or reach >= min(pixels.shape):
         raise ValueError(
-            f"window={window} does not fit an image of {pixels.shape[0]} x {pixels.shape[1]}: "
-            "choose an odd number, at most twice the shorter side less 1."
+            f"window_size={window_size} does not fit an image of {pixels.shape[0]} x "
+            f"{pixels.shape[1]}: choose an odd number, at most twice the shorter side less 1."
         )
-    centre = pixels.mean()  # far from 0, the squares below would cancel
-    framed = F.pad((pixels - centre)[None, None], (reach,) * 4, mode="reflect")
-    mean = F.avg_pool2d(framed, window, stride=1)[0, 0]
-    square = F.avg_pool2d(framed**2, window, stride=1)[0, 0]
-    return mean + centre, (square - mean**2).clamp(min=0).sqrt()
+    center = pixels.mean()  # far from 0, the squares below would cancel
+    framed = F.pad((pixels - center)[None, None], (reach,) * 4, mode="reflect")
+    mean = F.avg_pool2d(framed, window_size, stride=1)[0, 0]
+    square = F.avg_pool2d(framed**2, window_size, stride=1)[0, 0]
+    return mean + center, (square - mean**2).clamp(min=0).sqrt()

@@ -1,17 +1,18 @@
 """Semantic metrics: all of them are read off one confusion matrix, and matrices add up.
 
-    predicted (N, H, W) ┐                          ┌ iou, dice, recall, ...   one score per class
-                        ├→ confusion matrix (K, K) ┤
-    truth     (N, H, W) ┘   sum over the batches   └ mean_iou, micro_iou, ... one number
+    preds  (N, H, W) ┐                          ┌ iou, dice, recall, ...   one score per class
+                     ├→ confusion matrix (K, K) ┤
+    target (N, H, W) ┘   sum over the batches   └ mean_iou, micro_iou, ... one number
 
-Rows are the truth, columns the prediction. The conventions, said once for every function here:
+Rows are the target, columns the prediction. The conventions, said once for every function here:
 
-- **Void.** Pixels whose truth is IGNORE are not counted, whatever was predicted there.
+- **Void.** Pixels whose target is ``ignore_index`` are not counted, whatever was predicted there.
 - **Absent class.** A score whose denominator is zero is nan, because there was nothing to get
-  right or wrong, and means leave it out. ``absent=0.0`` or ``absent=1.0`` make it count as some
-  libraries do. A class that occurs in the prediction alone is not absent: its IoU is 0.
-- **Averages are in the name.** ``mean_*`` gives every class one vote (macro), ``micro_*`` gives
-  every pixel one vote, ``frequency_weighted_*`` weighs classes by their true pixels.
+  right or wrong, and means leave it out. ``zero_division=0.0`` or ``zero_division=1.0`` give such a
+  class this score instead, as in scikit-learn. A class that occurs in the prediction alone is not
+  absent: its IoU is 0.
+- **Averages are in the name.** ``mean_*`` averages over classes (macro), ``micro_*`` over pixels,
+  ``frequency_weighted_*`` weighs classes by their true pixels.
 - **Data set.** Sum the matrices of all batches *before* taking a score. The mean of the scores of
   images or batches is another number, and the latter depends on the batch size.
 
@@ -27,44 +28,56 @@ from torch import Tensor
 
 from segcourse.ops.labels import IGNORE, check_labels
 
-CHUNK = 1 << 15  # pixels counted at once: their labels and keys stay in the cache
-COLUMNS = IGNORE + 1  # one per value that a truth may hold
+_CHUNK = 1 << 15  # pixels counted at once: their labels and keys stay in the cache
+_COLUMNS = IGNORE + 1  # one per value that a target may hold
 
 
-def confusion_matrix(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
+def confusion_matrix(
+    preds: Tensor, target: Tensor, num_classes: int, *, ignore_index: int = IGNORE
+) -> Tensor:
     """Pixels by true class (row) and predicted class (column): two (N, H, W) -> (K, K) int64.
 
     One image (H, W) or a batch (N, H, W), labels of any integer type. The pixels are counted on
-    the CPU, chunk by chunk: one pass makes a key ``256 predicted + truth`` and counts the keys,
-    so that void is a column to drop and a label out of range is one to complain about.
+    the CPU, chunk by chunk: one pass makes a key ``256 preds + target`` and counts the keys, so
+    that void is a column to drop and a label out of range is one to complain about.
+
+    Args:
+        preds: the predicted class of every pixel; never void.
+        target: the true class of every pixel, or ``ignore_index``.
+        num_classes: K.
+        ignore_index: pixels with this target are not counted; it may be one of the K classes.
 
     Raises:
         TypeError: if an argument is no tensor of integers.
         ValueError: if the shapes differ, are not (H, W) or (N, H, W), or a label is out of range.
     """
-    check_arguments(predicted, truth, num_classes)
-    ours, true = predicted.cpu().numpy().reshape(-1), truth.cpu().numpy().reshape(-1)
-    counts = np.zeros(num_classes * COLUMNS, dtype=np.int64)
-    key = np.empty(min(CHUNK, len(true)), dtype=np.int64)
-    for start in range(0, len(true), CHUNK):
-        ours_here, true_here = ours[start : start + CHUNK], true[start : start + CHUNK]
+    check_label_maps(preds, target, num_classes)
+    if not 0 <= ignore_index < _COLUMNS:  # no column of its own: void takes that of IGNORE
+        target = check_labels(target, num_classes, ignore_index=ignore_index).long()
+        target, ignore_index = target.masked_fill(target == ignore_index, IGNORE), IGNORE
+    ours, true = preds.cpu().numpy().reshape(-1), target.cpu().numpy().reshape(-1)
+    counts = np.zeros(num_classes * _COLUMNS, dtype=np.int64)
+    key = np.empty(min(_CHUNK, len(true)), dtype=np.int64)
+    for start in range(0, len(true), _CHUNK):
+        ours_here, true_here = ours[start : start + _CHUNK], true[start : start + _CHUNK]
         if (
             min(ours_here.min(), true_here.min()) < 0
             or ours_here.max() >= num_classes
-            or true_here.max() >= COLUMNS
+            or true_here.max() >= _COLUMNS
         ):
-            check_ranges(predicted, truth, num_classes)
+            check_ranges(preds, target, num_classes, ignore_index=ignore_index)
         key_here = key[: len(true_here)]
-        np.multiply(ours_here, COLUMNS, out=key_here, dtype=np.int64, casting="unsafe")
+        np.multiply(ours_here, _COLUMNS, out=key_here, dtype=np.int64, casting="unsafe")
         np.add(key_here, true_here, out=key_here, casting="unsafe")
         counts += np.bincount(key_here, minlength=len(counts))
-    table = counts.reshape(num_classes, COLUMNS).T
-    if table[num_classes:IGNORE].any():
-        check_ranges(predicted, truth, num_classes)
-    return torch.from_numpy(np.ascontiguousarray(table[:num_classes]))
+    table = counts.reshape(num_classes, _COLUMNS).T.copy()
+    table[ignore_index] = 0
+    if table[num_classes:].any():
+        check_ranges(preds, target, num_classes, ignore_index=ignore_index)
+    return torch.from_numpy(table[:num_classes].copy())
 
 
-def check_arguments(predicted: Tensor, truth: Tensor, num_classes: int) -> None:
+def check_label_maps(preds: Tensor, target: Tensor, num_classes: int) -> None:
     """Refuse what cannot be two label maps of the same pixels, without looking at the labels."""
     if isinstance(num_classes, bool) or not isinstance(num_classes, int):
         raise TypeError(f"num_classes must be an int, but is {num_classes!r}: pass len(CLASSES).")
@@ -72,42 +85,45 @@ def check_arguments(predicted: Tensor, truth: Tensor, num_classes: int) -> None:
         raise ValueError(
             f"num_classes must be from 1 to {IGNORE}, but is {num_classes}: label {IGNORE} is void."
         )
-    for what, labels in (("predicted", predicted), ("truth", truth)):
+    for what, labels in (("preds", preds), ("target", target)):
         check_labels(labels.new_empty(0) if isinstance(labels, Tensor) else labels, 1, what)
-    if predicted.shape != truth.shape:
+    if preds.shape != target.shape:
         raise ValueError(
-            f"predicted has shape {tuple(predicted.shape)}, but truth {tuple(truth.shape)}: resize "
-            "the logits to the size of the truth before the argmax, and drop axes of length 1."
+            f"preds has shape {tuple(preds.shape)}, but target {tuple(target.shape)}: resize "
+            "the logits to the size of the target before the argmax, and drop axes of length 1."
         )
-    if truth.ndim not in (2, 3) or truth.numel() == 0:
+    if target.ndim not in (2, 3) or target.numel() == 0:
         raise ValueError(
             f"label maps have shape (H, W) or (N, H, W) and at least one pixel, but these have "
-            f"{tuple(truth.shape)}: undo a one-hot code with .argmax(dim=1)."
+            f"{tuple(target.shape)}: undo a one-hot code with .argmax(dim=1)."
         )
 
 
-def check_ranges(predicted: Tensor, truth: Tensor, num_classes: int) -> None:
-    """Refuse labels out of range, naming them. Only the truth may be void."""
-    check_labels(truth.long(), num_classes, "truth")
-    check_labels(predicted.long(), num_classes, "predicted")
-    if (predicted == IGNORE).any():
+def check_ranges(
+    preds: Tensor, target: Tensor, num_classes: int, *, ignore_index: int = IGNORE
+) -> None:
+    """Refuse labels out of range, naming them. Only the target may be void."""
+    preds = preds.long()
+    check_labels(target.long(), num_classes, "target", ignore_index=ignore_index)
+    check_labels(preds, num_classes, "preds", ignore_index=ignore_index)
+    if not 0 <= ignore_index < num_classes and (preds == ignore_index).any():
         raise ValueError(
-            f"predicted holds the label {IGNORE} (void), but a prediction must choose one of the "
-            f"{num_classes} classes everywhere: void belongs into the truth."
+            f"preds holds the label {ignore_index} (void), but a prediction must choose one of the "
+            f"{num_classes} classes everywhere: void belongs into the target."
         )
 
 
-def check_matrix(matrix: Tensor) -> Tensor:
+def _check_matrix(matrix: Tensor) -> Tensor:
     """A confusion matrix as float64, in which counts are exact up to 2^53: (K, K) -> (K, K)."""
     if not isinstance(matrix, Tensor):
         raise TypeError(
             f"a confusion matrix is a tensor, but this is {type(matrix).__name__}: make it with "
-            "confusion_matrix(predicted, truth, num_classes)."
+            "confusion_matrix(preds, target, num_classes)."
         )
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.numel() == 0:
         raise ValueError(
             f"a confusion matrix has shape (K, K), but this has {tuple(matrix.shape)}: make it "
-            "with confusion_matrix(predicted, truth, num_classes), and add those of all batches."
+            "with confusion_matrix(preds, target, num_classes), and add those of all batches."
         )
     if not (matrix >= 0).all():
         raise ValueError(
@@ -117,59 +133,74 @@ def check_matrix(matrix: Tensor) -> Tensor:
     return matrix.double()
 
 
-def ratio(hit: Tensor, counted: Tensor, absent: float = math.nan) -> Tensor:
-    """``hit / counted``, and ``absent`` where nothing was counted: (K,), (K,) -> (K,) float64."""
-    return (hit / counted).where(counted > 0, absent)
+def _divide(hit: Tensor, counted: Tensor, zero_division: float = math.nan) -> Tensor:
+    """``hit / counted``, ``zero_division`` where nothing was counted: two (K,) -> (K,) float64."""
+    return (hit / counted).where(counted > 0, zero_division)
 
 
 # ------------------------------------------------------------------------- one score per class
 
 
-def recall(matrix: Tensor, *, absent: float = math.nan) -> Tensor:
+def recall(matrix: Tensor, *, zero_division: float = math.nan) -> Tensor:
     """Share of the true pixels of a class that were found, TP / (TP + FN): (K, K) -> (K,).
 
     Also called class accuracy, sensitivity, true positive rate, producer's accuracy.
     """
-    matrix = check_matrix(matrix)
-    return ratio(matrix.diagonal(), matrix.sum(dim=1), absent)
+    matrix = _check_matrix(matrix)
+    return _divide(matrix.diagonal(), matrix.sum(dim=1), zero_division)
 
 
-def class_accuracy(matrix: Tensor, *, absent: float = math.nan) -> Tensor:
+def class_accuracy(matrix: Tensor, *, zero_division: float = math.nan) -> Tensor:
     """Another name of :func:`recall`, from which *mean accuracy* takes its name: (K, K) -> (K,)."""
-    return recall(matrix, absent=absent)
+    return recall(matrix, zero_division=zero_division)
 
 
-def precision(matrix: Tensor, *, absent: float = math.nan) -> Tensor:
+def precision(matrix: Tensor, *, zero_division: float = math.nan) -> Tensor:
     """Share of the pixels predicted as a class that are it, TP / (TP + FP): (K, K) -> (K,)."""
-    matrix = check_matrix(matrix)
-    return ratio(matrix.diagonal(), matrix.sum(dim=0), absent)
+    matrix = _check_matrix(matrix)
+    return _divide(matrix.diagonal(), matrix.sum(dim=0), zero_division)
 
 
-def specificity(matrix: Tensor, *, absent: float = math.nan) -> Tensor:
+def specificity(matrix: Tensor, *, zero_division: float = math.nan) -> Tensor:
     """Share of the other classes' pixels that were left alone, TN / (TN + FP): (K, K) -> (K,).
 
     High for every rare class whatever the network does: there are so many true negatives.
     """
-    matrix = check_matrix(matrix)
+    matrix = _check_matrix(matrix)
     negatives = matrix.sum() - matrix.sum(dim=1)
     false_positives = matrix.sum(dim=0) - matrix.diagonal()
-    return ratio(negatives - false_positives, negatives, absent)
+    return _divide(negatives - false_positives, negatives, zero_division)
 
 
-def iou(matrix: Tensor, *, absent: float = math.nan) -> Tensor:
+def iou(matrix: Tensor, *, zero_division: float = math.nan) -> Tensor:
     """Intersection over union (Jaccard), TP / (TP + FP + FN), of every class: (K, K) -> (K,)."""
-    matrix = check_matrix(matrix)
+    matrix = _check_matrix(matrix)
     hit = matrix.diagonal()
-    return ratio(hit, matrix.sum(dim=0) + matrix.sum(dim=1) - hit, absent)
+    return _divide(hit, matrix.sum(dim=0) + matrix.sum(dim=1) - hit, zero_division)
 
 
-def dice(matrix: Tensor, *, absent: float = math.nan) -> Tensor:
+def dice(matrix: Tensor, *, zero_division: float = math.nan) -> Tensor:
     """Dice coefficient = F1 of pixels, 2 TP / (2 TP + FP + FN), of every class: (K, K) -> (K,).
 
     Dice = 2 IoU / (1 + IoU): the two always rank the predictions of a class alike.
     """
-    matrix = check_matrix(matrix)
-    return ratio(2 * matrix.diagonal(), matrix.sum(dim=0) + matrix.sum(dim=1), absent)
+    return f_beta(matrix, beta=1.0, zero_division=zero_division)
+
+
+def f_beta(matrix: Tensor, beta: float = 1.0, *, zero_division: float = math.nan) -> Tensor:
+    """F score, in which recall counts ``beta`` times as much as precision: (K, K) -> (K,).
+
+    (1 + beta²) TP / ((1 + beta²) TP + beta² FN + FP): the precision for beta = 0, Dice for 1, and
+    nearer to the recall the larger beta is. Its mean over the classes is ``.nanmean()``.
+
+    Raises:
+        ValueError: if beta is negative or infinite.
+    """
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"beta={beta} weighs nothing: give a number from 0 on, 2 for instance.")
+    matrix = _check_matrix(matrix)
+    hit = (1 + beta**2) * matrix.diagonal()
+    return _divide(hit, beta**2 * matrix.sum(dim=1) + matrix.sum(dim=0), zero_division)
 
 
 # ---------------------------------------------------------------- one number for all the classes
@@ -177,31 +208,31 @@ def dice(matrix: Tensor, *, absent: float = math.nan) -> Tensor:
 
 def pixel_accuracy(matrix: Tensor) -> float:
     """Share of all pixels that are right; nan if none was counted: (K, K) -> number in [0, 1]."""
-    matrix = check_matrix(matrix)
-    return ratio(matrix.trace(), matrix.sum()).item()
+    matrix = _check_matrix(matrix)
+    return _divide(matrix.trace(), matrix.sum()).item()
 
 
-def mean_accuracy(matrix: Tensor, *, absent: float = math.nan) -> float:
+def mean_accuracy(matrix: Tensor, *, zero_division: float = math.nan) -> float:
     """Mean over the true classes of their recall (balanced accuracy): (K, K) -> number.
 
     A mean of recalls: it does not say how much of what was predicted is right.
     """
-    return recall(matrix, absent=absent).nanmean().item()
+    return recall(matrix, zero_division=zero_division).nanmean().item()
 
 
-def mean_precision(matrix: Tensor, *, absent: float = math.nan) -> float:
+def mean_precision(matrix: Tensor, *, zero_division: float = math.nan) -> float:
     """Mean precision over the classes that were predicted: (K, K) -> number in [0, 1]."""
-    return precision(matrix, absent=absent).nanmean().item()
+    return precision(matrix, zero_division=zero_division).nanmean().item()
 
 
-def mean_iou(matrix: Tensor, *, absent: float = math.nan) -> float:
+def mean_iou(matrix: Tensor, *, zero_division: float = math.nan) -> float:
     """Mean IoU over the classes that occur, the number of the leaderboards: (K, K) -> number."""
-    return iou(matrix, absent=absent).nanmean().item()
+    return iou(matrix, zero_division=zero_division).nanmean().item()
 
 
-def mean_dice(matrix: Tensor, *, absent: float = math.nan) -> float:
+def mean_dice(matrix: Tensor, *, zero_division: float = math.nan) -> float:
     """Mean Dice coefficient over the classes that occur: (K, K) -> number in [0, 1]."""
-    return dice(matrix, absent=absent).nanmean().item()
+    return dice(matrix, zero_division=zero_division).nanmean().item()
 
 
 def micro_iou(matrix: Tensor) -> float:
@@ -216,16 +247,17 @@ def micro_iou(matrix: Tensor) -> float:
 
 def frequency_weighted_iou(matrix: Tensor) -> float:
     """IoU weighted by the share of the class among the true pixels: (K, K) -> number in [0, 1]."""
-    share = ratio(check_matrix(matrix).sum(dim=1), matrix.sum().double())
-    return (share * iou(matrix, absent=0.0)).sum().item()
+    matrix = _check_matrix(matrix)
+    share = _divide(matrix.sum(dim=1), matrix.sum())
+    return (share * iou(matrix, zero_division=0.0)).sum().item()
 
 
-def kappa(matrix: Tensor) -> float:
+def cohen_kappa(matrix: Tensor) -> float:
     """Cohen's kappa: how far the agreement is above that of chance: (K, K) -> number up to 1.
 
-    nan if chance agrees completely, that is if truth and prediction hold the same single class.
+    nan if chance agrees completely, that is if target and prediction hold the same single class.
     """
-    matrix = check_matrix(matrix)
+    matrix = _check_matrix(matrix)
     total = matrix.sum()
     chance = (matrix.sum(dim=0) @ matrix.sum(dim=1)) / total**2
-    return ratio(matrix.trace() / total - chance, 1 - chance).item()
+    return _divide(matrix.trace() / total - chance, 1 - chance).item()

@@ -6,22 +6,23 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from skimage.segmentation import active_contour, morphsnakes
+from skimage.segmentation import active_contour as reference
+from skimage.segmentation import morphsnakes
 
 from segcourse.classical.contours import (
-    chan_vese,
-    chessboard,
+    active_contour,
+    checkerboard_level_set,
     circle,
-    geodesic_contour,
+    inverse_gaussian_gradient,
+    morphological_chan_vese,
+    morphological_geodesic_active_contour,
     smooth,
-    snake,
-    stopping_map,
 )
 
 
-def disc(radius: float, size: int = 64, centre: float = 32) -> torch.Tensor:
+def disc(radius: float, size: int = 64, center: float = 32) -> torch.Tensor:
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    return (y - centre) ** 2 + (x - centre) ** 2 < radius**2
+    return (y - center) ** 2 + (x - center) ** 2 < radius**2
 
 
 def rectangle() -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,27 +54,29 @@ def fresh(monkeypatch):
 def test_a_snake_settles_on_a_disc_as_scikit_images_does():
     image = gaussian_filter(disc(15).double().numpy(), 2)
     angle = np.linspace(0, 2 * np.pi, 100)  # the last point is the first again
-    start = np.stack([32 + 28 * np.sin(angle), 32 + 28 * np.cos(angle)], axis=1)
+    init = np.stack([32 + 28 * np.sin(angle), 32 + 28 * np.cos(angle)], axis=1)
     forces = dict(alpha=0.015, beta=10, gamma=0.001)
-    theirs = active_contour(image, start, **forces)
+    theirs = reference(image, init, **forces)
     radius = np.hypot(*(theirs - 32).T)
     assert np.allclose(
         [radius.mean(), radius.min(), radius.max()], [14.906, 12.585, 16.237], atol=0.01
     )
-    ours = snake(torch.from_numpy(image), torch.from_numpy(start), pull=math.sqrt(2), **forces)
+    ours = active_contour(
+        torch.from_numpy(image), torch.from_numpy(init), w_edge=math.sqrt(2), **forces
+    )
     assert np.allclose(ours, theirs, atol=1e-3)  # their edges are sqrt(2) times ours
 
 
 def test_without_an_image_tension_shrinks_a_circle_and_stiffness_too():
-    even, start = torch.full((64, 64), 0.5), circle((32, 32), 20)
+    even, init = torch.full((64, 64), 0.5), circle((32, 32), 20)
     for forces in (dict(alpha=1.0, beta=0.0), dict(alpha=0.0, beta=500.0)):
-        radius = (snake(even, start, steps=100, **forces) - 32).norm(dim=1)
+        radius = (active_contour(even, init, max_num_iter=100, **forces) - 32).norm(dim=1)
         assert radius.max() < 19.5 and radius.max() - radius.min() < 1e-6
-    assert torch.allclose(snake(even, start, alpha=0, beta=0), start)
+    assert torch.allclose(active_contour(even, init, alpha=0, beta=0), init)
 
 
 def test_a_circle_is_round():
-    points = circle((5, 9), 3, points=12)
+    points = circle((5, 9), 3, num_points=12)
     assert torch.allclose(
         (points - torch.tensor([5.0, 9.0])).norm(dim=1), torch.tensor(3.0).double()
     )
@@ -86,46 +89,51 @@ def test_chan_vese_is_that_of_scikit_image(fresh, smoothing):
     theirs = morphsnakes.morphological_chan_vese(
         image.numpy(), 35, "checkerboard", smoothing=smoothing
     )
-    ours = chan_vese(image, steps=35, smoothing=smoothing)
+    ours = morphological_chan_vese(image, num_iter=35, smoothing=smoothing)
     assert np.array_equal(ours, theirs.astype(bool))
 
 
 def test_chan_vese_finds_a_noisy_rectangle():
     image, mask = rectangle()
-    found = chan_vese(image, steps=35, smoothing=2)
+    found = morphological_chan_vese(image, num_iter=35, smoothing=2)
     assert math.isclose(max(iou(found, mask), iou(~found, mask)), 0.984375)
-    from_disc = chan_vese(image, start=disc(10), steps=60, smoothing=2)
+    from_disc = morphological_chan_vese(image, init_level_set=disc(10), num_iter=60, smoothing=2)
     assert iou(from_disc, mask) > 0.94
-    colours = image.expand(3, -1, -1)
-    assert torch.equal(chan_vese(colours, steps=35, smoothing=2), found)
+    colors = image.expand(3, -1, -1)
+    assert torch.equal(morphological_chan_vese(colors, num_iter=35, smoothing=2), found)
 
 
 def test_chan_vese_of_an_even_image_keeps_still():
     even = torch.zeros(16, 16)
-    start = disc(5, size=16, centre=8)
-    assert torch.equal(chan_vese(even, start=start, steps=5, smoothing=0), start)
+    init_level_set = disc(5, size=16, center=8)
+    assert torch.equal(
+        morphological_chan_vese(even, init_level_set=init_level_set, num_iter=5, smoothing=0),
+        init_level_set,
+    )
     full = torch.ones(16, 16, dtype=torch.bool)
-    assert torch.equal(chan_vese(even, start=full), full)
+    assert torch.equal(morphological_chan_vese(even, init_level_set=full), full)
 
 
 @pytest.mark.parametrize("balloon", [-1, 0, 1, -2])
 def test_the_geodesic_contour_is_that_of_scikit_image(fresh, balloon):
     image = disc(15).double()
     brake = morphsnakes.inverse_gaussian_gradient(image.numpy(), sigma=2)
-    assert np.allclose(stopping_map(image, sigma=2), brake)
+    assert np.allclose(inverse_gaussian_gradient(image, sigma=2), brake)
     theirs = morphsnakes.morphological_geodesic_active_contour(
         brake, 120, disc(26).numpy(), threshold=0.5, balloon=balloon
     )
-    ours = geodesic_contour(torch.from_numpy(brake), disc(26), steps=120, balloon=balloon)
+    ours = morphological_geodesic_active_contour(
+        torch.from_numpy(brake), disc(26), num_iter=120, balloon=balloon
+    )
     assert np.array_equal(ours, theirs.astype(bool))
 
 
 def test_a_geodesic_contour_shrinks_onto_a_disc():
-    truth = disc(15)
-    brake = stopping_map(truth.double(), sigma=2)
-    found = geodesic_contour(brake, disc(26), steps=120, balloon=-1)
-    assert truth.sum() == 697 and found.sum() == 681
-    assert math.isclose(iou(found, truth), 0.9770, abs_tol=1e-4)
+    target = disc(15)
+    brake = inverse_gaussian_gradient(target.double(), sigma=2)
+    found = morphological_geodesic_active_contour(brake, disc(26), num_iter=120, balloon=-1)
+    assert target.sum() == 697 and found.sum() == 681
+    assert math.isclose(iou(found, target), 0.9770, abs_tol=1e-4)
 
 
 def test_smoothing_wears_off_corners_and_keeps_straight_borders():
@@ -142,22 +150,35 @@ def test_smoothing_wears_off_corners_and_keeps_straight_borders():
     assert smooth(square, 0) is square
 
 
-def test_a_chessboard_has_squares():
-    board = chessboard((10, 15))
+def test_a_checkerboard_has_squares():
+    board = checkerboard_level_set((10, 15))
     assert board[0, 0] == board[4, 4] == board[5, 5] != board[0, 5]
 
 
-IMAGE = torch.zeros(8, 8)
+IMAGE, LOW = torch.zeros(8, 8), torch.ones(4, 8, dtype=torch.bool)
+chan_vese, geodesic = morphological_chan_vese, morphological_geodesic_active_contour
 
 
 @pytest.mark.parametrize(
     "call, error, message",
     [
-        (lambda: snake(IMAGE, torch.zeros(4, 2)), ValueError, r"\(4, 2\)"),
-        (lambda: snake(IMAGE, torch.zeros(10, 3)), ValueError, "circle"),
-        (lambda: chan_vese(IMAGE, start=torch.ones(4, 8).bool()), ValueError, r"\(4, 8\)"),
-        (lambda: chan_vese(IMAGE, start=torch.rand(8, 8)), TypeError, "threshold"),
-        (lambda: geodesic_contour(IMAGE, torch.ones(4, 4).bool()), ValueError, r"\(4, 4\)"),
+        (lambda: active_contour(IMAGE, torch.zeros(4, 2)), ValueError, r"\(4, 2\)"),
+        (lambda: active_contour(IMAGE, torch.zeros(10, 3)), ValueError, "circle"),
+        (
+            lambda: morphological_chan_vese(IMAGE, init_level_set=torch.ones(4, 8).bool()),
+            ValueError,
+            r"\(4, 8\)",
+        ),
+        (
+            lambda: morphological_chan_vese(IMAGE, init_level_set=torch.rand(8, 8)),
+            TypeError,
+            "threshold",
+        ),
+        (
+            lambda: morphological_geodesic_active_contour(IMAGE, torch.ones(4, 4).bool()),
+            ValueError,
+            r"\(4, 4\)",
+        ),
     ],
 )
 def test_bad_input_is_named(call, error, message):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skimage import data
 from skimage.segmentation import felzenszwalb as reference
 
-from segcourse.classical.felzenszwalb import Regions, felzenszwalb
+from segcourse.classical.felzenszwalb import DisjointSets, felzenszwalb
 from segcourse.data.toytown import Toytown
 
 
@@ -67,12 +67,12 @@ def test_a_larger_k_gives_fewer_regions():
 
 
 def test_regions_join_and_remember():
-    regions = Regions(4)
-    regions.join(0, 1, 0.5)
-    regions.join(regions.find(1), 2, 0.7)
+    regions = DisjointSets(4)
+    regions.merge(0, 1, 0.5)
+    regions.merge(regions.find(1), 2, 0.7)
     root = regions.find(0)
     assert regions.find(1) == regions.find(2) == root != regions.find(3)
-    assert regions.size[root] == 3 and regions.within[root] == 0.7
+    assert regions.size[root] == 3 and regions.internal_difference[root] == 0.7
 
 
 @pytest.mark.parametrize(

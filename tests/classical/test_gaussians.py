@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 
 from segcourse.classical.gaussians import (
     NOISE,
-    Gaussians,
+    GaussianMixture,
     component_costs,
     cost,
     fit,
@@ -19,15 +19,15 @@ from segcourse.classical.gaussians import (
 )
 
 
-def colours(count: int, seed: int = 0) -> torch.Tensor:
+def colors(count: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_costs_are_those_of_the_formula():
-    points, generator = colours(50), torch.Generator().manual_seed(1)
+    points, generator = colors(50), torch.Generator().manual_seed(1)
     root = torch.rand(2, 3, 3, generator=generator, dtype=torch.float64)
     spread = root @ root.mT + 0.05 * torch.eye(3)
-    model = Gaussians(torch.tensor([0.3, 0.7]).double(), colours(2, seed=2), spread)
+    model = GaussianMixture(torch.tensor([0.3, 0.7]).double(), colors(2, seed=2), spread)
     found = component_costs(moments(points), model)
     for number, (share, mean, covariance) in enumerate(zip(*model, strict=True)):
         density = multivariate_normal(mean.numpy(), covariance.numpy()).logpdf(points.numpy())
@@ -40,7 +40,7 @@ def test_costs_are_those_of_the_formula():
 def test_a_fit_is_the_best_of_its_component():
     """Step 2: no other mean or covariance explains the pixels of a component better."""
     generator = torch.Generator().manual_seed(0)
-    points_ = colours(40) * 0.1 + 0.4
+    points_ = colors(40) * 0.1 + 0.4
     points = moments(points_)
     model = fit(points, torch.zeros(40, dtype=torch.int64), 1)
     assert torch.allclose(model.means[0], points_.mean(dim=0))
@@ -58,7 +58,7 @@ def test_a_fit_is_the_best_of_its_component():
 
 def test_learning_never_loses_what_it_had():
     generator = torch.Generator().manual_seed(1)
-    points = moments(colours(300))
+    points = moments(colors(300))
     model = fit(points, torch.randint(5, (300,), generator=generator), 5)
     results = (model, refit(points, model), learn(points, model, 5, 0))
     before, after, best = (float(cost(points, result).sum()) for result in results)
@@ -66,10 +66,10 @@ def test_learning_never_loses_what_it_had():
 
 
 def test_two_clouds_are_told_apart():
-    first, second = colours(200) * 0.1, colours(300, seed=1) * 0.1 + 0.6
+    first, second = colors(200) * 0.1, colors(300, seed=1) * 0.1 + 0.6
     model = learn(moments(torch.cat([first, second])), None, 2, 0)
     order = model.means[:, 0].argsort()
-    assert torch.allclose(model.shares[order], torch.tensor([0.4, 0.6]).double())
+    assert torch.allclose(model.weights[order], torch.tensor([0.4, 0.6]).double())
     assert torch.allclose(model.means[order[0]], first.mean(dim=0))
     assert torch.allclose(model.means[order[1]], second.mean(dim=0))
 
@@ -78,13 +78,19 @@ def test_two_clouds_are_told_apart():
 def test_flat_colours_are_no_trouble(channels):
     points = moments(torch.full((4, channels), 0.5, dtype=torch.float64))
     model = learn(points, None, 5, 0)
-    assert cost(points, model).isfinite().all() and model.shares.sum() == 1
-    used = model.shares > 0
+    assert cost(points, model).isfinite().all() and model.weights.sum() == 1
+    used = model.weights > 0
     assert torch.allclose(model.covariances[used], NOISE**2 * torch.eye(channels).double())
 
 
+def test_squares_of_bytes_do_not_wrap_around():
+    points = torch.tensor([[200, 3, 100], [20, 255, 16]])
+    for dtype in (torch.uint8, torch.float16, torch.int16):
+        assert torch.equal(moments(points.to(dtype)), moments(points.double()))
+
+
 def test_an_empty_component_is_never_taken():
-    points = moments(colours(20))
+    points = moments(colors(20))
     model = fit(points, torch.zeros(20, dtype=torch.int64), 3)
-    assert model.shares.tolist() == [1, 0, 0]
+    assert model.weights.tolist() == [1, 0, 0]
     assert component_costs(points, model).argmin(dim=1).eq(0).all()

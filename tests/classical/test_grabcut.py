@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 from benchmarks.classical_objects import box_around, intersection_over_union, subject
 from segcourse.classical.gaussians import NOISE, cost, moments
-from segcourse.classical.grabcut import box_hints, grabcut, mask_energy
+from segcourse.classical.grabcut import grabcut, mask_energy, trimap_from_box
 from segcourse.data.photographs import NAMES, Photographs
 from segcourse.data.sample import Sample
 from segcourse.ops.labels import IGNORE
@@ -47,10 +47,10 @@ def falls(energies: list[float]) -> bool:
 
 def test_a_noisy_rectangle_is_found_exactly():
     image, mask = scene()
-    found = grabcut(image, box_hints(BOX, (64, 64)))
+    found = grabcut(image, trimap_from_box(BOX, (64, 64)))
     assert torch.equal(found.mask, mask) and torch.equal(opencv(image, BOX), mask)
     assert falls(found.energies)
-    assert torch.equal(grabcut(image / 255, box_hints(BOX, (64, 64))).mask, mask)
+    assert torch.equal(grabcut(image / 255, trimap_from_box(BOX, (64, 64))).mask, mask)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_energies_of_photographs_fall_and_end_no_higher_than_opencvs(name, longe
     image, semantic, instance = Photographs(name, longest=longest)[0]
     thing = subject(name, Sample(image, semantic, instance))
     image, box = (image * 255).round().byte(), box_around(thing)
-    found = grabcut(image, box_hints(box, tuple(thing.shape)))
+    found = grabcut(image, trimap_from_box(box, tuple(thing.shape)))
     assert falls(found.energies)
     assert found.energies[-1] <= mask_energy(image, opencv(image, box))
     assert longest < 240 or intersection_over_union(found.mask, thing) > 0.4
@@ -69,35 +69,35 @@ def test_energies_of_photographs_fall_and_end_no_higher_than_opencvs(name, longe
 
 def test_more_runs_end_no_higher():
     image, _, _ = Photographs("coins", longest=80)[0]
-    hints = box_hints((5, 5, 60, 40), tuple(image.shape[-2:]))
-    once, thrice = (grabcut(image, hints, restarts=runs).energies[-1] for runs in (1, 3))
+    trimap = trimap_from_box((5, 5, 60, 40), tuple(image.shape[-2:]))
+    once, thrice = (grabcut(image, trimap, n_init=runs).energies[-1] for runs in (1, 3))
     assert thrice <= once
 
 
 def test_certain_pixels_keep_their_side():
     image, mask = scene()
-    hints = torch.full((64, 64), IGNORE)
-    hints[:8], hints[20:30, 24:30] = 0, 1
-    hints[2, 2], hints[30, 30] = 1, 0  # mistakes, yet obeyed
-    found = grabcut(image, hints).mask
-    assert not found[hints == 0].any() and found[hints == 1].all()
-    assert ((found != mask) & (hints == IGNORE)).float().mean() < 0.02
+    trimap = torch.full((64, 64), IGNORE)
+    trimap[:8], trimap[20:30, 24:30] = 0, 1
+    trimap[2, 2], trimap[30, 30] = 1, 0  # mistakes, yet obeyed
+    found = grabcut(image, trimap).mask
+    assert not found[trimap == 0].any() and found[trimap == 1].all()
+    assert ((found != mask) & (trimap == IGNORE)).float().mean() < 0.02
 
 
 def test_the_energy_is_what_it_says():
     """Every term written out, for one Gaussian a side."""
     image, mask = (part[..., 14:22, 18:26] for part in scene())
-    colours = image.double() / 255
+    colors = image.double() / 255
     total = 0.0
     for side in (~mask, mask):
-        points = colours[:, side].T.numpy()
+        points = colors[:, side].T.numpy()
         mean, spread = points.mean(axis=0), np.cov(points.T, bias=True) + NOISE**2 * np.eye(3)
         density = multivariate_normal(mean, spread).logpdf(points)
         total += (3 / -2 * math.log(2 * math.pi) - density).sum()
         total += len(points) * NOISE**2 * np.trace(np.linalg.inv(spread)) / 2
     steps = [(0, 1), (1, 0), (1, 1), (1, -1)]
     pairs = [
-        (colours[:, y, x], colours[:, y + down, x + right], math.hypot(down, right),
+        (colors[:, y, x], colors[:, y + down, x + right], math.hypot(down, right),
          mask[y, x] != mask[y + down, x + right])
         for y in range(8) for x in range(8) for down, right in steps
         if y + down < 8 and 0 <= x + right < 8
@@ -106,15 +106,15 @@ def test_the_energy_is_what_it_says():
     beta = 1 / (2 * np.mean(squares))
     for (_, _, distance, differ), square in zip(pairs, squares, strict=True):
         total += 50 / distance * math.exp(-beta * square) * bool(differ)
-    assert math.isclose(mask_energy(image, mask, components=1), total, rel_tol=1e-9)
+    assert math.isclose(mask_energy(image, mask, n_components=1), total, rel_tol=1e-9)
 
 
 def test_without_gamma_every_pixel_decides_alone():
     image, mask = scene()
-    found = grabcut(image, box_hints(BOX, (64, 64)), gamma=0)
+    found = grabcut(image, trimap_from_box(BOX, (64, 64)), gamma=0)
     points = moments(image.double().flatten(1).T / 255)
     outside, inside = (cost(points, model).view(64, 64) for model in found.models)
-    undecided = box_hints(BOX, (64, 64)) == IGNORE
+    undecided = trimap_from_box(BOX, (64, 64)) == IGNORE
     assert torch.equal(found.mask[undecided], (inside < outside)[undecided])
     assert (found.mask == mask).double().mean() > 0.97
 
@@ -122,38 +122,41 @@ def test_without_gamma_every_pixel_decides_alone():
 def test_flat_colours_and_few_pixels_are_no_trouble():
     image = torch.zeros(3, 8, 8)
     image[0, 2:5, 2:5] = 1
-    found = grabcut(image, box_hints((1, 1, 6, 6), (8, 8)))
+    found = grabcut(image, trimap_from_box((1, 1, 6, 6), (8, 8)))
     assert torch.equal(found.mask, image[0] == 1) and math.isfinite(found.energies[-1])
-    grey = grabcut(image[:1], box_hints((1, 1, 6, 6), (8, 8)))
-    assert torch.equal(grey.mask, found.mask)
+    gray = grabcut(image[:1], trimap_from_box((1, 1, 6, 6), (8, 8)))
+    assert torch.equal(gray.mask, found.mask)
 
 
 def test_an_even_image_ends_without_an_error():
-    found = grabcut(torch.full((3, 8, 8), 0.5), box_hints((1, 1, 6, 6), (8, 8)))
+    found = grabcut(torch.full((3, 8, 8), 0.5), trimap_from_box((1, 1, 6, 6), (8, 8)))
     assert falls(found.energies) and not found.mask[0].any()
 
 
-def test_a_box_becomes_hints():
-    hints = box_hints((1, 0, 3, 2), (3, 4))
-    assert hints.tolist() == [[0, IGNORE, IGNORE, 0], [0, IGNORE, IGNORE, 0], [0, 0, 0, 0]]
-    assert (box_hints((-5, -5, 2, 9), (3, 4)) == IGNORE).sum() == 6
+def test_a_box_becomes_a_trimap():
+    trimap = trimap_from_box((1, 0, 3, 2), (3, 4))
+    assert trimap.tolist() == [[0, IGNORE, IGNORE, 0], [0, IGNORE, IGNORE, 0], [0, 0, 0, 0]]
+    assert (trimap_from_box((-5, -5, 2, 9), (3, 4)) == IGNORE).sum() == 6
 
 
-IMAGE = torch.rand(3, 6, 6)
+IMAGE, TRIMAP = torch.rand(3, 6, 6), trimap_from_box((1, 1, 3, 3), (6, 6))
 
 
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: box_hints((0, 0, 4, 3), (3, 4)), "outside"),
-        (lambda: box_hints((4, 0, 8, 3), (3, 4)), "inside"),
+        (lambda: trimap_from_box((0, 0, 4, 3), (3, 4)), "outside"),
+        (lambda: trimap_from_box((4, 0, 8, 3), (3, 4)), "inside"),
         (lambda: grabcut(IMAGE, torch.zeros(6, 6).long()), "smaller box"),
         (lambda: grabcut(IMAGE, torch.full((6, 6), IGNORE)), "smaller box"),
         (lambda: grabcut(IMAGE, torch.full((6, 6), 2)), "2"),
-        (lambda: grabcut(IMAGE, box_hints((1, 1, 3, 3), (5, 5))), r"\(5, 5\)"),
-        (lambda: grabcut(IMAGE * 255, box_hints((1, 1, 3, 3), (6, 6))), "divide"),
-        (lambda: grabcut(IMAGE, box_hints((1, 1, 3, 3), (6, 6)), components=0), "components=0"),
-        (lambda: grabcut(IMAGE, box_hints((1, 1, 3, 3), (6, 6)), gamma=-1), "strength=-1"),
+        (lambda: grabcut(IMAGE, trimap_from_box((1, 1, 3, 3), (5, 5))), r"\(5, 5\)"),
+        (lambda: grabcut(IMAGE * 255, trimap_from_box((1, 1, 3, 3), (6, 6))), "divide"),
+        (
+            lambda: grabcut(IMAGE, trimap_from_box((1, 1, 3, 3), (6, 6)), n_components=0),
+            "n_components=0",
+        ),
+        (lambda: grabcut(IMAGE, trimap_from_box((1, 1, 3, 3), (6, 6)), gamma=-1), "gamma=-1"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segcourse.classical.graph_cut import contrast_weights, energy, minimum_cut
-from segcourse.classical.pixels import neighbours
+from segcourse.classical.pixels import neighbors
 
 CHAIN = torch.tensor(
     [
@@ -54,15 +54,15 @@ def test_two_pixels_pull_at_each_other():
 
 
 def test_a_noisy_rectangle_becomes_whole():
-    truth = torch.zeros(64, 64, dtype=torch.int64)
-    truth[16:48, 20:44] = 1
+    target = torch.zeros(64, 64, dtype=torch.int64)
+    target[16:48, 20:44] = 1
     noise = 0.2 * np.random.default_rng(0).standard_normal((64, 64))
-    values = (truth + torch.from_numpy(noise)).flatten()
+    values = (target + torch.from_numpy(noise)).flatten()
     costs = torch.stack([values**2, (values - 1) ** 2])
-    edges, _ = neighbours(64, 64)
+    edges, _ = neighbors(64, 64)
     weights = torch.full((len(edges),), 0.5, dtype=torch.float64)
     labels = minimum_cut(costs, edges, weights)
-    assert torch.equal(labels.view(64, 64), truth)
+    assert torch.equal(labels.view(64, 64), target)
     assert math.isclose(energy(labels, costs, edges, weights), 219.08269579, abs_tol=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_a_noisy_rectangle_becomes_whole():
 def test_no_labelling_is_better(seed, connectivity):
     generator = torch.Generator().manual_seed(seed)
     costs = torch.randn(2, 9, generator=generator, dtype=torch.float64)
-    edges, distances = neighbours(3, 3, connectivity=connectivity)
+    edges, distances = neighbors(3, 3, connectivity=connectivity)
     weights = torch.rand(len(edges), generator=generator, dtype=torch.float64) / distances
     found = energy(minimum_cut(costs, edges, weights), costs, edges, weights)
     assert found <= least(costs, edges, weights) + (9 + len(edges)) / 1000  # costs are rounded
@@ -84,12 +84,31 @@ def test_without_pairs_every_pixel_takes_its_cheaper_label():
     assert torch.equal(labels, CHAIN.argmin(dim=0))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.float16, torch.bfloat16])
+def test_costs_of_narrow_types_are_neither_wrapped_nor_rounded(dtype):
+    costs, weights = torch.tensor([[3, 100, 10], [100, 3, 10]]), torch.tensor([100, 100])
+    edges = torch.tensor([[0, 1], [1, 2]])
+    wanted = minimum_cut(costs.double(), edges, weights.double() / 100)
+    assert torch.equal(minimum_cut(costs.to(dtype), edges, weights.double() / 100), wanted)
+    assert wanted[:2].tolist() == [0, 1]
+    labels = torch.tensor([0, 1, 0]).repeat(400)
+    many = costs.repeat(1, 400)
+    chain = torch.tensor([[at, at + 1] for at in range(len(labels) - 1)])
+    pays = torch.full((len(chain),), 100)
+    wanted = energy(labels, many.double(), chain, pays.double())
+    assert energy(labels, many.to(dtype), chain, pays.to(dtype)) == wanted
+    ends = torch.ones(2)
+    colors = torch.tensor([[100, 3, 10]])
+    wanted = contrast_weights(colors.double(), edges, ends, gamma=1)
+    assert torch.equal(contrast_weights(colors.to(dtype), edges, ends, gamma=1), wanted)
+
+
 def test_contrast_makes_borders_cheap():
-    colours = torch.tensor([[0.0, 0.0, 1.0]])
+    colors = torch.tensor([[0.0, 0.0, 1.0]])
     edges, distances = torch.tensor([[0, 1], [1, 2]]), torch.tensor([1.0, 2.0])
-    weights = contrast_weights(colours, edges, distances, strength=50)
-    assert torch.allclose(weights, torch.tensor([50.0, 25 * math.exp(-1)]))  # beta is 1
-    even = contrast_weights(torch.zeros(3, 3), edges, distances, strength=50)
+    weights = contrast_weights(colors, edges, distances, gamma=50)
+    assert torch.allclose(weights, torch.tensor([50.0, 25 * math.exp(-1)]).double())  # beta is 1
+    even = contrast_weights(torch.zeros(3, 3), edges, distances, gamma=50)
     assert even.tolist() == [50, 25]
 
 
@@ -102,8 +121,8 @@ def test_contrast_makes_borders_cheap():
         (lambda: minimum_cut(CHAIN * math.inf, LINKS, POTTS), "finite"),
         (lambda: minimum_cut(CHAIN * 1e7, LINKS, POTTS), "clip the costs"),
         (
-            lambda: contrast_weights(torch.zeros(1, 8), LINKS, torch.ones(7), strength=-1),
-            "strength=-1",
+            lambda: contrast_weights(torch.zeros(1, 8), LINKS, torch.ones(7), gamma=-1),
+            "gamma=-1",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from skimage import data
 from sklearn.cluster import MeanShift
 
 from segcourse.classical import mean_shift as module
-from segcourse.classical.mean_shift import colour_modes, mean_shift
+from segcourse.classical.mean_shift import color_modes, mean_shift
 from segcourse.data.toytown import Toytown
 
 LINE = torch.tensor([0.0, 1, 2, 10, 11, 12])[:, None]
@@ -22,6 +22,16 @@ def test_by_hand():
 def test_the_bandwidth_decides_how_many():
     counts = [len(mean_shift(LINE, bandwidth).modes) for bandwidth in (0.5, 1.0, 3.0, 20.0)]
     assert counts == [6, 2, 2, 1]
+
+
+def test_a_plateau_of_equal_density_is_one_mode():
+    ramp = torch.arange(40.0)[:, None]
+    assert len(mean_shift(ramp, 2.5).modes) == 1
+    grid = torch.cartesian_prod(torch.arange(8.0), torch.arange(8.0))
+    assert len(mean_shift(grid, 1.1).modes) == 1
+    apart = torch.cat([ramp, ramp + 100])
+    found = mean_shift(apart, 2.5)
+    assert len(found.modes) == 2 and found.labels.tolist() == [0] * 40 + [1] * 40
 
 
 def test_the_modes_are_those_of_scikit_learn():
@@ -51,24 +61,24 @@ def test_weights_count_like_repeated_points():
 def test_parts_of_the_starts_climb_alike(monkeypatch):
     points = torch.rand(100, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     whole = mean_shift(points, 0.4)
-    monkeypatch.setattr(module, "CHUNK", 700)
+    monkeypatch.setattr(module, "_CHUNK", 700)
     parts = mean_shift(points, 0.4)
     assert torch.equal(whole.labels, parts.labels) and torch.allclose(whole.modes, parts.modes)
 
 
 def test_an_image_falls_into_its_colours_without_their_number():
-    truth = torch.zeros(20, 30, dtype=torch.int64)
-    truth[:, 10:], truth[12:, :] = 1, 2
+    target = torch.zeros(20, 30, dtype=torch.int64)
+    target[:, 10:], target[12:, :] = 1, 2
     palette = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.8, 0.2], [0.2, 0.2, 0.9]])
     noise = 0.01 * torch.randn(3, 20, 30, generator=torch.Generator().manual_seed(0))
-    found = colour_modes((palette[truth].movedim(-1, 0) + noise).clamp(0, 1), 10)
-    pairs = torch.stack([found, truth]).flatten(1).unique(dim=1)
-    assert found.shape == truth.shape and pairs.shape[1] == 3
+    found = color_modes((palette[target].movedim(-1, 0) + noise).clamp(0, 1), 10)
+    pairs = torch.stack([found, target]).flatten(1).unique(dim=1)
+    assert found.shape == target.shape and pairs.shape[1] == 3
 
 
 def test_a_wider_bandwidth_gives_fewer_regions():
     image = Toytown(1)[0].image
-    counts = [int(colour_modes(image, bandwidth).max()) for bandwidth in (6, 12, 24)]
+    counts = [int(color_modes(image, bandwidth).max()) for bandwidth in (6, 12, 24)]
     assert counts[0] > counts[1] > counts[2] >= 1
 
 
@@ -77,8 +87,8 @@ def test_a_wider_bandwidth_gives_fewer_regions():
     [
         (lambda: mean_shift(LINE, 0), "bandwidth=0"),
         (lambda: mean_shift(LINE[:, 0], 1), r"\(6,\)"),
-        (lambda: colour_modes(torch.zeros(3, 4, 4), -2), "bandwidth=-2"),
-        (lambda: colour_modes(torch.full((3, 4, 4), 9.0), 2), "9"),
+        (lambda: color_modes(torch.zeros(3, 4, 4), -2), "bandwidth=-2"),
+        (lambda: color_modes(torch.full((3, 4, 4), 9.0), 2), "9"),
     ],
 )
 def test_bad_input_is_named(call, message):

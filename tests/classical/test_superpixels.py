@@ -6,7 +6,7 @@ from scipy.ndimage import label
 from skimage.segmentation import slic as reference
 
 from segcourse.classical.partitions import (
-    achievable_accuracy,
+    achievable_segmentation_accuracy,
     boundary_recall_precision,
     undersegmentation_error,
 )
@@ -27,7 +27,7 @@ def test_four_superpixels_of_two_tones():
     found = slic(two_tone(), 4)
     assert sorted(found.flatten().bincount().tolist()) == [90, 90, 110, 110]
     assert (found[:, 9] != found[:, 10]).all()
-    assert achievable_accuracy(found, two_tone().long()) == 1
+    assert achievable_segmentation_accuracy(found, two_tone().long()) == 1
 
 
 def test_an_even_image_falls_into_squares():
@@ -36,16 +36,16 @@ def test_an_even_image_falls_into_squares():
     assert found[0, :].unique().tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("count", [1, 12, 60, 300])
-def test_superpixels_hang_together_and_are_about_as_many_as_asked(count):
-    found = slic(TOYTOWN.image, count)
+@pytest.mark.parametrize("n_segments", [1, 12, 60, 300])
+def test_superpixels_hang_together_and_are_about_as_many_as_asked(n_segments):
+    found = slic(TOYTOWN.image, n_segments)
     numbers = found.unique().tolist()
     assert numbers == list(range(len(numbers)))
-    assert 0.6 * count <= len(numbers) <= 1.4 * count + 1
-    smallest = found.numel() / count / 4
+    assert 0.6 * n_segments <= len(numbers) <= 1.4 * n_segments + 1
+    min_size = found.numel() / n_segments / 4
     for number in numbers:
         part = (found == number).numpy()
-        assert label(part)[1] == 1 and part.sum() >= smallest
+        assert label(part)[1] == 1 and part.sum() >= min_size
 
 
 def test_compactness_trades_roundness_for_borders():
@@ -61,28 +61,31 @@ def test_compactness_trades_roundness_for_borders():
 @pytest.mark.parametrize("name", NAMES)
 def test_no_worse_than_scikit_image_at_equal_numbers(name):
     """Both get the same target; the one with more superpixels would have it easier."""
-    image, truth, _ = Photographs(name, longest=200)[0]
+    image, target, _ = Photographs(name, longest=200)[0]
     theirs = torch.from_numpy(reference(image.movedim(0, -1).double().numpy(), 150, start_label=0))
-    count = len(theirs.unique())
-    ours = slic(image, count)
-    while len(ours.unique()) > count:
-        count -= 2
-        ours = slic(image, count)
+    n_segments = len(theirs.unique())
+    ours = slic(image, n_segments)
+    while len(ours.unique()) > n_segments:
+        n_segments -= 2
+        ours = slic(image, n_segments)
     assert len(ours.unique()) <= len(theirs.unique())
     recall, reference_recall = (
-        boundary_recall_precision(regions, truth)[0] for regions in (ours, theirs)
+        boundary_recall_precision(regions, target)[0] for regions in (ours, theirs)
     )
     assert recall >= reference_recall - 0.02
-    assert achievable_accuracy(ours, truth) >= achievable_accuracy(theirs, truth) - 0.005
-    assert undersegmentation_error(ours, truth) <= undersegmentation_error(theirs, truth) + 0.005
+    assert (
+        achievable_segmentation_accuracy(ours, target)
+        >= achievable_segmentation_accuracy(theirs, target) - 0.005
+    )
+    assert undersegmentation_error(ours, target) <= undersegmentation_error(theirs, target) + 0.005
 
 
 def test_small_pieces_join_the_neighbour_of_the_nearest_colour():
     labels = torch.tensor([[0, 0, 0, 1, 2, 2, 2]] * 2)
-    colours = torch.tensor([[[0.0, 0, 0, 6, 9, 9, 9]] * 2]).double()
-    assert join_small_pieces(labels, colours, 3).tolist() == [[0, 0, 0, 1, 1, 1, 1]] * 2
-    assert join_small_pieces(labels, colours, 2).tolist() == labels.tolist()
-    assert join_small_pieces(labels, colours, 100).unique().tolist() == [0]
+    colors = torch.tensor([[[0.0, 0, 0, 6, 9, 9, 9]] * 2]).double()
+    assert join_small_pieces(labels, colors, 3).tolist() == [[0, 0, 0, 1, 1, 1, 1]] * 2
+    assert join_small_pieces(labels, colors, 2).tolist() == labels.tolist()
+    assert join_small_pieces(labels, colors, 100).unique().tolist() == [0]
 
 
 def test_pieces_that_are_cut_off_get_numbers_of_their_own():

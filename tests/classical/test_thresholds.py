@@ -131,19 +131,19 @@ def test_multi_otsu_of_pictures(name, expected):
 
 def test_local_thresholds_by_hand():
     ramp = torch.arange(25.0).view(5, 5)
-    assert math.isclose(niblack(ramp, window=3)[2, 2], 11.1673336, abs_tol=1e-6)
-    assert math.isclose(sauvola(ramp, window=3, largest_std=128)[2, 2], 9.6780625, abs_tol=1e-6)
-    assert math.isclose(sauvola(ramp, window=3, largest_std=1)[2, 2], 19.5919968, abs_tol=1e-6)
-    assert niblack(ramp, window=3, k=0)[2, 2] == 12
+    assert math.isclose(niblack(ramp, window_size=3)[2, 2], 11.1673336, abs_tol=1e-6)
+    assert math.isclose(sauvola(ramp, window_size=3, r=128)[2, 2], 9.6780625, abs_tol=1e-6)
+    assert math.isclose(sauvola(ramp, window_size=3, r=1)[2, 2], 19.5919968, abs_tol=1e-6)
+    assert niblack(ramp, window_size=3, k=0)[2, 2] == 12
 
 
-@pytest.mark.parametrize("window", [3, 15, 41])
-def test_local_thresholds_are_those_of_scikit_image(window):
+@pytest.mark.parametrize("window_size", [3, 15, 41])
+def test_local_thresholds_are_those_of_scikit_image(window_size):
     page = bundled("page")
-    theirs = filters.threshold_niblack(page.numpy(), window)
-    assert np.allclose(niblack(page, window=window), theirs, atol=1e-4)
-    theirs = filters.threshold_sauvola(page.numpy(), window, r=128)
-    assert np.allclose(sauvola(page, window=window, largest_std=128), theirs, atol=1e-4)
+    theirs = filters.threshold_niblack(page.numpy(), window_size)
+    assert np.allclose(niblack(page, window_size=window_size), theirs, atol=1e-4)
+    theirs = filters.threshold_sauvola(page.numpy(), window_size, r=128)
+    assert np.allclose(sauvola(page, window_size=window_size, r=128), theirs, atol=1e-4)
 
 
 def test_uneven_light_defeats_one_threshold_but_not_a_local_one():
@@ -153,7 +153,7 @@ def test_uneven_light_defeats_one_threshold_but_not_a_local_one():
     image = light * torch.where(print_, 0.6, 1.0)
     wrong = {
         "otsu": ((image <= otsu(image)) != print_).sum(),
-        "sauvola": ((image <= sauvola(image, window=9)) != print_).sum(),
+        "sauvola": ((image <= sauvola(image, window_size=9)) != print_).sum(),
     }
     assert wrong["otsu"] > 1000 and wrong["sauvola"] < 50
 
@@ -161,12 +161,12 @@ def test_uneven_light_defeats_one_threshold_but_not_a_local_one():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: otsu(HAND, bins=1), "1 bins"),
+        (lambda: otsu(HAND, nbins=1), "1 bins"),
         (lambda: otsu(torch.zeros(2, 3, 4, 4)), "one by one"),
         (lambda: multi_otsu(HAND, classes=5), "4 different values"),
         (lambda: multi_otsu(HAND, classes=1), "2 to 4"),
-        (lambda: niblack(HAND, window=4), "window=4"),
-        (lambda: sauvola(HAND, window=9), "4 x 4"),
+        (lambda: niblack(HAND, window_size=4), "window_size=4"),
+        (lambda: sauvola(HAND, window_size=9), "4 x 4"),
     ],
 )
 def test_bad_input_is_named(call, message):

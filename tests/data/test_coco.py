@@ -9,8 +9,13 @@ import torch
 from PIL import Image
 
 from segcourse.data.coco import CocoInstances, read_panoptic
-from segcourse.metrics.instance import average_precision, box_overlaps, mask_overlaps, match
-from segcourse.metrics.panoptic import mean_quality, panoptic_counts
+from segcourse.metrics.instance import (
+    average_precision,
+    coco_box_iou,
+    coco_mask_iou,
+    match_detections,
+)
+from segcourse.metrics.panoptic import mean_panoptic_quality, panoptic_counts
 from segcourse.ops.rle import compress, encode_rle
 
 SQUARE = [[1, 1, 4, 1, 4, 3, 1, 3]]
@@ -71,18 +76,18 @@ def test_the_official_hundred_images(real_data, kind):
     for index, detected in enumerate(found):
         objects = data[index]
         if kind == "segm":
-            overlap = mask_overlaps(detected.masks, objects.masks, objects.crowd)
+            overlap = coco_mask_iou(detected.masks, objects.masks, objects.crowd)
         else:
-            overlap = box_overlaps(detected.boxes, objects.boxes, objects.crowd)
+            overlap = coco_box_iou(detected.boxes, objects.boxes, objects.crowd)
         matches.append(
-            match(
+            match_detections(
                 overlap,
                 scores=detected.scores,
                 labels=detected.labels,
                 areas=detected.areas,
-                truth_labels=objects.labels,
-                truth_areas=objects.areas,
-                crowd=objects.crowd,
+                target_labels=objects.labels,
+                target_areas=objects.areas,
+                iscrowd=objects.crowd,
             )
         )
     wanted = json.loads((folder / "expected_ap.json").read_text())[kind]
@@ -163,5 +168,5 @@ def test_the_reference_evaluators_pictures(real_data):
         counts = counts + panoptic_counts(guess, ids, len(classes), crowd=crowd)
     expected = json.loads((folder / "expected_pq.json").read_text())["pq_reference"]["result"]
     things = [classes[each["id"]] for each in truth["categories"] if each["isthing"]]
-    for group, values in mean_quality(counts, things).items():
+    for group, values in mean_panoptic_quality(counts, things).items():
         assert values == pytest.approx(expected[group], abs=1e-6)

@@ -23,8 +23,8 @@ from segcourse.metrics.boundary import (
     boundary_iou,
     boundary_precision_recall,
     class_scores,
-    hausdorff,
-    hausdorff_95,
+    hausdorff_distance,
+    hausdorff_distance_95,
     mean_by_class,
     mean_by_image,
     surface_dice,
@@ -35,7 +35,7 @@ from segcourse.metrics.boundary import (
 from segcourse.metrics.semantic import confusion_matrix, iou, pixel_accuracy
 
 NAN, INF = math.nan, math.inf
-DISTANCES = (hausdorff, hausdorff_95, average_surface_distance, assd)
+DISTANCES = (hausdorff_distance, hausdorff_distance_95, average_surface_distance, assd)
 ALL = {
     "boundary_iou": boundary_iou,
     "boundary_f1": boundary_f1,
@@ -65,22 +65,22 @@ EMPTY, FULL = box(), box((0, 20, 0, 20))
 @pytest.mark.parametrize(
     "score, a, b, want",
     [
-        (hausdorff, A, B, 3),
-        (hausdorff_95, A, B, 3),
+        (hausdorff_distance, A, B, 3),
+        (hausdorff_distance_95, A, B, 3),
         (average_surface_distance, A, B, 1.2017958),
         (average_surface_distance, B, A, 1.4642857),
         (assd, A, B, 1.3330408),
-        (hausdorff, OUTLIER, B, 7.8102497),
-        (hausdorff_95, OUTLIER, B, 3.0),
+        (hausdorff_distance, OUTLIER, B, 7.8102497),
+        (hausdorff_distance_95, OUTLIER, B, 3.0),
         (average_surface_distance, OUTLIER, B, 1.4296735),
         (assd, OUTLIER, B, 1.4466760),
-        (hausdorff, LARGE, SMALL, 8.4852814),
-        (hausdorff_95, LARGE, SMALL, 7.7204),
+        (hausdorff_distance, LARGE, SMALL, 8.4852814),
+        (hausdorff_distance_95, LARGE, SMALL, 7.7204),
         (assd, LARGE, SMALL, 5.6368762),
         (average_surface_distance, LARGE, SMALL, 5.7629558),
         (average_surface_distance, SMALL, LARGE, 4.25),
-        (hausdorff, L_A, L_B, 2.8284271),
-        (hausdorff_95, L_A, L_B, 2.2361),
+        (hausdorff_distance, L_A, L_B, 2.8284271),
+        (hausdorff_distance_95, L_A, L_B, 2.2361),
         (assd, L_A, L_B, 1.2052151),
     ],
 )
@@ -89,9 +89,9 @@ def test_golden_distances(score, a, b, want):
 
 
 def test_golden_percentile_of_pooled_distances():
-    assert hausdorff_95(LARGE, SMALL, pooled=True) == pytest.approx(7.6005482, abs=1e-6)
-    assert hausdorff_95(L_A, L_B, pooled=True) == pytest.approx(2.1298374, abs=1e-6)
-    assert hausdorff_95(OUTLIER, B, pooled=True) == 3
+    assert hausdorff_distance_95(LARGE, SMALL, pooled=True) == pytest.approx(7.6005482, abs=1e-6)
+    assert hausdorff_distance_95(L_A, L_B, pooled=True) == pytest.approx(2.1298374, abs=1e-6)
+    assert hausdorff_distance_95(OUTLIER, B, pooled=True) == 3
 
 
 def test_golden_directed_percentile():
@@ -128,16 +128,16 @@ def test_golden_boundary_f1(tolerance, precision, recall, f1):
 
 def test_tolerance_as_a_share_of_the_diagonal():
     diagonal = math.hypot(20, 20)
-    assert boundary_f1(A, B, ratio=2.01 / diagonal) == boundary_f1(A, B, tolerance=2)
+    assert boundary_f1(A, B, tolerance_ratio=2.01 / diagonal) == boundary_f1(A, B, tolerance=2)
     assert boundary_f1(A, B) == boundary_f1(A, B, tolerance=0.0075 * diagonal)
 
 
 @pytest.mark.parametrize(
-    "width, ratio, want", [(1, 0.02, 7 / 49), (2, 0.07, 20 / 76), (3, 0.1, 35 / 85)]
+    "width, dilation_ratio, want", [(1, 0.02, 7 / 49), (2, 0.07, 20 / 76), (3, 0.1, 35 / 85)]
 )
-def test_golden_boundary_iou(width, ratio, want):
+def test_golden_boundary_iou(width, dilation_ratio, want):
     assert boundary_iou(A, B, width=width) == want
-    assert boundary_iou(A, B, ratio=ratio) == want
+    assert boundary_iou(A, B, dilation_ratio=dilation_ratio) == want
     assert boundary_iou(B, A, width=width) == want
 
 
@@ -173,15 +173,15 @@ def test_trimap_is_blind_far_from_the_true_boundary():
 
 
 def test_trimap_of_label_maps():
-    truth = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 255, 2, 2, 2, 2]]).repeat(2, 1)
+    target = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 255, 2, 2, 2, 2]]).repeat(2, 1)
     want = [255, 255, 255, 0, 1, 255, 255, 255, 255, 255, 255, 255]
-    assert trimap(truth, width=1).tolist() == [want, want]  # void makes no boundary
+    assert trimap(target, width=1).tolist() == [want, want]  # void makes no boundary
     want = [255, 255, 0, 0, 1, 1, 1, 255, 2, 255, 255, 255]
-    assert trimap(truth, width=2).tolist() == [want, want]
-    batch = torch.stack([truth, truth.flip(1)])
+    assert trimap(target, width=2).tolist() == [want, want]
+    batch = torch.stack([target, target.flip(1)])
     band = trimap(batch, width=2)
     assert band.dtype == torch.int64 and torch.equal(band[1], band[0].flip(1))
-    assert torch.equal(band[0], trimap(truth.to(torch.uint8), width=2))
+    assert torch.equal(band[0], trimap(target.to(torch.uint8), width=2))
     assert (trimap(torch.zeros(3, 4, dtype=torch.long), width=9) == 255).all()
 
 
@@ -195,7 +195,7 @@ def test_empty_masks(score):
     assert score(A, EMPTY) == lost and score(EMPTY, A) == lost
     assert score(FULL, EMPTY) == lost
     assert score(FULL, FULL) == (0 if score in DISTANCES else 1)
-    assert hausdorff_95(A, EMPTY, pooled=True) == INF
+    assert hausdorff_distance_95(A, EMPTY, pooled=True) == INF
 
 
 def test_empty_masks_have_no_precision_or_recall():
@@ -266,10 +266,12 @@ def test_scores_agree_with_brute_force(pair, spacing, tolerance):
     forth, back = brute(ours, true, spacing)
     both = np.concatenate([forth, back])
     setting = {"spacing": spacing}
-    assert hausdorff(a, b, **setting) == pytest.approx(both.max())
+    assert hausdorff_distance(a, b, **setting) == pytest.approx(both.max())
     directed = max(np.percentile(forth, 95), np.percentile(back, 95))
-    assert hausdorff_95(a, b, **setting) == pytest.approx(directed)
-    assert hausdorff_95(a, b, pooled=True, **setting) == pytest.approx(np.percentile(both, 95))
+    assert hausdorff_distance_95(a, b, **setting) == pytest.approx(directed)
+    assert hausdorff_distance_95(a, b, pooled=True, **setting) == pytest.approx(
+        np.percentile(both, 95)
+    )
     assert average_surface_distance(a, b, **setting) == pytest.approx(forth.mean())
     assert assd(a, b, **setting) == pytest.approx(both.mean())
     limit = tolerance + 0.01  # not on a distance, where rounding decides
@@ -349,9 +351,9 @@ def test_agrees_with_monai(pair, spacing):
     def agree(got, theirs):
         return got == pytest.approx(theirs.item(), rel=1e-5)
 
-    assert agree(hausdorff(*pair, **ours), compute_hausdorff_distance(a, b, **setting))
+    assert agree(hausdorff_distance(*pair, **ours), compute_hausdorff_distance(a, b, **setting))
     theirs = compute_hausdorff_distance(a, b, percentile=95, **setting)
-    assert agree(hausdorff_95(*pair, **ours), theirs)
+    assert agree(hausdorff_distance_95(*pair, **ours), theirs)
     theirs = compute_average_surface_distance(a, b, symmetric=False, **setting)
     assert agree(average_surface_distance(*pair, **ours), theirs)
     theirs = compute_average_surface_distance(a, b, symmetric=True, **setting)
@@ -364,32 +366,92 @@ def test_agrees_with_monai(pair, spacing):
 
 
 def test_class_scores_by_hand():
-    truth, predicted = B.long()[None], A.long()[None]
-    scores = class_scores(boundary_iou, predicted, truth, 3, width=2)
+    target, preds = B.long()[None], A.long()[None]
+    scores = class_scores(boundary_iou, preds, target, 3, width=2)
     assert scores.shape == (1, 3) and scores.dtype == torch.float64
     assert scores[0, 0].item() == boundary_iou(~A, ~B, width=2)
     assert scores[0, 1].item() == boundary_iou(A, B, width=2) and scores[0, 2].isnan()
     assert torch.equal(
-        class_scores(boundary_iou, predicted[0], truth[0], 3, width=2).nan_to_num(9),
+        class_scores(boundary_iou, preds[0], target[0], 3, width=2).nan_to_num(9),
         scores.nan_to_num(9),
     )
 
 
 def test_void_belongs_to_no_class():
-    truth = B.long()
-    truth[6:10] = 255
-    scores = class_scores(assd, A.long(), truth, 2)
-    assert scores[0, 1].item() == assd(A & (truth != 255), truth == 1)
+    target = B.long()
+    target[6:10] = 255
+    scores = class_scores(assd, A.long(), target, 2)
+    assert scores[0, 1].item() == assd(A & (target != 255), target == 1)
+
+
+@pytest.mark.parametrize("ignore_index", [-1, 0, 255, 1000])
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int64])
+def test_any_label_may_mean_void(ignore_index, dtype):
+    target = B.long() + 1
+    target[6:10] = 255
+    other = target.where(target != 255, ignore_index).to(dtype)
+    preds = A.long() + 1
+    wanted = class_scores(assd, preds, target, 3)
+    found = class_scores(assd, preds.to(dtype), other, 3, ignore_index=ignore_index)
+    assert torch.equal(found.nan_to_num(9), wanted.nan_to_num(9))
+    band = trimap(other, width=2, ignore_index=ignore_index)
+    assert torch.equal(
+        band, trimap(target, width=2).where(trimap(target, width=2) != 255, ignore_index)
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64]
+)
+def test_label_maps_of_any_integer_type(dtype):
+    preds, target = A.long(), B.long()
+    if dtype != torch.int8:  # which holds no 255
+        target[6:8] = 255
+    found = class_scores(boundary_f1, preds.to(dtype), target.to(dtype), 2, tolerance=1)
+    assert torch.equal(found, class_scores(boundary_f1, preds, target, 2, tolerance=1))
+    assert torch.equal(trimap(target.to(dtype), width=2), trimap(target, width=2))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("score", ALL.values(), ids=ALL)
+def test_nothing_but_void_is_nan_everywhere(score):
+    void = torch.full((2, 20, 20), 255)
+    scores = class_scores(score, A.long().expand(2, -1, -1), void, 3)
+    assert scores.isnan().all()
+    assert math.isnan(mean_by_class(scores)) and math.isnan(mean_by_image(scores))
+    band = trimap(void, width=2)
+    assert (band == 255).all()
+    assert math.isnan(pixel_accuracy(confusion_matrix(torch.zeros_like(void), band, 3)))
+
+
+@pytest.mark.parametrize("score", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1)])
+def test_images_one_pixel_high_or_wide(score, shape):
+    full = torch.ones(shape, dtype=torch.bool)
+    assert score(full, full) == (0 if score in DISTANCES else 1)
+    assert math.isnan(score(~full, ~full))
+    if shape != (1, 1):
+        part = full.clone()
+        part.view(-1)[:9] = False
+        assert math.isfinite(score(part, full)) and score(part, part) == score(full, full)
+        assert trimap_iou(full, part, width=2) == 0.5  # the band is two pixels on either side
+
+
+@pytest.mark.parametrize("score", ALL.values(), ids=ALL)
+def test_autocast_changes_nothing(score):
+    wanted = score(A, B)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert score(A, B) == wanted
 
 
 def test_scores_of_batches_are_put_together():
     generator = torch.Generator().manual_seed(3)
-    truth = torch.randint(0, 3, (4, 9, 9), generator=generator)
-    predicted = torch.randint(0, 3, (4, 9, 9), generator=generator)
-    together = class_scores(boundary_f1, predicted, truth, 4, tolerance=1)
+    target = torch.randint(0, 3, (4, 9, 9), generator=generator)
+    preds = torch.randint(0, 3, (4, 9, 9), generator=generator)
+    together = class_scores(boundary_f1, preds, target, 4, tolerance=1)
     parts = [
         class_scores(boundary_f1, p, t, 4, tolerance=1)
-        for p, t in zip(predicted.split([1, 3]), truth.split([1, 3]), strict=True)
+        for p, t in zip(preds.split([1, 3]), target.split([1, 3]), strict=True)
     ]
     assert torch.equal(torch.cat(parts).nan_to_num(9), together.nan_to_num(9))
 
@@ -409,12 +471,12 @@ def test_two_ways_to_average():
 @pytest.mark.parametrize(
     "a, b, error, words",
     [
-        (A.long(), B, TypeError, "predicted must be a mask.*torch.int64.*labels == 3"),
-        (A, B.float(), TypeError, "truth must be a mask.*torch.float32.*threshold"),
-        (A.numpy(), B, TypeError, "predicted must be a mask.*ndarray"),
+        (A.long(), B, TypeError, "preds must be a mask.*torch.int64.*labels == 3"),
+        (A, B.float(), TypeError, "target must be a mask.*torch.float32.*threshold"),
+        (A.numpy(), B, TypeError, "preds must be a mask.*ndarray"),
         (A[None], B[None], ValueError, r"must have shape \(H, W\).*\(1, 20, 20\): .*mask\[0"),
         (A[:0], B[:0], ValueError, r"at least one pixel, but has \(0, 20\)"),
-        (A, B[:9], ValueError, r"\(20, 20\), but truth \(9, 20\)"),
+        (A, B[:9], ValueError, r"\(20, 20\), but target \(9, 20\)"),
     ],
 )  # fmt: skip
 def test_masks_must_be_masks(score, a, b, error, words):
@@ -427,20 +489,23 @@ def test_masks_must_be_masks(score, a, b, error, words):
     [
         (lambda: boundary_iou(A, B, width=0), "width=0 is impossible: give a whole number"),
         (lambda: boundary_iou(A, B, width=1.5), "width=1.5 is impossible"),
-        (lambda: boundary_iou(A, B, ratio=0), "0 is no share of the diagonal"),
+        (lambda: boundary_iou(A, B, dilation_ratio=0), "0 is no share of the diagonal"),
         (
             lambda: boundary_f1(A, B, tolerance=-1),
             "tolerance=-1 is impossible: give a number of pixels",
         ),
-        (lambda: boundary_f1(A, B, ratio=NAN), "nan is no share of the diagonal"),
+        (lambda: boundary_f1(A, B, tolerance_ratio=NAN), "nan is no share of the diagonal"),
         (lambda: trimap_iou(A, B, width=-2), "width=-2 is impossible"),
         (lambda: surface_dice(A, B, tolerance=NAN), "tolerance=nan is impossible"),
-        (lambda: hausdorff(A, B, spacing=0), "spacing=0 is no size of a pixel"),
+        (lambda: hausdorff_distance(A, B, spacing=0), "spacing=0 is no size of a pixel"),
         (lambda: assd(A, B, spacing=(1, 2, 3)), r"spacing=\(1, 2, 3\) is no size of a pixel"),
-        (lambda: hausdorff_95(A, B, spacing=(1, -2)), r"two, \(height, width\)"),
+        (lambda: hausdorff_distance_95(A, B, spacing=(1, -2)), r"two, \(height, width\)"),
         (lambda: trimap(torch.zeros(2, dtype=torch.long), width=1), r"\(H, W\) or \(N, H, W\)"),
-        (lambda: class_scores(assd, A.long(), B.long() + 2, 2), r"truth holds the labels \[2, 3\]"),
-        (lambda: class_scores(assd, A.long() * 255, B.long(), 2), "predicted holds the label 255"),
+        (
+            lambda: class_scores(assd, A.long(), B.long() + 2, 2),
+            r"target holds the labels \[2, 3\]",
+        ),
+        (lambda: class_scores(assd, A.long() * 255, B.long(), 2), "preds holds the label 255"),
         (lambda: class_scores(assd, A.long(), B.long()[:3], 2), "resize the logits"),
         (lambda: mean_by_class(torch.ones(3)), r"\(N, K\) tensor of floats.*came as \(3,\)"),
         (lambda: mean_by_image([[1.0]]), "came as list"),

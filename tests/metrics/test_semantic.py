@@ -12,6 +12,7 @@ from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCohenKappa,
     MulticlassConfusionMatrix,
+    MulticlassFBetaScore,
     MulticlassJaccardIndex,
     MulticlassPrecision,
     MulticlassSpecificity,
@@ -19,11 +20,12 @@ from torchmetrics.classification import (
 
 from segcourse.metrics.semantic import (
     class_accuracy,
+    cohen_kappa,
     confusion_matrix,
     dice,
+    f_beta,
     frequency_weighted_iou,
     iou,
-    kappa,
     mean_accuracy,
     mean_dice,
     mean_iou,
@@ -36,13 +38,13 @@ from segcourse.metrics.semantic import (
 )
 
 NAN = math.nan
-TRUTH = torch.tensor(
+TARGET = torch.tensor(
     [[0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1], [0, 2, 2, 1, 1, 255], [0, 2, 2, 2, 255, 255]]
 )
-PREDICTED = torch.tensor(
+PREDS = torch.tensor(
     [[0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0], [0, 2, 2, 2, 1, 1], [2, 2, 2, 0, 0, 2]]
 )
-GOLDEN = confusion_matrix(PREDICTED, TRUTH, 4)
+GOLDEN = confusion_matrix(PREDS, TARGET, 4)
 
 
 def near(got, want, tolerance=1e-7):
@@ -82,20 +84,20 @@ def test_golden_scores(score, want):
 
 
 def test_an_absent_class_may_be_made_to_count_as_in_other_libraries():
-    assert mean_iou(GOLDEN, absent=0.0) == pytest.approx(0.4178571, abs=1e-6)
-    assert mean_iou(GOLDEN, absent=1.0) == pytest.approx(0.6678571, abs=1e-6)
-    assert iou(GOLDEN, absent=1.0)[3] == 1 and dice(GOLDEN, absent=0.0)[3] == 0
+    assert mean_iou(GOLDEN, zero_division=0.0) == pytest.approx(0.4178571, abs=1e-6)
+    assert mean_iou(GOLDEN, zero_division=1.0) == pytest.approx(0.6678571, abs=1e-6)
+    assert iou(GOLDEN, zero_division=1.0)[3] == 1 and dice(GOLDEN, zero_division=0.0)[3] == 0
 
 
 def test_golden_aggregation():
-    truth = torch.tensor([[[0, 0, 1, 1]] * 2, [[0, 0, 0, 0], [0, 0, 0, 2]]])
-    predicted = torch.tensor([[[0, 0, 1, 0]] * 2, [[0, 0, 0, 0], [0, 0, 1, 2]]])
-    each = [confusion_matrix(p, t, 3) for p, t in zip(predicted, truth, strict=True)]
+    target = torch.tensor([[[0, 0, 1, 1]] * 2, [[0, 0, 0, 0], [0, 0, 0, 2]]])
+    preds = torch.tensor([[[0, 0, 1, 0]] * 2, [[0, 0, 0, 0], [0, 0, 1, 2]]])
+    each = [confusion_matrix(p, t, 3) for p, t in zip(preds, target, strict=True)]
     assert near(iou(each[0]), [2 / 3, 0.5, NAN]) and near(iou(each[1]), [6 / 7, 0, 1])
     assert sum(map(mean_iou, each)) / 2 == pytest.approx(0.6011905, abs=1e-6)
     assert near(iou(each[0] + each[1]), [0.7692308, 0.4, 1], 1e-6)
     assert mean_iou(each[0] + each[1]) == pytest.approx(0.7230769, abs=1e-6)
-    assert torch.equal(each[0] + each[1], confusion_matrix(predicted, truth, 3))
+    assert torch.equal(each[0] + each[1], confusion_matrix(preds, target, 3))
 
 
 # --------------------------------------------------- other libraries, on random and nasty inputs
@@ -103,31 +105,31 @@ def test_golden_aggregation():
 
 def nasty(kind, classes=5):
     generator = torch.Generator().manual_seed(KINDS.index(kind))
-    truth = torch.randint(0, classes, (3, 13, 17), generator=generator)
-    predicted = torch.randint(0, classes, (3, 13, 17), generator=generator)
-    truth[torch.rand(truth.shape, generator=generator) < 0.1] = 255
-    if kind == "absent from the truth":
-        truth[truth == 2] = 1
+    target = torch.randint(0, classes, (3, 13, 17), generator=generator)
+    preds = torch.randint(0, classes, (3, 13, 17), generator=generator)
+    target[torch.rand(target.shape, generator=generator) < 0.1] = 255
+    if kind == "absent from the target":
+        target[target == 2] = 1
     elif kind == "never predicted":
-        predicted[predicted == 0] = 3
+        preds[preds == 0] = 3
     elif kind == "absent from both":
-        truth[truth == 4], predicted[predicted == 4] = 0, 1
+        target[target == 4], preds[preds == 4] = 0, 1
     elif kind == "one class":
-        truth, predicted = torch.ones_like(truth), torch.ones_like(truth)
+        target, preds = torch.ones_like(target), torch.ones_like(target)
     elif kind == "one class, all wrong":
-        truth, predicted = torch.ones_like(truth), torch.zeros_like(truth)
+        target, preds = torch.ones_like(target), torch.zeros_like(target)
     elif kind == "one pixel":
-        truth, predicted = truth[:1, :1, :1] * 0 + 3, predicted[:1, :1, :1] * 0 + 3
+        target, preds = target[:1, :1, :1] * 0 + 3, preds[:1, :1, :1] * 0 + 3
     elif kind == "one pixel that counts":
-        truth[:], predicted[:] = 255, 4
-        truth[1, 2, 3] = 1
+        target[:], preds[:] = 255, 4
+        target[1, 2, 3] = 1
     elif kind == "perfect":
-        predicted = truth.where(truth != 255, 0)
-    return predicted, truth
+        preds = target.where(target != 255, 0)
+    return preds, target
 
 
 KINDS = [
-    "random", "absent from the truth", "never predicted", "absent from both", "one class",
+    "random", "absent from the target", "never predicted", "absent from both", "one class",
     "one class, all wrong", "one pixel", "one pixel that counts", "perfect",
 ]  # fmt: skip
 
@@ -135,58 +137,142 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 class TestAgreesWith:
     def test_torchmetrics(self, kind):
-        predicted, truth = nasty(kind)
-        ours = confusion_matrix(predicted, truth, 5)
+        preds, target = nasty(kind)
+        ours = confusion_matrix(preds, target, 5)
         setting = {"num_classes": 5, "ignore_index": 255}
-        theirs = MulticlassConfusionMatrix(**setting)(predicted, truth)
+        theirs = MulticlassConfusionMatrix(**setting)(preds, target)
         assert torch.equal(ours, theirs)
 
         def ask(metric, **more):
-            return metric(**setting, **more)(predicted, truth)
+            return metric(**setting, **more)(preds, target)
 
         # they show 0 for a class without denominator, and leave a class absent from both out
-        assert near(iou(ours, absent=0.0), ask(MulticlassJaccardIndex, average="none"), 1e-6)
+        assert near(iou(ours, zero_division=0.0), ask(MulticlassJaccardIndex, average="none"), 1e-6)
         assert near(mean_iou(ours), ask(MulticlassJaccardIndex, average="macro"), 1e-6)
         assert near(micro_iou(ours), ask(MulticlassJaccardIndex, average="micro"), 1e-6)
         weighted = ask(MulticlassJaccardIndex, average="weighted")
         assert near(frequency_weighted_iou(ours), weighted, 1e-6)
-        assert near(recall(ours, absent=0.0), ask(MulticlassAccuracy, average="none"), 1e-6)
+        assert near(recall(ours, zero_division=0.0), ask(MulticlassAccuracy, average="none"), 1e-6)
         assert near(pixel_accuracy(ours), ask(MulticlassAccuracy, average="micro"), 1e-6)
-        assert near(precision(ours, absent=0.0), ask(MulticlassPrecision, average="none"), 1e-6)
+        assert near(
+            precision(ours, zero_division=0.0), ask(MulticlassPrecision, average="none"), 1e-6
+        )
         theirs = ask(MulticlassSpecificity, average="none")
-        assert near(specificity(ours, absent=0.0), theirs, 1e-6)
-        chance = kappa(ours)
+        assert near(specificity(ours, zero_division=0.0), theirs, 1e-6)
+        chance = cohen_kappa(ours)
         if not math.isnan(chance):
             assert near(chance, ask(MulticlassCohenKappa), 1e-5)
 
     def test_scikit_learn(self, kind):
-        predicted, truth = nasty(kind)
-        counted = truth != 255
-        p, t, labels = predicted[counted].numpy(), truth[counted].numpy(), list(range(5))
-        ours = confusion_matrix(predicted, truth, 5)
+        preds, target = nasty(kind)
+        counted = target != 255
+        p, t, labels = preds[counted].numpy(), target[counted].numpy(), list(range(5))
+        ours = confusion_matrix(preds, target, 5)
         assert (ours.numpy() == sk.confusion_matrix(t, p, labels=labels)).all()
         setting = {"labels": labels, "average": None, "zero_division": 0}
-        assert near(iou(ours, absent=0.0), sk.jaccard_score(t, p, **setting))
-        assert near(dice(ours, absent=0.0), sk.f1_score(t, p, **setting))
-        assert near(precision(ours, absent=0.0), sk.precision_score(t, p, **setting))
-        assert near(recall(ours, absent=0.0), sk.recall_score(t, p, **setting))
+        assert near(iou(ours, zero_division=0.0), sk.jaccard_score(t, p, **setting))
+        assert near(dice(ours, zero_division=0.0), sk.f1_score(t, p, **setting))
+        assert near(precision(ours, zero_division=0.0), sk.precision_score(t, p, **setting))
+        assert near(recall(ours, zero_division=0.0), sk.recall_score(t, p, **setting))
         assert near(pixel_accuracy(ours), sk.accuracy_score(t, p))
         assert near(mean_iou(ours), sk.jaccard_score(t, p, average="macro", zero_division=0))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # balanced accuracy leaves out classes that the truth lacks, as we do
+            # balanced accuracy leaves out classes that the target lacks, as we do
             assert near(mean_accuracy(ours), sk.balanced_accuracy_score(t, p))
-            assert near(kappa(ours), sk.cohen_kappa_score(t, p))
+            assert near(cohen_kappa(ours), sk.cohen_kappa_score(t, p))
 
 
 def test_nothing_but_void_is_nan_everywhere():
     matrix = confusion_matrix(torch.zeros(2, 3, dtype=torch.long), torch.full((2, 3), 255), 3)
     assert matrix.sum() == 0
-    for score in (iou, dice, recall, precision, specificity):
+    for score in (iou, dice, recall, precision, specificity, f_beta):
         assert score(matrix).isnan().all()
-    for score in (mean_iou, mean_dice, mean_accuracy, pixel_accuracy, micro_iou, kappa):
+    for score in (mean_iou, mean_dice, mean_accuracy, pixel_accuracy, micro_iou, cohen_kappa):
         assert math.isnan(score(matrix))
     assert math.isnan(frequency_weighted_iou(matrix))
+
+
+@pytest.mark.parametrize("beta", [0, 0.5, 1, 2, 10])
+@pytest.mark.parametrize("kind", KINDS)
+def test_f_beta_is_that_of_scikit_learn_and_torchmetrics(kind, beta):
+    preds, target = nasty(kind)
+    counted = target != 255
+    ours = confusion_matrix(preds, target, 5)
+    for absent in (0.0, 1.0, NAN):
+        setting = {"labels": list(range(5)), "average": None, "zero_division": absent, "beta": beta}
+        wanted = sk.fbeta_score(target[counted].numpy(), preds[counted].numpy(), **setting)
+        assert near(f_beta(ours, beta, zero_division=absent), wanted)
+    if beta > 0:  # theirs wants a positive one
+        theirs = MulticlassFBetaScore(float(beta), 5, average="none", ignore_index=255)(
+            preds, target
+        )
+        assert near(f_beta(ours, beta, zero_division=0.0), theirs, 1e-6)
+
+
+def test_f_beta_lies_between_precision_and_recall():
+    assert near(f_beta(GOLDEN, 0), precision(GOLDEN)) and near(f_beta(GOLDEN), dice(GOLDEN))
+    assert near(f_beta(GOLDEN, 1e6), recall(GOLDEN), 1e-9)
+    for beta in (-1, NAN, math.inf):
+        with pytest.raises(ValueError, match=f"beta={beta} weighs nothing"):
+            f_beta(GOLDEN, beta)
+
+
+# ------------------------------------------------------------------------------------- void
+
+
+@pytest.mark.parametrize("ignore_index", [-100, -1, 0, 2, 254, 255, 256, 1000])
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64])
+def test_any_label_may_mean_void(ignore_index, dtype):
+    preds, target = nasty("random")
+    target = target.where(target != 255, ignore_index)
+    setting = {"num_classes": 5, "ignore_index": ignore_index}
+    ours = confusion_matrix(preds.to(dtype), target.to(dtype), **setting)
+    assert torch.equal(ours, MulticlassConfusionMatrix(**setting)(preds, target))
+    assert ours.sum() == (target != ignore_index).sum()
+    with pytest.raises(ValueError, match=r"target holds the labels \[77\]"):
+        confusion_matrix(preds, target.where(target != 1, 77), **setting)
+    if ignore_index not in range(5):
+        with pytest.raises(ValueError, match="preds holds the label"):
+            confusion_matrix(preds.where(preds != 3, ignore_index), target, **setting)
+
+
+def test_unsigned_labels_hold_no_negative_void():
+    preds, target = torch.zeros(2, 2, 3, dtype=torch.uint8)
+    assert confusion_matrix(preds, target, 3, ignore_index=-1).sum() == 6
+    with pytest.raises(ValueError, match=r"target holds the labels \[255\]"):  # -1 wrapped around
+        confusion_matrix(preds, target - 1, 3, ignore_index=-1)
+    with pytest.raises(ValueError, match=r"target holds the labels \[-1\]"):
+        confusion_matrix(preds, torch.full((2, 3), 255).to(torch.int8), 3)  # 255 wrapped around
+
+
+def test_wrong_uint16_labels_are_named():
+    for value in (7, 255, 60_000):
+        with pytest.raises(ValueError, match=f"preds holds the label.*{value}"):
+            confusion_matrix(
+                torch.full((2, 2), value).to(torch.uint16), torch.zeros(2, 2).byte(), 3
+            )
+
+
+def test_scores_do_not_depend_on_the_type_of_the_counts_or_on_autocast():
+    counts = torch.tensor([[60_000, 100], [3000, 40_000]])
+    scores = (iou, dice, recall, precision, specificity, frequency_weighted_iou, cohen_kappa)
+    wanted = [torch.as_tensor(score(counts)) for score in scores]
+    with torch.autocast("cpu", torch.bfloat16):
+        for one, score in zip(wanted, scores, strict=True):
+            assert torch.equal(one, torch.as_tensor(score(counts)))
+            assert torch.equal(one, torch.as_tensor(score(counts.to(torch.int32))))
+    small = torch.tensor([[200, 100], [100, 200]])
+    for dtype in (
+        torch.uint8,
+        torch.int16,
+        torch.float16,
+        torch.bfloat16,
+    ):  # sums wrap, or overflow
+        for score in scores:
+            assert near(score(small.to(dtype)), score(small))
+    large = torch.full((2, 2), 60_000.0, dtype=torch.float16)
+    assert frequency_weighted_iou(large) == frequency_weighted_iou(large.long()) == 1 / 3
 
 
 def test_a_class_that_is_only_predicted_is_wrong_not_absent():
@@ -203,28 +289,28 @@ def label_maps(draw):
     classes = draw(st.integers(1, 6))
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 5)))
     size = math.prod(shape)
-    truth = draw(st.lists(st.sampled_from([*range(classes), 255]), min_size=size, max_size=size))
-    predicted = draw(st.lists(st.integers(0, classes - 1), min_size=size, max_size=size))
-    return torch.tensor(predicted).view(shape), torch.tensor(truth).view(shape), classes
+    target = draw(st.lists(st.sampled_from([*range(classes), 255]), min_size=size, max_size=size))
+    preds = draw(st.lists(st.integers(0, classes - 1), min_size=size, max_size=size))
+    return torch.tensor(preds).view(shape), torch.tensor(target).view(shape), classes
 
 
 @given(label_maps(), st.lists(st.integers(1, 5), max_size=4))
 @settings(max_examples=80)
 def test_any_split_into_batches_gives_the_same_matrix(maps, cuts):
-    predicted, truth, classes = maps
-    cuts = sorted({cut for cut in cuts if cut < len(truth)})
-    parts = zip(torch.tensor_split(predicted, cuts), torch.tensor_split(truth, cuts), strict=True)
+    preds, target, classes = maps
+    cuts = sorted({cut for cut in cuts if cut < len(target)})
+    parts = zip(torch.tensor_split(preds, cuts), torch.tensor_split(target, cuts), strict=True)
     total = sum(confusion_matrix(p, t, classes) for p, t in parts)
-    assert torch.equal(total, confusion_matrix(predicted, truth, classes))
+    assert torch.equal(total, confusion_matrix(preds, target, classes))
 
 
 @given(label_maps())
 @settings(max_examples=80)
 def test_scores_keep_to_their_ranges_and_identities(maps):
-    predicted, truth, classes = maps
-    matrix = confusion_matrix(predicted, truth, classes)
-    assert matrix.sum() == (truth != 255).sum()
-    assert near(matrix.sum(dim=1), torch.bincount(truth[truth != 255], minlength=classes))
+    preds, target, classes = maps
+    matrix = confusion_matrix(preds, target, classes)
+    assert matrix.sum() == (target != 255).sum()
+    assert near(matrix.sum(dim=1), torch.bincount(target[target != 255], minlength=classes))
     for score in (iou, dice, recall, precision, specificity):
         values = score(matrix)
         assert values.dtype == torch.float64 and values.shape == (classes,)
@@ -238,67 +324,67 @@ def test_scores_keep_to_their_ranges_and_identities(maps):
     "dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64]
 )
 def test_any_integer_type_and_layout(dtype):
-    truth = TRUTH if dtype != torch.int8 else TRUTH.where(TRUTH != 255, 0)
-    want = confusion_matrix(PREDICTED, truth, 4)
-    assert torch.equal(confusion_matrix(PREDICTED.to(dtype), truth.to(dtype), 4), want)
-    assert torch.equal(confusion_matrix(PREDICTED.to(dtype).T, truth.to(dtype).T, 4), want)
-    assert torch.equal(confusion_matrix(PREDICTED[None], truth.to(dtype)[None], 4), want)
+    target = TARGET if dtype != torch.int8 else TARGET.where(TARGET != 255, 0)
+    want = confusion_matrix(PREDS, target, 4)
+    assert torch.equal(confusion_matrix(PREDS.to(dtype), target.to(dtype), 4), want)
+    assert torch.equal(confusion_matrix(PREDS.to(dtype).T, target.to(dtype).T, 4), want)
+    assert torch.equal(confusion_matrix(PREDS[None], target.to(dtype)[None], 4), want)
 
 
 def test_more_pixels_than_one_chunk_and_many_classes():
     generator = torch.Generator().manual_seed(0)
     for classes in (2, 150, 255):
-        truth = torch.randint(0, classes, (3, 200, 301), generator=generator)
-        predicted = torch.randint(0, classes, (3, 200, 301), generator=generator)
-        pairs = truth * classes + predicted
+        target = torch.randint(0, classes, (3, 200, 301), generator=generator)
+        preds = torch.randint(0, classes, (3, 200, 301), generator=generator)
+        pairs = target * classes + preds
         want = torch.bincount(pairs.flatten(), minlength=classes**2).view(classes, classes)
-        assert torch.equal(confusion_matrix(predicted, truth, classes), want)
+        assert torch.equal(confusion_matrix(preds, target, classes), want)
 
 
 def test_the_arguments_are_left_as_they_were():
-    predicted, truth = PREDICTED.clone(), TRUTH.clone()
-    confusion_matrix(predicted, truth, 4)
-    assert torch.equal(predicted, PREDICTED) and torch.equal(truth, TRUTH)
+    preds, target = PREDS.clone(), TARGET.clone()
+    confusion_matrix(preds, target, 4)
+    assert torch.equal(preds, PREDS) and torch.equal(target, TARGET)
 
 
 # --------------------------------------------------------------------------------- bad input
 
 
 @pytest.mark.parametrize(
-    "predicted, truth, classes, error, words",
+    "preds, target, classes, error, words",
     [
-        (PREDICTED, TRUTH, 2, ValueError, r"truth holds the labels \[2\].*0 to 1"),
-        (PREDICTED, TRUTH.clamp(max=1), 2, ValueError, r"predicted holds the labels \[2\]"),
-        (PREDICTED - 1, TRUTH, 4, ValueError, r"predicted holds the labels \[-1\]"),
-        (PREDICTED, TRUTH.where(TRUTH != 255, -1), 4, ValueError, r"truth holds the labels \[-1\]"),
-        (PREDICTED, TRUTH + 300, 4, ValueError, r"truth holds the labels \[300, 301"),
-        (PREDICTED + 300, TRUTH, 4, ValueError, r"predicted holds the labels \[300, 301"),
-        (TRUTH, TRUTH, 4, ValueError, "predicted holds the label 255.*belongs into the truth"),
-        (PREDICTED.float(), TRUTH, 4, TypeError, "predicted must hold integer.*argmax"),
-        (PREDICTED, TRUTH > 0, 4, TypeError, "truth must hold integer labels.*bool"),
-        (PREDICTED.numpy(), TRUTH, 4, TypeError, "predicted must be a tensor.*ndarray.*as_tensor"),
-        (PREDICTED, TRUTH[:2], 4, ValueError, r"\(4, 6\), but truth \(2, 6\).*resize the logits"),
-        (PREDICTED[None, None], TRUTH[None, None], 4, ValueError, r"\(N, H, W\).*\(1, 1, 4, 6\)"),
-        (PREDICTED[:0], TRUTH[:0], 4, ValueError, "at least one pixel"),
-        (PREDICTED, TRUTH, 0, ValueError, "num_classes must be from 1 to 255, but is 0"),
-        (PREDICTED, TRUTH, 256, ValueError, "label 255 is void"),
-        (PREDICTED, TRUTH, 4.0, TypeError, "num_classes must be an int, but is 4.0"),
+        (PREDS, TARGET, 2, ValueError, r"target holds the labels \[2\].*0 to 1"),
+        (PREDS, TARGET.clamp(max=1), 2, ValueError, r"preds holds the labels \[2\]"),
+        (PREDS - 1, TARGET, 4, ValueError, r"preds holds the labels \[-1\]"),
+        (PREDS, TARGET.where(TARGET != 255, -1), 4, ValueError, r"target holds the labels \[-1\]"),
+        (PREDS, TARGET + 300, 4, ValueError, r"target holds the labels \[300, 301"),
+        (PREDS + 300, TARGET, 4, ValueError, r"preds holds the labels \[300, 301"),
+        (TARGET, TARGET, 4, ValueError, "preds holds the label 255.*belongs into the target"),
+        (PREDS.float(), TARGET, 4, TypeError, "preds must hold integer.*argmax"),
+        (PREDS, TARGET > 0, 4, TypeError, "target must hold integer labels.*bool"),
+        (PREDS.numpy(), TARGET, 4, TypeError, "preds must be a tensor.*ndarray.*as_tensor"),
+        (PREDS, TARGET[:2], 4, ValueError, r"\(4, 6\), but target \(2, 6\).*resize the logits"),
+        (PREDS[None, None], TARGET[None, None], 4, ValueError, r"\(N, H, W\).*\(1, 1, 4, 6\)"),
+        (PREDS[:0], TARGET[:0], 4, ValueError, "at least one pixel"),
+        (PREDS, TARGET, 0, ValueError, "num_classes must be from 1 to 255, but is 0"),
+        (PREDS, TARGET, 256, ValueError, "label 255 is void"),
+        (PREDS, TARGET, 4.0, TypeError, "num_classes must be an int, but is 4.0"),
     ],
 )
-def test_refuses(predicted, truth, classes, error, words):
+def test_refuses(preds, target, classes, error, words):
     with pytest.raises(error, match=words):
-        confusion_matrix(predicted, truth, classes)
+        confusion_matrix(preds, target, classes)
 
 
 @pytest.mark.parametrize("place", [0, 32_767, 32_768, 99_999])
 @pytest.mark.parametrize("value", [7, 254, 256, -1, 2**40])
 def test_one_wrong_label_anywhere_is_found(place, value):
-    truth, predicted = torch.zeros(2, 1, 100_000, dtype=torch.int64)
-    truth[0, place] = value
-    with pytest.raises(ValueError, match=rf"truth holds the labels \[{value}\]"):
-        confusion_matrix(predicted, truth, 7)
-    with pytest.raises(ValueError, match=rf"predicted holds the labels \[{value}\]"):
-        confusion_matrix(truth, predicted, 7)
+    target, preds = torch.zeros(2, 1, 100_000, dtype=torch.int64)
+    target[0, place] = value
+    with pytest.raises(ValueError, match=rf"target holds the labels \[{value}\]"):
+        confusion_matrix(preds, target, 7)
+    with pytest.raises(ValueError, match=rf"preds holds the labels \[{value}\]"):
+        confusion_matrix(target, preds, 7)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +396,7 @@ def test_one_wrong_label_anywhere_is_found(place, value):
         (torch.tensor([[1, -2], [0, 3]]), ValueError, "least entry of this one is -2"),
     ],
 )
-@pytest.mark.parametrize("score", [iou, pixel_accuracy, frequency_weighted_iou, kappa])
+@pytest.mark.parametrize("score", [iou, pixel_accuracy, frequency_weighted_iou, cohen_kappa])
 def test_scores_refuse_what_is_no_confusion_matrix(score, matrix, error, words):
     with pytest.raises(error, match=words):
         score(matrix)

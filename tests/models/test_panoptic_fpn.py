@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from segcourse.metrics.panoptic import mean_quality, panoptic_counts
+from segcourse.metrics.panoptic import mean_panoptic_quality, panoptic_counts
 from segcourse.models.mask_rcnn import Objects
 from segcourse.models.panoptic_fpn import PanopticFPN, SemanticBranch
 from segcourse.ops.labels import IGNORE
@@ -83,7 +83,7 @@ def test_learns_a_scene(small):
         sum(net.loss(images, [objects] * 2, semantics).values()).backward()
         optimizer.step()
     counts = panoptic_counts(net.eval()(images)[0], panoptic_ids(semantic, instance), 5)
-    means = mean_quality(counts, THINGS)
+    means = mean_panoptic_quality(counts, THINGS)
     assert means["Stuff"]["pq"] > 0.8 and means["Things"]["pq"] > 0.6
 
 
