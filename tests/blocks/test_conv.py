@@ -10,7 +10,7 @@ from segcourse.blocks.conv import (
     conv_bn_relu,
     conv_gn_relu,
     conv_relu,
-    initialise,
+    kaiming_normal_,
 )
 
 
@@ -53,7 +53,7 @@ def test_weights_have_the_variance_of_the_paper():
     torch.manual_seed(0)
     weight = conv_relu(64, 256)[0].weight
     assert weight.std().item() == pytest.approx((2 / 576) ** 0.5, rel=0.01)
-    up = initialise(nn.ConvTranspose2d(128, 64, kernel_size=2, stride=2))
+    up = kaiming_normal_(nn.ConvTranspose2d(128, 64, kernel_size=2, stride=2))
     assert up.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.02)
     assert not up.bias.any()
 

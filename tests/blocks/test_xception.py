@@ -152,7 +152,10 @@ def test_separable_costs_a_ninth():
 
 def test_a_block_adds_to_its_input_and_shows_what_its_last_convolution_reads():
     torch.manual_seed(0)
-    block, x = XceptionBlock(6, (4, 5, 6), dilation=2, adapt=False).eval(), torch.randn(2, 6, 9, 8)
+    block, x = (
+        XceptionBlock(6, (4, 5, 6), dilation=2, project=False).eval(),
+        torch.randn(2, 6, 9, 8),
+    )
     before = x.clone()
     with torch.no_grad():
         inner, result = block(x)

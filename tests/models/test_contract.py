@@ -20,7 +20,7 @@ from segcourse.models.refinenet import RefineNet
 from segcourse.models.segnet import SegNet, SegNetBasic
 from segcourse.models.unet import UNet
 
-small_fcn = partial(FCN, width=4, hidden=16, kernel_size=3, padding=1, batch_norm=True)
+small_fcn = partial(FCN, width=4, fc_channels=16, kernel_size=3, padding=1, batch_norm=True)
 small_unet = partial(UNet, width=4, depth=2, padding=1)
 small_resnet = partial(ResNet, 18, width=4)
 NETWORKS = {  # one line per network
@@ -30,21 +30,27 @@ NETWORKS = {  # one line per network
     "U-Net": small_unet,
     "U-Net, normalised": partial(small_unet, batch_norm=True),
     "U-Net that adds": partial(small_unet, skip="add"),
-    "DeconvNet": partial(DeconvNet, width=4, hidden=16, kernel_size=1),
+    "DeconvNet": partial(DeconvNet, width=4, fc_channels=16, kernel_size=1),
     "SegNet": partial(SegNet, width=4),
     "SegNet-Basic": partial(SegNetBasic, width=4),
-    "DeepLab v1": partial(DeepLabV1, width=4, hidden=16, rate=2),
+    "DeepLab v1": partial(DeepLabV1, width=4, fc_channels=16, dilation=2),
     "DeepLab v1, multi-scale": partial(
-        DeepLabV1, width=4, hidden=16, rate=2, multi_scale=True, batch_norm=True
+        DeepLabV1, width=4, fc_channels=16, dilation=2, multi_scale=True, batch_norm=True
     ),
-    "DeepLab v2": partial(DeepLabV2, layers=18, width=4, rates=(1, 2, 4)),
-    "DeepLab v2 on VGG": partial(DeepLabV2, layers=16, width=2, rates=(1, 2), batch_norm=True),
-    "DeepLab v3": partial(DeepLabV3, backbone=small_resnet, rates=(1, 2, 3), channels=8),
+    "DeepLab v2": partial(DeepLabV2, layers=18, width=4, atrous_rates=(1, 2, 4)),
+    "DeepLab v2 on VGG": partial(
+        DeepLabV2, layers=16, width=2, atrous_rates=(1, 2), batch_norm=True
+    ),
+    "DeepLab v3": partial(DeepLabV3, backbone=small_resnet, atrous_rates=(1, 2, 3), channels=8),
     "DeepLab v3+": partial(
-        DeepLabV3Plus, backbone=small_resnet, rates=(1, 2, 3), channels=8, fine_channels=4
+        DeepLabV3Plus,
+        backbone=small_resnet,
+        atrous_rates=(1, 2, 3),
+        channels=8,
+        low_level_channels=4,
     ),
     "DeepLab v3+ on Xception": partial(
-        DeepLabV3Plus, backbone=partial(Xception, 41, width=4), rates=(1,), channels=8
+        DeepLabV3Plus, backbone=partial(Xception, 41, width=4), atrous_rates=(1,), channels=8
     ),
     "FCN-ResNet": partial(FCNResNet, layers=18, width=4),
     "PSPNet": partial(PSPNet, layers=18, width=4, stages=3),
