@@ -119,7 +119,8 @@ class SegNetBasic(nn.Module):
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, image: Tensor) -> Tensor:
-        x, maxima = encode(self.encoder, self.norm(image))
+        wide = image if image.dtype == torch.float64 else image.float()  # PyTorch's layer needs it
+        x, maxima = encode(self.encoder, self.norm(wide).to(image.dtype))
         return self.head(decode(self.decoder, x, maxima))
 
     def all_logits(self, image: Tensor) -> list[Tensor]:

@@ -145,3 +145,10 @@ def test_the_positions_over_the_image_are_those_of_every_eighth_pixel(size):
 def test_what_cannot_be_is_refused_with_the_remedy(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_strides_are_those_of_the_features():
+    net = AtrousVGG(width=2)
+    features = net(torch.zeros(1, 3, 65, 97))
+    assert net.strides == tuple(64 // (x.shape[-2] - 1) for x in features) == (2, 4, 8, 8, 8)
+    assert len(net.strides) == len(net.channels)
