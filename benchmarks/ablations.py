@@ -26,11 +26,11 @@ from benchmarks.architectures import (
     summary,
     train,
 )
-from benchmarks.networks import AUXILIARY, NETWORKS
 from benchmarks.report import write
 from segcourse.blocks import unpool
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import resize
+from segcourse.classroom import AUX_WEIGHTS, NETWORKS
 from segcourse.data.sample import Cached, Sample, stack
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.models import gfrnet, pspnet
@@ -58,7 +58,7 @@ def learnt(name: str, seed: int, steps: int, **changes: object) -> nn.Module:
         scenes()[0],
         seed=seed,
         steps=steps,
-        auxiliary=AUXILIARY.get(name, 1.0),
+        aux_weight=AUX_WEIGHTS.get(name, 1.0),
     )
 
 
@@ -97,7 +97,7 @@ def dilation(seed: int, steps: int) -> Scores:
     with mock.patch.dict(NETWORKS, closed=closed):
         return {
             "holes": judged("deeplab_v1", seed, steps, multi_scale=False),
-            "narrower in fc6": judged("deeplab_v1", seed, steps, multi_scale=False, rate=2),
+            "narrower in fc6": judged("deeplab_v1", seed, steps, multi_scale=False, dilation=2),
             "no holes": judged("closed", seed, steps),
         }
 
@@ -148,7 +148,7 @@ def pyramid(seed: int, steps: int) -> Scores:
             training,
             seed=seed,
             steps=steps,
-            auxiliary=AUXILIARY["pspnet"],
+            aux_weight=AUX_WEIGHTS["pspnet"],
             num_classes=len(classes),
         )
         found = scores(predict(model, test.image, batch_size=10), test.semantic, classes)
@@ -164,10 +164,10 @@ def pyramid(seed: int, steps: int) -> Scores:
 def gates(seed: int, steps: int) -> Scores:
     """G-FRNet: skips multiplied by what the stage below sees, or passed on as they are."""
 
-    def passed(self, x: Tensor, below: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+    def passed(self, x: Tensor, below: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         feature = self.feature(x)
-        guess = resize(guess, feature.shape[-2:], align_corners=True)
-        return feature, self.predict(torch.cat([self.normalise(feature), guess], dim=1))
+        coarse = resize(coarse, feature.shape[-2:], align_corners=True)
+        return feature, self.predict(torch.cat([self.norm(feature), coarse], dim=1))
 
     found = {"gated": judged("gfrnet", seed, steps)}
     with mock.patch.object(gfrnet.GatedRefinement, "forward", passed):

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import camvid, runs
-from benchmarks.networks import AUXILIARY, NETWORKS, course_loss
+from benchmarks.recipe import learn, semantic_scores
 from benchmarks.report import write
-from segcourse.data.sample import Cached, batches, stack
+from segcourse.classroom import AUX_WEIGHTS, NETWORKS, course_loss
+from segcourse.data.sample import Cached, stack
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.metrics.boundary import boundary_f1, boundary_iou, class_scores, mean_by_class
-from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
-from segcourse.training import fit, poly, predict, seed_everything, warmup
+from segcourse.metrics.semantic import confusion_matrix
+from segcourse.training import poly, predict, warmup
 
 TRAINING = dict(steps=760, batch=4, learning_rate=2e-2, scenes=1600)
 SCORED = 100  # scenes
@@ -44,24 +45,21 @@ def train(
     *,
     seed: int,
     steps: int,
-    auxiliary: float = 1.0,
+    aux_weight: float = 1.0,
     num_classes: int = len(CLASSES),
 ) -> nn.Module:
     """A network that has learnt from the scenes, as all of this bench and of the ablations do."""
     torch.set_num_threads(1)
-    loss = course_loss(scenes, num_classes, auxiliary)
-    seed_everything(seed)
-    model = build(num_classes)
-    fit(
-        model,
-        loss,
-        batches(scenes, size=TRAINING["batch"], seed=seed),
+    return learn(
+        partial(build, num_classes),
+        scenes,
+        course_loss(scenes, num_classes, aux_weight=aux_weight),
+        seed=seed,
         steps=steps,
+        batch=TRAINING["batch"],
         learning_rate=TRAINING["learning_rate"],
         schedule=warmup(poly(0.9), share=0.5),
-        progress=False,
     )
-    return model
 
 
 def run(name: str, seed: int, steps: int, scored: int) -> dict:
@@ -70,7 +68,7 @@ def run(name: str, seed: int, steps: int, scored: int) -> dict:
     test = stack(list(Toytown(SCORED, seed=scored)))
     started = time.process_time()
     model = train(
-        NETWORKS[name], scenes, seed=seed, steps=steps, auxiliary=AUXILIARY.get(name, 1.0)
+        NETWORKS[name], scenes, seed=seed, steps=steps, aux_weight=AUX_WEIGHTS.get(name, 1.0)
     )
     trained = time.process_time()
     predicted = predict(model, test.image, batch_size=10)
@@ -88,15 +86,14 @@ def run(name: str, seed: int, steps: int, scored: int) -> dict:
 def scores(predicted: Tensor, truth: Tensor, classes: Sequence[str] = CLASSES) -> dict:
     """Everything about the quality of label maps: (N, H, W) each."""
     matrix = confusion_matrix(predicted, truth, len(classes))
-    per_class = dict(zip(classes, (round(v, 4) for v in iou(matrix).tolist()), strict=True))
+    found = semantic_scores(matrix, classes)
     edges = {
         "boundary_f1": partial(class_scores, boundary_f1, tolerance=EDGE),
         "boundary_iou": partial(class_scores, boundary_iou, width=EDGE),
     }
     return {
-        "miou": round(mean_iou(matrix), 4),
-        "iou": per_class,
-        "thin_iou": per_class[THIN],
+        **found,
+        "thin_iou": found["iou"][THIN],
         **{
             name: round(mean_by_class(score(predicted, truth, len(classes))), 4)
             for name, score in edges.items()

@@ -19,15 +19,15 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, nn
 
-from benchmarks import runs
-from benchmarks.networks import AUXILIARY, NETWORKS, course_loss
+from benchmarks import recipe, runs
 from benchmarks.report import write
+from segcourse.classroom import AUX_WEIGHTS, NETWORKS, course_loss
 from segcourse.data.camvid import CLASSES, PALETTE, SOURCE, CamVid
 from segcourse.data.sample import Cached, Sample, batches
 from segcourse.data.transforms import Transformed, resize
-from segcourse.metrics.semantic import iou, mean_iou, pixel_accuracy
+from segcourse.metrics.semantic import pixel_accuracy
 from segcourse.ops.labels import colorize
-from segcourse.training import evaluate, fit, poly, predict, seed_everything, warmup
+from segcourse.training import evaluate, poly, predict, seed_everything, warmup
 
 BATCH, LEARNING_RATE = 4, 5e-3
 FIGURES = Path(__file__).parents[1] / "_build"
@@ -60,7 +60,7 @@ def draw(samples: list[Sample], predictions: Tensor, path: Path) -> None:
             axis.set_title(name)
             axis.axis("off")
     patches = [
-        plt.Rectangle((0, 0), 1, 1, color=[part / 255 for part in colour]) for colour in PALETTE
+        plt.Rectangle((0, 0), 1, 1, color=[part / 255 for part in color]) for color in PALETTE
     ]
     figure.legend(patches, CLASSES, loc="outside lower center", ncols=6, frameon=False)
     figure.set_layout_engine("constrained")
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         return MISSING
     torch.set_num_threads(1)
     seed_everything(options.seed)
-    plain_loss = course_loss(train, len(CLASSES), AUXILIARY.get(options.model, 1.0))
+    plain_loss = course_loss(train, len(CLASSES), aux_weight=AUX_WEIGHTS.get(options.model, 1.0))
 
     def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         return plain_loss(model, flipped(batch))
@@ -110,20 +110,23 @@ def main(arguments: list[str] | None = None) -> int:
     model = build(len(CLASSES))
     print(f"{options.model} at {size[0]} x {size[1]}: {steps} steps of {BATCH} in the time given")
     start = time.perf_counter()
-    history = fit(
+    history = recipe.train(
         model,
+        train,
         loss,
-        batches(train, size=BATCH, seed=options.seed),
+        seed=options.seed,
         steps=steps,
+        batch=BATCH,
         learning_rate=LEARNING_RATE,
         schedule=warmup(poly(0.9)),
+        progress=True,
     )
     seconds = time.perf_counter() - start
     matrix = evaluate(model, batches(test, size=8, shuffle=False), num_classes=len(CLASSES))
-    per_class = dict(zip(CLASSES, (round(v, 4) for v in iou(matrix).tolist()), strict=True))
-    for name, value in per_class.items():
+    scores = recipe.semantic_scores(matrix, CLASSES)
+    for name, value in scores["iou"].items():
         print(f"{name:12} {value:.3f}")
-    print(f"mIoU {mean_iou(matrix):.3f} on {len(test)} test frames after {seconds:.0f} s")
+    print(f"mIoU {scores['miou']:.3f} on {len(test)} test frames after {seconds:.0f} s")
     shown = [test[index] for index in (0, len(test) // 2, len(test) - 1)]
     figure = FIGURES / f"camvid_{options.model}.png"
     draw(shown, predict(model, torch.stack([sample.image for sample in shown])), figure)
@@ -143,9 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
             "seconds": round(seconds, 1),
             "seed": options.seed,
             "last_loss": round(sum(history[-50:]) / len(history[-50:]), 4),
-            "miou": round(mean_iou(matrix), 4),
             "pixel_accuracy": round(pixel_accuracy(matrix), 4),
-            "iou": per_class,
+            **scores,
         },
     )
     return 0

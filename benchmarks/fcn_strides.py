@@ -14,9 +14,10 @@ import time
 import torch
 from torch import Tensor, nn
 
-from benchmarks.networks import FCN_SIZE
+from benchmarks.recipe import train
 from benchmarks.report import write
-from segcourse.data.sample import Cached, batches, stack
+from segcourse.classroom import FCN_OPTIONS
+from segcourse.data.sample import Cached, stack
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.losses.pixelwise import cross_entropy
 from segcourse.losses.weights import class_counts, log_frequency_weights
@@ -29,7 +30,7 @@ from segcourse.metrics.boundary import (
 )
 from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
 from segcourse.models.fcn import FCN
-from segcourse.training import fit, predict, seed_everything
+from segcourse.training import predict, seed_everything
 
 STRIDES = (32, 16, 8)
 TRAINING = dict(steps=200, batch=16, learning_rate=1e-2, scenes=320)
@@ -53,13 +54,14 @@ class Bench:
 
     def fit(self, model: nn.Module, seed: int, rounds: int = 1) -> None:
         """Train for ``rounds`` times the usual number of steps."""
-        fit(
+        train(
             model,
+            self.train,
             self.loss,
-            batches(self.train, size=TRAINING["batch"], seed=seed),
+            seed=seed,
             steps=rounds * TRAINING["steps"],
+            batch=TRAINING["batch"],
             learning_rate=TRAINING["learning_rate"],
-            progress=False,
         )
 
     def scores(self, model: nn.Module, full: bool = False) -> dict[str, float]:
@@ -85,7 +87,7 @@ class Bench:
 def network(stride: int, seed: int) -> FCN:
     """A classroom FCN; equal seeds give equal encoders, whatever the stride."""
     seed_everything(seed)
-    return FCN(len(CLASSES), stride=stride, **FCN_SIZE)
+    return FCN(len(CLASSES), stride=stride, **FCN_OPTIONS)
 
 
 def independent(bench: Bench, seed: int) -> dict[str, dict[str, float]]:
@@ -182,7 +184,7 @@ def main() -> None:
     write(
         "fcn_strides",
         {
-            "network": FCN_SIZE,
+            "network": FCN_OPTIONS,
             "training": TRAINING,
             "validation_scenes": VALIDATION,
             "seeds": list(seeds),

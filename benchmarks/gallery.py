@@ -20,15 +20,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks import fcn_strides
-from benchmarks.networks import FCN_SIZE, UNET_SIZE, course_loss
+from benchmarks.recipe import learn
 from benchmarks.report import write
+from segcourse.classroom import FCN_OPTIONS, UNET_OPTIONS, course_loss
 from segcourse.data.sample import Cached, Sample, batches, stack
 from segcourse.data.toytown import CLASSES, PALETTE, Toytown
 from segcourse.metrics.semantic import iou, mean_iou
 from segcourse.models.fcn import FCN
 from segcourse.models.unet import UNet
 from segcourse.ops.labels import colorize
-from segcourse.training import evaluate, fit, poly, predict, seed_everything, warmup
+from segcourse.training import evaluate, poly, predict, warmup
 
 PICTURE = Path(__file__).parents[1] / "book" / "_static" / "gallery.png"
 TRAINING = dict(steps=800, batch=4, learning_rate=1e-2, scenes=1600)
@@ -39,10 +40,10 @@ ROWS = 3
 # The networks at classroom size, as in their chapters.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{
-        f"FCN-{stride}s": partial(FCN, len(CLASSES), stride=stride, **FCN_SIZE)
+        f"FCN-{stride}s": partial(FCN, len(CLASSES), stride=stride, **FCN_OPTIONS)
         for stride in fcn_strides.STRIDES
     },
-    "U-Net": partial(UNet, len(CLASSES), **UNET_SIZE),
+    "U-Net": partial(UNet, len(CLASSES), **UNET_OPTIONS),
 }
 
 
@@ -59,15 +60,17 @@ def main() -> None:
     shown = telling_scenes(test)
     rows, outputs = {}, {}
     for name, build in NETWORKS.items():
-        seed_everything(0)
-        model, started = build(), time.process_time()
-        fit(
-            model,
+        started = time.process_time()
+        model = learn(
+            build,
+            train,
             loss,
-            batches(train, size=TRAINING["batch"]),
+            seed=0,
             steps=options.steps,
+            batch=TRAINING["batch"],
             learning_rate=TRAINING["learning_rate"],
             schedule=warmup(poly(0.9)),
+            progress=True,
         )
         matrix = evaluate(model, batches(test, size=25, shuffle=False), num_classes=len(CLASSES))
         rows[name] = {
@@ -108,7 +111,7 @@ def draw(shown: Sample, outputs: dict[str, Tensor]) -> None:
             axis.imshow(picture.numpy(), interpolation="nearest")
             axis.axis("off")
     patches = [
-        plt.Rectangle((0, 0), 1, 1, color=[part / 255 for part in colour]) for colour in PALETTE
+        plt.Rectangle((0, 0), 1, 1, color=[part / 255 for part in color]) for color in PALETTE
     ]
     figure.legend(
         patches,

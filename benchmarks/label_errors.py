@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import report
+from benchmarks.recipe import learn, rounded
 from segcourse.data.sample import Cached, Sample, batches
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.data.transforms import Transformed, compose, random_flip, resize, warp
@@ -29,7 +30,7 @@ from segcourse.losses.weights import class_counts, log_frequency_weights
 from segcourse.metrics.semantic import iou, mean_iou
 from segcourse.models.unet import UNet
 from segcourse.ops.labels import IGNORE
-from segcourse.training import evaluate, fit, poly, seed_everything, warmup
+from segcourse.training import evaluate, poly, warmup
 
 SIZE = (48, 64)
 VOID = 2  # pixels of void around things at full size, one after halving
@@ -69,10 +70,10 @@ def moved(most: int) -> Change:
 def own_draws(change: Change) -> Change:
     """The mistake: a random transform called once for the image and once more for the labels."""
 
-    def twice(sample: Sample) -> Sample:
+    def two_draws(sample: Sample) -> Sample:
         return sample._replace(image=change(sample).image, semantic=change(sample).semantic)
 
-    return twice
+    return two_draws
 
 
 SMALL = resize(SIZE)
@@ -103,18 +104,16 @@ def train(arm: str, scenes: Cached, seed: int, steps: int, loss: str) -> UNet:
     if loss == "weighted":
         labels = torch.stack([sample.semantic for sample in scenes])  # as the learner has them
         weight = log_frequency_weights(class_counts(labels, len(CLASSES)))
-    seed_everything(seed)
-    model = small_unet()
-    fit(
-        model,
+    return learn(
+        small_unet,
+        dataset,
         lambda model, batch: cross_entropy(model(batch[0]), batch[1], weight=weight),
-        batches(dataset, size=BATCH, seed=seed),
+        seed=seed,
         steps=steps,
+        batch=BATCH,
         learning_rate=LEARNING_RATE,
         schedule=warmup(poly(0.9)),
-        progress=False,
     )
-    return model
 
 
 def judge(model: UNet, truths: dict[str, list[Sample]]) -> dict[str, list[float]]:
@@ -122,7 +121,7 @@ def judge(model: UNet, truths: dict[str, list[Sample]]) -> dict[str, list[float]
     scores = {}
     for name, samples in truths.items():
         matrix = evaluate(model, batches(samples, size=20, shuffle=False), num_classes=len(CLASSES))
-        scores[name] = [round(value, 4) for value in iou(matrix).tolist()]
+        scores[name] = rounded(iou(matrix))
         scores[f"{name}, mean"] = round(mean_iou(matrix), 4)
     return scores
 

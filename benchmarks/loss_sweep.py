@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import report
+from benchmarks.recipe import learn, rounded
 from segcourse.data.dots import Dots
 from segcourse.data.sample import Cached, Sample, batches, stack
 from segcourse.data.toytown import CLASSES, Toytown
@@ -36,7 +37,7 @@ from segcourse.losses.weights import (
 from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou, pixel_accuracy, precision
 from segcourse.metrics.semantic import recall as recall_of
 from segcourse.models.unet import UNet
-from segcourse.training import evaluate, fit, seed_everything
+from segcourse.training import evaluate
 
 SHARES = (0.01, 0.05, 0.3)
 SEEDS = (0, 1, 2)
@@ -77,16 +78,14 @@ def best_threshold(probability: Tensor, truth: Tensor) -> float:
 
 def one_run(loss, share: float, seed: int, steps: int, data: dict) -> dict:
     """Train on Dots and score the foreground on validation pictures."""
-    seed_everything(seed)
-    model = small_unet(1, depth=2)
-    train = batches(data["train"], size=BATCH, seed=seed)
-    fit(
-        model,
+    model = learn(
+        partial(small_unet, 1, depth=2),
+        data["train"],
         lambda model, batch: loss(model(batch[0]), batch[1]),
-        train,
+        seed=seed,
         steps=steps,
+        batch=BATCH,
         learning_rate=3e-3,
-        progress=False,
     )
     probability, truth = probabilities(model, data["validation"]), data["validation"].semantic
     matrix = confusion_matrix((probability > 0.5).long(), truth, 2)
@@ -160,21 +159,20 @@ def rare_classes(seeds: tuple[int, ...], steps: int) -> dict:
 
 def toytown_run(weight, scenes, validation, seed: int, steps: int) -> dict:
     """Train a small U-Net with weighted cross-entropy and score all classes."""
-    seed_everything(seed)
-    model = small_unet(len(CLASSES), depth=3)
-    fit(
-        model,
+    model = learn(
+        partial(small_unet, len(CLASSES), depth=3),
+        scenes,
         lambda model, batch: cross_entropy(model(batch[0]), batch[1], weight=weight),
-        batches(scenes, size=BATCH, seed=seed),
+        seed=seed,
         steps=steps,
+        batch=BATCH,
         learning_rate=1e-2,
-        progress=False,
     )
     matrix = evaluate(model, validation, num_classes=len(CLASSES))
     return {
-        "iou": [round(value, 4) for value in iou(matrix).tolist()],
-        "precision": [round(value, 4) for value in precision(matrix).nan_to_num().tolist()],
-        "recall": [round(value, 4) for value in recall_of(matrix).tolist()],
+        "iou": rounded(iou(matrix)),
+        "precision": rounded(precision(matrix).nan_to_num()),
+        "recall": rounded(recall_of(matrix)),
         "mean_iou": round(float(mean_iou(matrix)), 4),
         "pixel_accuracy": round(float(pixel_accuracy(matrix)), 4),
     }

@@ -19,9 +19,9 @@ from torchvision.models import segmentation
 from torchvision.models._utils import IntermediateLayerGetter
 
 from benchmarks.architectures import cost
-from benchmarks.networks import NETWORKS
 from benchmarks.report import write
 from benchmarks.training_step import parameters, seconds_per_step
+from segcourse.classroom import NETWORKS
 from segcourse.data.toytown import CLASSES
 
 BATCH, HEIGHT, WIDTH = 4, 96, 128
@@ -62,9 +62,9 @@ DEEPLAB = dict(
 # Changes that wire our network as the peer, which has no auxiliary branch and, in DeepLab v3+,
 # joins features of stride 4; the peer.
 PEERS: dict[str, tuple[dict, str, Callable[[], nn.Module]]] = {
-    "fcn_resnet": ({"auxiliary": False}, "torchvision FCN", partial(TorchvisionFCN, width=16)),
+    "fcn_resnet": ({"aux_loss": False}, "torchvision FCN", partial(TorchvisionFCN, width=16)),
     "pspnet": (
-        {"auxiliary": False},
+        {"aux_loss": False},
         "SMP PSPNet",
         partial(
             smp.PSPNet,
@@ -89,7 +89,7 @@ PEERS: dict[str, tuple[dict, str, Callable[[], nn.Module]]] = {
         ),
     ),
     "deeplab_v3_plus": (
-        {"fine": 1},
+        {"low_level": 1},
         "SMP DeepLabV3Plus",
         partial(
             smp.DeepLabV3Plus,

@@ -16,19 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmarks.networks import UNET_SIZE, course_loss
+from benchmarks.recipe import Loss, learn, semantic_scores
 from benchmarks.report import write
+from segcourse.classroom import UNET_OPTIONS, course_loss
 from segcourse.data.sample import Cached, batches
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.data.transforms import Transform, Transformed, compose, elastic
-from segcourse.metrics.semantic import iou, mean_iou
 from segcourse.models import unet
 from segcourse.models.unet import UNet
 from segcourse.ops.borders import reflect_pad
-from segcourse.training import evaluate, fit, poly, seed_everything, warmup
+from segcourse.training import evaluate, poly, warmup
 
 SEEDS = (0, 1, 2)
-STEPS, BATCH, LEARNING_RATE = 200, 4, 1e-2
+TRAINING = dict(steps=200, batch=4, learning_rate=1e-2)
 SCENES, VALIDATION = 400, 64
 FEW = (5, 20, 80)
 BEND = 3.0  # pixels; the paper's 10 belong to pictures of 512 x 512
@@ -36,8 +36,7 @@ AUGMENTATIONS: dict[str, Transform] = {
     "as they are": compose(),
     "bent": elastic(BEND),
 }
-UNPADDED = {**UNET_SIZE, "depth": 2, "padding": 0}
-Loss = Callable[[nn.Module, tuple[Tensor, ...]], Tensor]
+UNPADDED = {**UNET_OPTIONS, "depth": 2, "padding": 0}
 
 
 class Surrounded(nn.Module):
@@ -71,23 +70,13 @@ def validation() -> Cached:
 
 def run(build: Callable[[], nn.Module], dataset: Dataset, loss: Loss, seed: int) -> dict:
     """Train one network and score it on the validation scenes."""
-    seed_everything(seed)
-    model, started = build(), time.process_time()
-    fit(
-        model,
-        loss,
-        batches(dataset, size=BATCH, seed=seed),
-        steps=STEPS,
-        learning_rate=LEARNING_RATE,
-        schedule=warmup(poly(0.9)),
-        progress=False,
-    )
+    started = time.process_time()
+    model = learn(build, dataset, loss, seed=seed, schedule=warmup(poly(0.9)), **TRAINING)
     seconds = time.process_time() - started
     matrix = evaluate(model, batches(validation(), size=16, shuffle=False), num_classes=8)
     return {
         "seed": seed,
-        "miou": round(mean_iou(matrix), 4),
-        "iou": dict(zip(CLASSES, (round(v, 4) for v in iou(matrix).tolist()), strict=True)),
+        **semantic_scores(matrix, CLASSES),
         "parameters": sum(p.numel() for p in model.parameters()),
         "cpu_seconds": round(seconds, 1),
     }
@@ -105,7 +94,7 @@ def main() -> None:
     loss = course_loss(scenes)
     skips, few, crops = {}, {}, {}
     for skip in unet.SKIPS:
-        build = partial(UNet, len(CLASSES), skip=skip, **UNET_SIZE)
+        build = partial(UNet, len(CLASSES), skip=skip, **UNET_OPTIONS)
         skips[skip] = say(skip, [run(build, scenes, loss, seed) for seed in SEEDS])
     for count in FEW:
         few[str(count)] = {}
@@ -114,7 +103,7 @@ def main() -> None:
             for seed in SEEDS:  # other scenes for every seed
                 first = seed * max(FEW)
                 chosen = Transformed(scenes.samples[first : first + count], augmentation)
-                runs.append(run(partial(UNet, len(CLASSES), **UNET_SIZE), chosen, loss, seed))
+                runs.append(run(partial(UNet, len(CLASSES), **UNET_OPTIONS), chosen, loss, seed))
             few[str(count)][name] = say(f"{count} scenes, {name}", runs)
     for name, crop in (("middle", unet.center_crop), ("corner", corner_crop)):
         with mock.patch.object(unet, "center_crop", crop):
@@ -123,14 +112,12 @@ def main() -> None:
     write(
         "unet",
         {
-            "steps": STEPS,
-            "batch": BATCH,
-            "learning_rate": LEARNING_RATE,
+            **TRAINING,
             "training_scenes": SCENES,
             "validation_scenes": VALIDATION,
             "seeds": SEEDS,
             "bend": BEND,
-            "network": UNET_SIZE,
+            "network": UNET_OPTIONS,
             "unpadded_network": UNPADDED,
             "skips": skips,
             "few": few,

@@ -1,67 +1,44 @@
-"""Porting: weights that others trained, in our networks. It is renaming, and little else.
+"""Porting: networks that others built and trained, as ours, with equal logits.
 
-A ``state_dict`` is a dictionary from names to tensors. Two implementations of one network hold the
-same tensors under different names:
+Two implementations of one network hold the same tensors under different names, and where ours have
+the field's names, nothing is left to translate:
 
-    torchvision    backbone.layer1.0.conv2.weight             classifier.4.bias
-    ours           backbone.stages.0.0.layers.1.0.weight      head.2.bias
+    theirs = torchvision.models.segmentation.fcn_resnet50(weights="DEFAULT")
+    net = fcn_resnet_from_torchvision(theirs)
 
-So all it takes is a table of layers. Two lines load what torchvision trained:
-
-    net = FCNResNet(21, auxiliary=True)
-    net.load_state_dict(fcn_resnet_from_torchvision(weights.get_state_dict()))
-
-A name without a row is refused, and so is a row without a name: a network of which a part was
-forgotten predicts nonsense without complaint. ``load_state_dict`` compares the shapes.
-
-Equal tensors are not enough: dilations, the alignment of corners and the order in which maps are
-concatenated have no weights, and so no names. The arguments that build the same network stand
-beside each function; the tests compare the logits.
+Equal tensors are not enough: strides, dilations, the alignment of corners and the order in which
+maps are concatenated have no weights, and so no place in a ``state_dict``. A network that differs
+in one of them takes the weights and computes something else without complaint. So the ports of
+semantic networks take the *network*, read its settings, build ours with them, and then compare all
+layers, one by one: kernels, strides, paddings, dilations, groups. What ours cannot be built like
+is refused, and the message says which layer differs. Dropout, which evaluation does not use, is
+not compared.
 
 The networks of segmentation_models_pytorch (smp) are called as the papers', but wired differently.
-Where our arguments cannot say how, the weights are rearranged until they mean the same.
+Where our arguments cannot say how, the weights are rearranged until they mean the same. Its last
+layer upsamples by a whole factor, ours to the size of the image: they agree on images whose sides
+are multiples of the stride.
 """
 
-import re
 from collections.abc import Mapping
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-Weights = dict[str, Tensor]
-Table = dict[str, str]  # their layer -> ours; * is any number, and stays what it is
+from segcourse.blocks.resnet import LAYERS, Bottleneck, ResNet
+from segcourse.blocks.xception import separable_conv
+from segcourse.models.deeplab_v3 import DeepLabV3
+from segcourse.models.deeplab_v3_plus import DeepLabV3Plus
+from segcourse.models.fcn_resnet import FCNResNet
+from segcourse.models.pspnet import PSPNet
+from segcourse.transfer import Table, Weights, below, part_of, rename, take_weights
 
-BOTTLENECK: Table = {
-    "conv1": "layers.0.0",
-    "bn1": "layers.0.1",
-    "conv2": "layers.1.0",
-    "bn2": "layers.1.1",
-    "conv3": "layers.2",
-    "bn3": "layers.3",
-    "downsample.*": "shortcut.*",
-}
-BASIC: Table = {**BOTTLENECK, "conv2": "layers.1", "bn2": "layers.2"}
-FCN_HEAD: Table = {"0": "0.0", "1": "0.1", "4": "2"}
-SEPARABLE: Table = {"0.0": "0", "0.1": "1", "1": "2"}
-ASPP_ENDS: Table = {  # all but the convolutions that have a rate
-    "convs.0.0": "branches.0.0",
-    "convs.0.1": "branches.0.1",
-    "convs.4.1": "image_pooling.0",
-    "convs.4.2": "image_pooling.1",
-    "project.0": "project.0.0",
-    "project.1": "project.0.1",
-}
-ASPP: Table = ASPP_ENDS | {"convs.*.0": "branches.*.0", "convs.*.1": "branches.*.1"}
-SMP_ASPP: Table = ASPP_ENDS | {f"convs.*.{a}": f"branches.*.{b}" for a, b in SEPARABLE.items()}
-SMP_PYRAMID: Table = {  # grids 1, 2, 3, 6 there, 6, 3, 2, 1 here
-    "blocks.0.pool.1.0": "reduce.3.0",
-    "blocks.1.pool.1.0": "reduce.2.0",
-    "blocks.1.pool.1.1": "reduce.2.1",
-    "blocks.2.pool.1.0": "reduce.1.0",
-    "blocks.2.pool.1.1": "reduce.1.1",
-    "blocks.3.pool.1.0": "reduce.0.0",
-    "blocks.3.pool.1.1": "reduce.0.1",
-}
+_RESNET_LAYERS = ("conv1", "bn1", "layer*.*.conv*", "layer*.*.bn*", "layer*.*.downsample.*")
+RESNET: Table = {layer: layer for layer in _RESNET_LAYERS}  # the names are torchvision's
+_POOL: Table = {"backbone.maxpool": "backbone.maxpool"}
+_SMP_POOL: Table = {"encoder.maxpool": "backbone.maxpool"}
+_SEPARABLE: Table = {"0.0": "0", "0.1": "1", "1": "2"}
 MASK_RCNN: Table = {
     "backbone.fpn.inner_blocks.*.0": "pyramid.lateral.*",
     "backbone.fpn.layer_blocks.*.0": "pyramid.output.*",
@@ -86,107 +63,122 @@ DETR_LAYER: Table = {
 }
 CONV_NORM: Table = {"conv": "0", "norm": "1"}
 EPSILON = 1e-5  # what batch normalisation adds to every variance
+# ── semantic networks ───────────────────────────────────────────────────────────────────────────
 
 
-def fcn_resnet_from_torchvision(state_dict: Mapping[str, Tensor]) -> Weights:
-    """Weights of ``fcn_resnet50`` or ``fcn_resnet101`` under the names of ``FCNResNet``.
-
-    Build it with ``FCNResNet(classes, layers=50)``, and with ``auxiliary=True`` if the weights
-    have an auxiliary head; all that torchvision has trained do.
+def fcn_resnet_from_torchvision(theirs: nn.Module) -> FCNResNet:
+    """torchvision's ``fcn_resnet50`` or ``fcn_resnet101`` as our network, ready to predict.
 
     Raises:
-        ValueError: if a layer is unknown or missing.
-        TypeError: if this is no state_dict.
+        ValueError: if it has a layer that ours has not, or one that computes something else.
+        TypeError: if this is no network.
     """
-    table = resnet_table(state_dict, "backbone") | below("classifier", FCN_HEAD, "head")
-    return rename(state_dict, table, optional=below("aux_classifier", FCN_HEAD, "auxiliary"))
+    layers, output_stride = _read_resnet(theirs, "backbone")
+    _check_taps(theirs)
+    net = FCNResNet(
+        part_of(theirs, "classifier.4").out_channels,
+        layers=layers,
+        output_stride=output_stride,
+        aux_loss=theirs.aux_classifier is not None,
+    )
+    return take_weights(net, theirs, also=_POOL)
 
 
-def deeplab_v3_from_torchvision(state_dict: Mapping[str, Tensor]) -> Weights:
-    """Weights of ``deeplabv3_resnet50`` or ``..._resnet101`` under the names of ``DeepLabV3``.
-
-    Build it with ``DeepLabV3(classes, backbone=ResNet, output_stride=8, refine=True)``, where
-    ``partial(ResNet, 101)`` is the larger one, and with ``auxiliary=True`` if the weights have an
-    auxiliary head.
+def deeplab_v3_from_torchvision(theirs: nn.Module) -> DeepLabV3:
+    """torchvision's ``deeplabv3_resnet50`` or ``..._resnet101`` as our network, ready to predict.
 
     Raises:
-        ValueError: if a layer is unknown or missing.
-        TypeError: if this is no state_dict.
+        ValueError: if it has a layer that ours has not, or one that computes something else.
+        TypeError: if this is no network.
     """
-    table = {
-        **resnet_table(state_dict, "backbone"),
-        **below("classifier.0", ASPP, "aspp"),
-        **below("classifier", {"1": "0.0", "2": "0.1", "4": "1"}, "head"),
-    }
-    return rename(state_dict, table, optional=below("aux_classifier", FCN_HEAD, "auxiliary"))
+    layers, output_stride = _read_resnet(theirs, "backbone")
+    _check_taps(theirs)
+    net = DeepLabV3(
+        part_of(theirs, "classifier.4").out_channels,
+        backbone=partial(ResNet, layers),
+        output_stride=output_stride,
+        conv_after_aspp=True,
+        aux_loss=theirs.aux_classifier is not None,
+        **_read_aspp(theirs, "classifier.0"),
+    )
+    return take_weights(net, theirs, also=_POOL)
 
 
-def pspnet_from_smp(state_dict: Mapping[str, Tensor], *, stages: int = 2) -> Weights:
-    """Weights of ``smp.PSPNet`` on a ResNet under the names of ``PSPNet``.
+def pspnet_from_smp(theirs: nn.Module) -> PSPNet:
+    """``smp.PSPNet`` on a ResNet as our network, ready to predict.
 
-    Build it with ``PSPNet(classes, layers=50, stages=2, deep_stem=False, kernels=(1, 3))``: smp's
-    pyramid sees the second stage, and its head is a 1 x 1 and a 3 x 3 convolution. Three things
-    are no matter of names:
+    smp's pyramid sees the stage that ``encoder_depth`` says, and its head is a 1 x 1 and a 3 x 3
+    convolution. Three things are no matter of names:
 
     - the encoder's later stages, which nothing looks at and which never learned, are left out;
     - the pyramid is concatenated in reverse, so the next kernel's input channels are reversed;
     - the mean of the whole map is not normalised but gets a bias. In evaluation that is the same
       as normalising by a mean of 0 and a variance of 1; in training our layer normalises indeed.
 
-    Args:
-        stages: below the pyramid; smp's ``encoder_depth - 1``.
+    Raises:
+        ValueError: if it has a layer that ours has not, or one that computes something else.
+        TypeError: if this is no network.
+    """
+    stages = _read_depth(theirs)
+    layers, output_stride = _read_resnet(theirs, "encoder", stages)
+    net = PSPNet(
+        part_of(theirs, "segmentation_head.0").out_channels,
+        layers=layers,
+        stages=stages,
+        output_stride=output_stride,
+        deep_stem=False,
+        kernels=(1, 3),
+    )
+    part_of(theirs, "decoder.psp")
+    _check_upsampling(theirs, net.backbone.strides[-1])
+    table = {
+        **_encoder_table(stages),
+        **{f"decoder.psp.blocks.{n}.pool.1.*": f"pyramid.reduce.{3 - n}.*" for n in range(4)},
+        "decoder.conv.*": "classifier.0.*",
+        "segmentation_head.0": "classifier.2",
+    }
+    return take_weights(net, theirs, table, also=_SMP_POOL, edit=_in_our_order)
+
+
+def deeplab_v3_plus_from_smp(theirs: nn.Module) -> DeepLabV3Plus:
+    """``smp.DeepLabV3Plus`` on a ResNet as our network, ready to predict.
+
+    smp does four things differently, and our arguments say all of them: every block of a stage
+    without its stride is dilated, separable convolutions are normalised once, one follows ASPP and
+    one the concatenation instead of two, and corners are aligned.
 
     Raises:
-        ValueError: if a layer is unknown or missing.
-        TypeError: if this is no state_dict.
+        ValueError: if it has a layer that ours has not, such as an ASPP of ordinary convolutions
+            (``decoder_aspp_separable=False``), or one that computes something else.
+        TypeError: if this is no network.
     """
+    stages = _read_depth(theirs)
+    layers, output_stride = _read_resnet(theirs, "encoder", stages)
+    net = DeepLabV3Plus(
+        part_of(theirs, "segmentation_head.0").out_channels,
+        backbone=partial(ResNet, layers, stages=stages, contract_dilation=False),
+        output_stride=output_stride,
+        convolution=partial(separable_conv, depthwise_bn_relu=False),
+        conv_after_aspp=True,
+        align_corners=True,
+        **_read_aspp(theirs, "decoder.aspp.0"),
+    )
+    _check_upsampling(theirs, net.backbone.strides[1])
     table = {
-        **resnet_table(state_dict, "encoder"),
-        **below("decoder.psp", SMP_PYRAMID, "pyramid"),
-        **below("decoder.conv", {"0": "0.0", "1": "0.1"}, "head"),
-        "segmentation_head.0": "head.2",
+        **_encoder_table(stages),
+        "decoder.aspp.0.convs.0.*": "aspp.convs.0.*",
+        "decoder.aspp.0.convs.4.*": "aspp.convs.4.*",
+        **below("decoder.aspp.0.convs.*", _SEPARABLE, "aspp.convs.*"),
+        "decoder.aspp.0.project.*": "aspp.project.*",
+        **below("decoder.aspp", {"1.0": "0", "1.1": "1", "2": "2"}, "after_aspp"),
+        "decoder.block1.*": "reduce.*",
+        **below("decoder.block2", _SEPARABLE, "decoder.0"),
+        "segmentation_head.0": "classifier",
     }
-    unused = tuple(f"backbone.stages.{number}." for number in range(stages, 4))
-    renamed = rename(state_dict, table).items()
-    weights = {name: value for name, value in renamed if not name.startswith(unused)}
-    for name, value in neutral_normalisation(weights.pop("pyramid.reduce.3.0.bias")).items():
-        weights[f"pyramid.reduce.3.1.{name}"] = value
-    weights["head.0.0.weight"] = reverse_pyramid(weights["head.0.0.weight"])
-    return weights
+    return take_weights(net, theirs, table, also=_SMP_POOL)
 
 
-def deeplab_v3_plus_from_smp(state_dict: Mapping[str, Tensor]) -> Weights:
-    """Weights of ``smp.DeepLabV3Plus`` on a ResNet under the names of ``DeepLabV3Plus``.
-
-    Build it with
-
-        DeepLabV3Plus(
-            classes,
-            backbone=partial(ResNet, 50, dilate_first=True),
-            rates=(12, 24, 36),
-            convolution=partial(separable_conv, between=False),
-            early=True,
-            align_corners=True,
-        )
-
-    which says all that smp does differently: every block of a stage without its stride is dilated,
-    rates are those of output stride 8 at 16 too, separable convolutions are normalised once, one
-    follows ASPP and one the concatenation instead of two, and corners are aligned.
-
-    Raises:
-        ValueError: if a layer is unknown or missing, such as those of an ASPP of ordinary
-            convolutions (``decoder_aspp_separable=False``).
-        TypeError: if this is no state_dict.
-    """
-    table = {
-        **resnet_table(state_dict, "encoder"),
-        **below("decoder.aspp.0", SMP_ASPP, "aspp"),
-        **below("decoder.aspp", {"1.0": "0", "1.1": "1", "2": "2"}, "refine"),
-        **below("decoder.block1", {"0": "0", "1": "1"}, "reduce"),
-        **below("decoder.block2", SEPARABLE, "decoder.0"),
-        "segmentation_head.0": "head",
-    }
-    return rename(state_dict, table)
+# ── detectors ───────────────────────────────────────────────────────────────────────────────────
 
 
 def mask_rcnn_from_torchvision(state_dict: Mapping[str, Tensor]) -> Weights:
@@ -200,7 +192,7 @@ def mask_rcnn_from_torchvision(state_dict: Mapping[str, Tensor]) -> Weights:
         ValueError: if a layer is unknown or missing.
         TypeError: if this is no state_dict.
     """
-    return rename(state_dict, resnet_table(state_dict, "backbone.body") | MASK_RCNN)
+    return rename(state_dict, below("backbone.body", RESNET, "backbone") | MASK_RCNN)
 
 
 def detr_from_transformers(state_dict: Mapping[str, Tensor]) -> Weights:
@@ -219,7 +211,7 @@ def detr_from_transformers(state_dict: Mapping[str, Tensor]) -> Weights:
     encoder, decoder = f"{model}.encoder.layers.*", f"{model}.decoder.layers.*"
     ours, theirs = "transformer.encoder.*", "transformer.decoder.*"
     table = {
-        **resnet_table(state_dict, f"{model}.backbone.model"),
+        **below(f"{model}.backbone.model", RESNET, "backbone"),
         f"{model}.input_projection": "input_proj",
         f"{model}.query_position_embeddings": "query_embed",
         f"{model}.decoder.layernorm": "transformer.norm",
@@ -243,7 +235,82 @@ def detr_from_transformers(state_dict: Mapping[str, Tensor]) -> Weights:
     return rename(state_dict, table)
 
 
-def neutral_normalisation(bias: Tensor) -> Weights:
+# ── reading settings ────────────────────────────────────────────────────────────────────────────
+
+
+def _read_resnet(theirs: nn.Module, name: str, stages: int = 4) -> tuple[int, int]:
+    """Layers of a ResNet, and the output stride of its first ``stages``."""
+    every = [part_of(theirs, f"{name}.layer{number}") for number in range(1, 5)]
+    bottleneck = hasattr(every[0][0], "conv3")
+    blocks = tuple(len(stage) for stage in every)
+    known = {(own, kind is Bottleneck): layers for layers, (kind, own) in LAYERS.items()}
+    if (blocks, bottleneck) not in known or stages < 1:
+        raise ValueError(
+            f"a ResNet of {blocks} blocks, of which {stages} stages are used, cannot be built: it "
+            f"must be one of {sorted(LAYERS)} layers, and be used beyond its first convolution."
+        )
+    stride = 4
+    for stage in every[:stages]:
+        stride *= max(layer.stride[0] for layer in stage.modules() if isinstance(layer, nn.Conv2d))
+    return known[blocks, bottleneck], max(stride, 8)
+
+
+def _read_depth(theirs: nn.Module) -> int:
+    """How many stages of smp's encoder are used; ``encoder_depth`` counts the stem too."""
+    return len(getattr(part_of(theirs, "encoder"), "out_channels", ())) - 2
+
+
+def _read_aspp(theirs: nn.Module, name: str) -> dict:
+    """The arguments of an ASPP: atrous_rates, channels and dropout."""
+    convs, project = part_of(theirs, f"{name}.convs"), part_of(theirs, f"{name}.project")
+    first = [next(m for m in conv.modules() if isinstance(m, nn.Conv2d)) for conv in convs]
+    return {
+        "atrous_rates": tuple(conv.dilation[0] for conv in first[1:-1]),
+        "channels": project[0].out_channels,
+        "dropout": project[3].p,
+    }
+
+
+def _check_taps(theirs: nn.Module) -> None:
+    """Refuse torchvision's networks whose heads look at other stages than the last two."""
+    taps = getattr(part_of(theirs, "backbone"), "return_layers", None)
+    if taps not in ({"layer4": "out"}, {"layer4": "out", "layer3": "aux"}):
+        raise ValueError(
+            f"the heads of this {type(theirs).__name__} look at {taps}, but ours at layer4, and "
+            "the auxiliary one at layer3: it cannot be ported."
+        )
+
+
+def _check_upsampling(theirs: nn.Module, stride: int) -> None:
+    """Refuse logits of smp's that are not as large as the image, corner on corner."""
+    last = part_of(theirs, "segmentation_head.1")
+    factor, aligned = getattr(last, "scale_factor", 1), getattr(last, "align_corners", False)
+    if factor != stride or not aligned:
+        raise ValueError(
+            f"upsampling={factor} with align_corners={aligned} does not bring features of stride "
+            f"{stride} back to the image: build their network with upsampling={stride}."
+        )
+
+
+# ── names and weights ───────────────────────────────────────────────────────────────────────────
+
+
+def _encoder_table(stages: int) -> Table:
+    """Rows of smp's ResNet. The stages that its decoder does not look at are left out."""
+    later = [row.removeprefix("layer*") for row in RESNET if row.startswith("layer*")]
+    idle = {f"layer{number}{row}": "" for number in range(stages + 1, 5) for row in later}
+    return below("encoder", idle | RESNET, "backbone")
+
+
+def _in_our_order(weights: Weights) -> Weights:
+    """Weights of smp's PSPNet: a normalisation for its bias, and its pyramid reversed."""
+    bias = weights.pop("pyramid.reduce.3.0.bias")
+    neutral = {f"pyramid.reduce.3.1.{name}": x for name, x in neutral_normalization(bias).items()}
+    kernel = reverse_pyramid(weights["classifier.0.0.weight"])
+    return weights | neutral | {"classifier.0.0.weight": kernel}
+
+
+def neutral_normalization(bias: Tensor) -> Weights:
     """A batch normalisation that, in evaluation, only adds a bias: (C) -> its tensors."""
     return {
         "weight": torch.ones_like(bias),
@@ -262,66 +329,3 @@ def reverse_pyramid(weight: Tensor) -> Tensor:
     channels = weight.shape[1] // 2
     pieces = weight.split([channels // 4] * 4 + [channels], dim=1)
     return torch.cat(pieces[::-1], dim=1)
-
-
-def resnet_table(state_dict: Mapping[str, Tensor], theirs: str) -> Table:
-    """Rows of a ResNet with torchvision's names; only bottlenecks have a third convolution.
-
-    Raises:
-        TypeError: if this is no state_dict.
-    """
-    if not isinstance(state_dict, Mapping):
-        raise TypeError(
-            f"porting takes a dictionary of weights, but this is {type(state_dict).__name__}: pass "
-            "what its state_dict() returns."
-        )
-    block = BOTTLENECK if f"{theirs}.layer1.0.conv3.weight" in state_dict else BASIC
-    table = below(theirs, {"conv1": "stem.0", "bn1": "stem.1"}, "backbone")
-    for number in range(4):  # stages count from 1 there, from 0 here
-        table |= below(f"{theirs}.layer{number + 1}.*", block, f"backbone.stages.{number}.*")
-    return table
-
-
-def below(theirs: str, table: Table, ours: str) -> Table:
-    """The same rows for layers inside another: put its name in front on both sides."""
-    return {f"{theirs}.{layer}": f"{ours}.{own}" for layer, own in table.items()}
-
-
-def rename(
-    state_dict: Mapping[str, Tensor], table: Table, *, optional: Table | None = None
-) -> Weights:
-    """The same tensors under our names: the first row that fits the layer says how.
-
-    Every name needs a row; rows of ``optional`` and rows with ``*`` may stay without a name.
-
-    Raises:
-        ValueError: if a layer is unknown or missing.
-    """
-    rows = {
-        re.compile(re.escape(theirs).replace(r"\*", r"(\d+)")): ours
-        for theirs, ours in (table | (optional or {})).items()
-    }
-    renamed, unknown, missing = {}, [], {layer for layer in table if "*" not in layer}
-    for name, value in state_dict.items():
-        layer, _, kind = name.rpartition(".")  # kind: weight, bias, running_mean, ...
-        missing.discard(layer)
-        fit = next((fit for row in rows if (fit := row.fullmatch(layer))), None)
-        if fit is None:
-            unknown.append(name)
-            continue
-        own = rows[fit.re]
-        for number in fit.groups():
-            own = own.replace("*", number, 1)
-        renamed[f"{own}.{kind}"] = value
-    if unknown or missing:
-        raise ValueError(
-            f"these are not the weights of that network: unknown are {listed(unknown)}, missing "
-            f"are {listed(sorted(missing))}. Pass what its own state_dict() returns."
-        )
-    return renamed
-
-
-def listed(names: list[str]) -> str:
-    """The first three names, and how many follow."""
-    more = [f"{len(names) - 3} more"] if len(names) > 3 else []
-    return " and ".join([", ".join(names[:3]), *more]) if names else "none"

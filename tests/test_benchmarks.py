@@ -16,7 +16,6 @@ from benchmarks import (
     detectors,
     dsb2018,
     instances,
-    networks,
     object_metrics,
     operators,
     panoptic,
@@ -27,6 +26,7 @@ from benchmarks import (
     sets,
     training_step,
 )
+from segcourse.classroom import NETWORKS
 from segcourse.data.sample import batches
 from segcourse.losses.set_matching import ObjectSet, match_sets, set_mask_loss
 from segcourse.models.mask_rcnn import Detections, Objects
@@ -123,24 +123,10 @@ def test_the_architectures_go_through_camvid_too(monkeypatch, tmp_path, capsys):
     assert "701 frames with masks" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", networks.NETWORKS)
-def test_every_stage_is_supervised_at_its_own_size(name):
-    image, truth = torch.rand(2, 3, 96, 128), torch.randint(3, (2, 96, 128))
-    stages = list(networks.every_stage(networks.NETWORKS[name](3), image, truth, auxiliary=0.4))
-    weights = [weight for weight, _, _ in stages]
-    assert weights[-1] == 1 and set(weights[:-1]) <= {0.4}
-    for _, logits, labels in stages:
-        assert logits.shape == (2, 3, *labels.shape[1:])
-    assert torch.equal(stages[-1][2], truth)
-    sizes = [tuple(labels.shape[1:]) for _, _, labels in stages]
-    own = [(3, 4), (6, 8), (12, 16), (24, 32), (48, 64)] if name == "gfrnet" else sizes[:-1]
-    assert sizes == [*own, (96, 128)]
-
-
 @pytest.mark.parametrize("name", peers.PEERS)
 def test_a_peer_is_as_large_as_our_network(name):
     changes, _, build = peers.PEERS[name]
-    ours = peers.parameters(networks.NETWORKS[name](peers.K, **changes))
+    ours = peers.parameters(NETWORKS[name](peers.K, **changes))
     assert peers.parameters(build()) == pytest.approx(ours, rel=0.03)
 
 

@@ -20,10 +20,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 import benchmarks.panoptic
 from benchmarks.detectors import DETR_SIZE, MASK_RCNN, detector_loss, query_loss
-from benchmarks.networks import NETWORKS, course_loss
 from benchmarks.pretrained import mask_loss
 from segcourse import viz
 from segcourse.checkpoints import load_checkpoint
+from segcourse.classroom import NETWORKS, course_loss
 from segcourse.data.sample import Sample
 from segcourse.data.things import things_of
 from segcourse.data.toytown import THINGS, Toytown

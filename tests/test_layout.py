@@ -13,8 +13,9 @@ PACKAGE = ROOT / "segcourse"
 # Who stands on whom. A module may import from the rows below its own, and from its own part.
 ROWS = [
     {"cli"},
-    {"exercises", "pretrained"},
-    {"models", "training", "viz", "tables", "porting", "keras"},
+    {"exercises"},
+    {"classroom", "pretrained", "porting"},
+    {"models", "training", "transfer", "viz", "tables", "keras"},
     {"blocks", "losses", "metrics", "data", "classical", "checkpoints"},
     {"ops"},
 ]

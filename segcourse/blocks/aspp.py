@@ -18,7 +18,8 @@ it is the mean over the map, called image pooling.
 Two things differ from the official code (https://github.com/tensorflow/models):
 
 - Its image pooling has the size of the training crop; ours is as large as whatever comes.
-- It concatenates the image pooling first; here it is last, so that torchvision's weights fit.
+- It concatenates the image pooling first; here it is last, as in torchvision, whose names the
+  layers have.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,8 @@ class ASPP(nn.Module):
 
     Args:
         channels: of every branch and of the result.
-        rates: of the 3 x 3 convolutions, one a branch; see :func:`rates_at`.
+        atrous_rates: dilations of the 3 x 3 convolutions, one a branch; see
+            :func:`default_atrous_rates`.
         dropout: share of the result's features that training sets to zero.
         convolution: what the branches with a rate are, ``conv_bn_relu`` or ``separable_conv``:
             called with both numbers of channels and ``dilation=``.
@@ -49,34 +51,38 @@ class ASPP(nn.Module):
         in_channels: int,
         channels: int = 256,
         *,
-        rates: tuple[int, ...] = (6, 12, 18),
+        atrous_rates: tuple[int, ...] = (6, 12, 18),
         dropout: float = 0.1,
         convolution: Callable[..., nn.Module] = conv_bn_relu,
     ):
         super().__init__()
-        if min(in_channels, channels, *rates) < 1:
+        if min(in_channels, channels, *atrous_rates) < 1:
             raise ValueError(
-                f"ASPP(in_channels={in_channels}, channels={channels}, rates={rates}) cannot be "
-                "built: all of them must be at least 1."
+                f"ASPP(in_channels={in_channels}, channels={channels}, "
+                f"atrous_rates={atrous_rates}) cannot be built: all of them must be at least 1."
             )
-        self.branches = nn.ModuleList([conv_bn_relu(in_channels, channels, kernel_size=1)])
-        self.branches.extend(convolution(in_channels, channels, dilation=rate) for rate in rates)
-        self.image_pooling = conv_bn_relu(in_channels, channels, kernel_size=1)
+        self.convs = nn.ModuleList([conv_bn_relu(in_channels, channels, kernel_size=1)])
+        self.convs.extend(
+            convolution(in_channels, channels, dilation=rate) for rate in atrous_rates
+        )
+        pooling = conv_bn_relu(in_channels, channels, kernel_size=1)
+        self.convs.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), *pooling))
         self.project = nn.Sequential(
-            conv_bn_relu((len(rates) + 2) * channels, channels, kernel_size=1),
+            *conv_bn_relu((len(atrous_rates) + 2) * channels, channels, kernel_size=1),
             nn.Dropout(dropout),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        self.check_batch(x)
-        image = self.image_pooling(x.mean(dim=(2, 3), keepdim=True))  # (N, C, 1, 1)
-        views = [branch(x) for branch in self.branches]
-        views.append(image.expand(-1, -1, *x.shape[-2:]))  # one value, enlarged: it repeats
+        self._check_batch(x)
+        *local, pooling = self.convs
+        image = pooling(x)  # (N, C, 1, 1)
+        views = [conv(x) for conv in local]
+        views.append(image.expand(-1, -1, *x.shape[-2:]))  # one value, upsampled: it repeats
         return self.project(torch.cat(views, dim=1))
 
-    def check_batch(self, x: Tensor) -> None:
+    def _check_batch(self, x: Tensor) -> None:
         """Refuse a single image, if image pooling's batch normalisation is to learn from it."""
-        if len(x) == 1 and self.image_pooling[1].training:
+        if len(x) == 1 and self.convs[-1][2].training:
             raise ValueError(
                 f"ASPP cannot train on a single image, of features {tuple(x.shape)}: image pooling "
                 "leaves one value a channel, and batch normalisation would subtract it from "
@@ -85,10 +91,10 @@ class ASPP(nn.Module):
             )
 
 
-def rates_at(output_stride: int) -> tuple[int, int, int]:
+def default_atrous_rates(output_stride: int) -> tuple[int, int, int]:
     """The paper's rates, which always reach equally far in the image.
 
-    >>> rates_at(16), rates_at(8)
+    >>> default_atrous_rates(16), default_atrous_rates(8)
     ((6, 12, 18), (12, 24, 36))
     """
     return tuple(rate * 16 // output_stride for rate in (6, 12, 18))

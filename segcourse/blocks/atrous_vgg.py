@@ -25,7 +25,7 @@ stride s lies exactly over pixel s * n of the image, and maps of different strid
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import initialise
+from segcourse.blocks.conv import kaiming_normal_, normal_
 from segcourse.blocks.upsample import resize
 from segcourse.blocks.vgg import DEPTHS, vgg_stage
 
@@ -38,7 +38,7 @@ class AtrousVGG(nn.Module):
     An image of 321 x 321 gives (N, 64, 161, 161), (N, 128, 81, 81), (N, 256, 41, 41) and twice
     (N, 512, 41, 41). Odd sides are halved as 2n + 1 -> n + 1; even ones as 2n -> n + 1, as Caffe
     does it: then the last position lies one pixel beyond the border. ``channels`` lists the second
-    axis.
+    axis, ``strides`` the strides.
 
     Args:
         width: channels of the first stage; they double until eight times as many.
@@ -52,7 +52,7 @@ class AtrousVGG(nn.Module):
                 f"AtrousVGG(width={width}) has no channels to compute with: give a width of at "
                 "least 1."
             )
-        self.channels = [width * factor for factor in (1, 2, 4, 8, 8)]
+        self.channels, self.strides = [width * factor for factor in (1, 2, 4, 8, 8)], STRIDES
         self.stages = nn.ModuleList()
         self.pools = nn.ModuleList()
         before, stride = 3, 1
@@ -78,50 +78,44 @@ class AtrousVGG(nn.Module):
 
 def atrous_classifier(
     in_channels: int,
-    hidden: int,
+    fc_channels: int,
     num_classes: int,
     *,
     kernel_size: int = 3,
-    rate: int = 12,
+    dilation: int = 12,
     batch_norm: bool = False,
     dropout: float = 0.5,
 ) -> nn.Sequential:
     """VGG's fully connected layers, sliding: (N, in_channels, H, W) -> (N, num_classes, H, W).
 
-    The first of the three, fc6, looks ``rate * (kernel_size - 1)`` positions far in all.
+    The first of the three, fc6, sees ``dilation * (kernel_size - 1) + 1`` positions along each
+    axis. It and fc7 have ``fc_channels``.
 
     Raises:
         ValueError: if there is nothing to compute with, or fc6 has no middle.
     """
-    if min(hidden, num_classes, kernel_size, rate) < 1:
+    if min(fc_channels, num_classes, kernel_size, dilation) < 1:
         raise ValueError(
-            f"a classifier with num_classes={num_classes}, hidden={hidden}, "
-            f"kernel_size={kernel_size}, rate={rate} has nothing to compute with: all of them must "
-            "be at least 1."
+            f"a classifier with num_classes={num_classes}, fc_channels={fc_channels}, "
+            f"kernel_size={kernel_size}, dilation={dilation} has nothing to compute with: all of "
+            "them must be at least 1."
         )
-    reach = rate * (kernel_size - 1)
+    reach = dilation * (kernel_size - 1)
     if reach % 2:
         raise ValueError(
-            f"kernel_size={kernel_size} with rate={rate} has no middle: choose an odd kernel_size "
-            "or an even rate."
+            f"kernel_size={kernel_size} with dilation={dilation} has no middle: choose an odd "
+            "kernel_size or an even dilation."
         )
     layers: list[nn.Module] = []
-    for channels, size, padding in ((in_channels, kernel_size, reach // 2), (hidden, 1, 0)):
-        dilation = rate if padding else 1
-        fc = nn.Conv2d(channels, hidden, size, padding=padding, dilation=dilation)
-        normalise = [nn.BatchNorm2d(hidden)] if batch_norm else []
-        layers += [initialise(fc), *normalise, nn.ReLU(inplace=True), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, undecided(nn.Conv2d(hidden, num_classes, kernel_size=1)))
+    for channels, size, padding in ((in_channels, kernel_size, reach // 2), (fc_channels, 1, 0)):
+        step = dilation if padding else 1
+        fc = nn.Conv2d(channels, fc_channels, size, padding=padding, dilation=step)
+        norm = [nn.BatchNorm2d(fc_channels)] if batch_norm else []
+        layers += [kaiming_normal_(fc), *norm, nn.ReLU(inplace=True), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, normal_(nn.Conv2d(fc_channels, num_classes, kernel_size=1)))
 
 
-def undecided(layer: nn.Conv2d) -> nn.Conv2d:
-    """Let scores start near zero, with a standard deviation of 0.01 in their weights."""
-    nn.init.normal_(layer.weight, std=0.01)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def enlarge(scores: Tensor, stride: int, image: Tensor) -> Tensor:
+def upsample_logits(scores: Tensor, stride: int, image: Tensor) -> Tensor:
     """Put scores back over the image, bilinearly: (N, K, h, w) -> (N, K, H, W).
 
     Position n comes to lie on pixel ``stride * n``, whatever the sides of the image. Positions
@@ -134,10 +128,10 @@ def enlarge(scores: Tensor, stride: int, image: Tensor) -> Tensor:
     return F.pad(logits, beyond, mode="replicate")
 
 
-def over_pixels(scores: Tensor, stride: int, image: Tensor) -> Tensor:
+def crop_to_image(scores: Tensor, stride: int, image: Tensor) -> Tensor:
     """The positions that lie over the image: (N, K, h, w) -> (N, K, ceil(H / s), ceil(W / s)).
 
-    They fit the truth of every eighth pixel, ``truth[..., ::8, ::8]``, if the stride is 8.
+    They fit the labels of every eighth pixel, ``target[..., ::8, ::8]``, if the stride is 8.
     """
     rows, columns = (-(-side // stride) for side in image.shape[-2:])
     return scores[..., :rows, :columns]

@@ -20,7 +20,7 @@ def conv_relu(
     """
     padding = kernel_size // 2 if padding is None else padding
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
-    return nn.Sequential(initialise(convolution), nn.ReLU(inplace=True))
+    return nn.Sequential(kaiming_normal_(convolution), nn.ReLU(inplace=True))
 
 
 def conv_bn(
@@ -47,7 +47,7 @@ def conv_bn(
         dilation=dilation,
         bias=False,
     )
-    return [initialise(convolution), nn.BatchNorm2d(out_channels)]
+    return [kaiming_normal_(convolution), nn.BatchNorm2d(out_channels)]
 
 
 def conv_bn_relu(
@@ -84,21 +84,38 @@ def conv_gn_relu(
     the channels.
     """
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=bias)
-    normalise = nn.GroupNorm(gcd(groups, out_channels), out_channels)
-    return nn.Sequential(initialise(convolution), normalise, nn.ReLU(inplace=True))
+    norm = nn.GroupNorm(gcd(groups, out_channels), out_channels)
+    return nn.Sequential(kaiming_normal_(convolution), norm, nn.ReLU(inplace=True))
 
 
-def initialise(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """Draw a layer's weights with variance 2 / N, set its bias to zero, return it.
+def kaiming_normal_(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """Draw a layer's weights from N(0, 2 / N), set its bias to zero, return it.
 
-    Every output of a transposed convolution whose kernel equals its stride has ``in_channels``
-    inputs; for other strides that is the mean number times kernel over stride.
+    N is the number of inputs of one output. Every output of a transposed convolution whose kernel
+    equals its stride has ``in_channels`` inputs; for other strides N is the mean over the outputs.
+    (``nn.init.kaiming_normal_`` counts a transposed convolution's outputs instead.)
     """
     kernel = layer.kernel_size[0] * layer.kernel_size[1]
     inputs = layer.in_channels * kernel // layer.groups
     if isinstance(layer, nn.ConvTranspose2d):
         inputs = max(inputs // (layer.stride[0] * layer.stride[1]), 1)
-    nn.init.normal_(layer.weight, std=(2 / inputs) ** 0.5)
+    return normal_(layer, std=(2 / inputs) ** 0.5)
+
+
+def normal_(layer: nn.Conv2d | nn.ConvTranspose2d, *, std: float = 0.01) -> nn.Module:
+    """Draw a layer's weights from N(0, std^2), set its bias to zero, return it.
+
+    With the default, a layer of scores starts near zero: no class is preferred.
+    """
+    nn.init.normal_(layer.weight, std=std)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def zero_init_(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """Set a layer's weights and its bias to zero, return it."""
+    nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer

@@ -5,12 +5,12 @@
 The networks on dilated ResNets use it twice: as the whole decoder (FCN-ResNet), and as the
 auxiliary head on an earlier stage, whose loss helps training and which is dropped afterwards
 (Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.3,
-https://arxiv.org/abs/1612.01105).
+https://arxiv.org/abs/1612.01105). The layers are numbered as in torchvision's ``FCNHead``.
 """
 
 from torch import nn
 
-from segcourse.blocks.conv import conv_bn_relu, initialise
+from segcourse.blocks.conv import conv_bn_relu, kaiming_normal_
 
 
 def fcn_head(in_channels: int, num_classes: int, *, dropout: float = 0.1) -> nn.Sequential:
@@ -24,9 +24,9 @@ def fcn_head(in_channels: int, num_classes: int, *, dropout: float = 0.1) -> nn.
             f"fcn_head(in_channels={in_channels}, num_classes={num_classes}) has nothing to score "
             "with: it needs at least 4 channels, of which it keeps a quarter, and 1 class."
         )
-    hidden = in_channels // 4
+    inter_channels = in_channels // 4
     return nn.Sequential(
-        conv_bn_relu(in_channels, hidden),
+        *conv_bn_relu(in_channels, inter_channels),
         nn.Dropout(dropout),
-        initialise(nn.Conv2d(hidden, num_classes, kernel_size=1)),
+        kaiming_normal_(nn.Conv2d(inter_channels, num_classes, kernel_size=1)),
     )

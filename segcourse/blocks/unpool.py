@@ -70,8 +70,8 @@ def encode(stages: Iterable[nn.Module], image: Tensor) -> tuple[Tensor, list[Max
         )
     x, maxima = image, []
     for stage in stages:
-        x, places = pool(stage(x))
-        maxima.append(places)
+        x, found = pool(stage(x))
+        maxima.append(found)
     return x, maxima
 
 
@@ -81,6 +81,6 @@ def decode(stages: Iterable[nn.Module], x: Tensor, maxima: list[Maxima]) -> Tens
     The stages are the decoder's, one for each of the maxima, which are used from the last to the
     first.
     """
-    for stage, places in zip(stages, reversed(maxima), strict=True):
-        x = stage(unpool(x, places))
+    for stage, found in zip(stages, reversed(maxima), strict=True):
+        x = stage(unpool(x, found))
     return x

@@ -28,8 +28,8 @@ def bilinear_kernel(size: int) -> Tensor:
         raise ValueError(f"a kernel of size {size} has no pixels: choose a size of at least 1.")
     factor = (size + 1) // 2
     centre = factor - 1 if size % 2 else factor - 0.5  # on a pixel, or between two
-    tent = 1 - (torch.arange(size) - centre).abs() / factor
-    return tent[:, None] * tent[None, :]
+    weights = 1 - (torch.arange(size) - centre).abs() / factor
+    return weights[:, None] * weights[None, :]
 
 
 def bilinear_upsample(channels: int, factor: int, *, padding: int = 0) -> nn.ConvTranspose2d:

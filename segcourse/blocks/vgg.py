@@ -38,18 +38,18 @@ def vgg_stage(
         dilation: step between the taps of all convolutions of this stage.
     """
     layers: list[nn.Module] = []
-    for place in range(depth):
+    for index in range(depth):
         convolution = nn.Conv2d(
-            in_channels if place == 0 else out_channels,
+            in_channels if index == 0 else out_channels,
             out_channels,
             kernel_size=3,
-            padding=dilation if padding is None or place > 0 else padding,
+            padding=dilation if padding is None or index > 0 else padding,
             dilation=dilation,
         )
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         nn.init.zeros_(convolution.bias)
-        normalise = [nn.BatchNorm2d(out_channels)] if batch_norm else []
-        layers += [convolution, *normalise, nn.ReLU(inplace=True)]
+        norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
+        layers += [convolution, *norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -57,7 +57,8 @@ class VGG(nn.Module):
     """Features of every stage, each pooled to half its size: (N, C, H, W) -> list, finest first.
 
     With ``width=64`` and an image of 224 x 224: (N, 64, 112, 112), (N, 128, 56, 56),
-    (N, 256, 28, 28), (N, 512, 14, 14), (N, 512, 7, 7).
+    (N, 256, 28, 28), (N, 512, 14, 14), (N, 512, 7, 7). ``channels`` lists the second axis,
+    ``strides`` the strides.
 
     Args:
         in_channels: channels of the image.
@@ -86,6 +87,7 @@ class VGG(nn.Module):
             )
         self.ceil_mode = ceil_mode
         self.channels = [width * min(2**level, 8) for level in range(len(depths))]
+        self.strides = tuple(2 ** (level + 1) for level in range(len(depths)))
         wiring = zip([in_channels, *self.channels], self.channels, depths, strict=False)
         self.stages = nn.ModuleList(
             vgg_stage(

@@ -24,7 +24,7 @@ Differs from the paper: the classifier is left out, and weights start from He's 
 
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import conv_bn, conv_bn_relu, initialise
+from segcourse.blocks.conv import conv_bn, conv_bn_relu, kaiming_normal_
 
 # layers: (channels and stride of the blocks of the entry flow, number of blocks of the middle flow)
 LAYOUTS = {
@@ -37,12 +37,12 @@ STRIDES = (32, 16, 8)
 EPSILON = 1e-3  # of batch normalisation: what the published weights were trained with
 
 
-def depthwise_bn(channels: int, *, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
+def _depthwise_bn(channels: int, *, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
     """3 x 3 in each channel alone, batch normalisation: (N, C, H, W) -> (N, C, H/s, W/s)."""
     convolution = nn.Conv2d(
         channels, channels, 3, stride, dilation, dilation, groups=channels, bias=False
     )
-    return [initialise(convolution), nn.BatchNorm2d(channels)]
+    return [kaiming_normal_(convolution), nn.BatchNorm2d(channels)]
 
 
 def separable_conv(
@@ -51,17 +51,17 @@ def separable_conv(
     *,
     stride: int = 1,
     dilation: int = 1,
-    between: bool = True,
+    depthwise_bn_relu: bool = True,
 ) -> nn.Sequential:
     """Depthwise 3 x 3, pointwise 1 x 1, BN and ReLU after both: (N, in, H, W) -> (N, out, H', W').
 
     Stands in for ``conv_bn_relu`` at about a ninth of the price. At stride s, H' = ceil(H / s).
-    ``between=False`` leaves out the BN and ReLU after the first, as segmentation_models does.
+    ``depthwise_bn_relu=False`` leaves out those after the first, as segmentation_models does.
     """
-    depthwise, *normalise = depthwise_bn(in_channels, stride=stride, dilation=dilation)
+    depthwise, *norm = _depthwise_bn(in_channels, stride=stride, dilation=dilation)
     return nn.Sequential(
         depthwise,
-        *([*normalise, nn.ReLU(inplace=True)] if between else []),
+        *([*norm, nn.ReLU(inplace=True)] if depthwise_bn_relu else []),
         *conv_bn(in_channels, out_channels, kernel_size=1),
         nn.ReLU(inplace=True),
     )
@@ -74,7 +74,7 @@ class XceptionBlock(nn.Module):
     separable convolution and there is none inside, so that the sum may be negative.
 
     Args:
-        adapt: let a 1 x 1 convolution make the shortcut fit; without, it passes its input on.
+        project: let a 1 x 1 convolution make the shortcut fit; without, it passes its input on.
     """
 
     def __init__(
@@ -84,31 +84,31 @@ class XceptionBlock(nn.Module):
         *,
         stride: int = 1,
         dilation: int = 1,
-        adapt: bool = True,
+        project: bool = True,
     ):
         super().__init__()
         first, second, third = channels
         self.shortcut = nn.Sequential(
-            *(conv_bn(in_channels, third, kernel_size=1, stride=stride) if adapt else [])
+            *(conv_bn(in_channels, third, kernel_size=1, stride=stride) if project else [])
         )
         self.inner = nn.Sequential(
-            relu_separable(in_channels, first, dilation=dilation),
-            relu_separable(first, second, dilation=dilation),
+            _relu_separable(in_channels, first, dilation=dilation),
+            _relu_separable(first, second, dilation=dilation),
         )
-        self.last = relu_separable(second, third, stride=stride, dilation=dilation)
+        self.last = _relu_separable(second, third, stride=stride, dilation=dilation)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         inner = self.inner(x)
         return inner, self.last(inner) + self.shortcut(x)
 
 
-def relu_separable(
+def _relu_separable(
     in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1
 ) -> nn.Sequential:
     """ReLU, depthwise 3 x 3, BN, pointwise 1 x 1, BN: (N, in, H, W) -> (N, out, H/s, W/s)."""
     return nn.Sequential(
         nn.ReLU(),  # not in place: its input is also the shortcut's, or somebody's feature
-        *depthwise_bn(in_channels, stride=stride, dilation=dilation),
+        *_depthwise_bn(in_channels, stride=stride, dilation=dilation),
         *conv_bn(in_channels, out_channels, kernel_size=1),
     )
 
@@ -117,8 +117,9 @@ class Xception(nn.Module):
     """Features just before every halving, and the last: (N, C, H, W) -> list of five, finest first.
 
     Xception-65 on 224 x 224: (N, 128, 112, 112), (N, 256, 56, 56), (N, 728, 28, 28),
-    (N, 1024, 14, 14), (N, 2048, 7, 7); ``channels`` lists the second axis. All but the last are
-    the inner features of blocks and may be negative, as those of the official code.
+    (N, 1024, 14, 14), (N, 2048, 7, 7); ``channels`` lists the second axis, ``strides`` the
+    strides. All but the last are the inner features of blocks and may be negative, as those of the
+    official code.
 
     Args:
         layers: 41, 65 or 71.
@@ -140,33 +141,35 @@ class Xception(nn.Module):
         output_stride: int = 32,
     ):
         super().__init__()
-        check_arguments(layers, in_channels, width, output_stride)
+        _check_arguments(layers, in_channels, width, output_stride)
         entry, middle = LAYOUTS[layers]
         plan = [((channels,) * 3, stride) for channels, stride in entry]
         plan += [((728,) * 3, 1)] * middle + [(EXIT[0], 2)]
         self.stem = nn.Sequential(
             conv_bn_relu(in_channels, width, stride=2), conv_bn_relu(width, 2 * width)
         )
-        self.blocks, self.channels = nn.ModuleList(), []
+        self.blocks, self.channels, self.strides = nn.ModuleList(), [], ()
         before, reached, dilation = 2 * width, 2, 1
         for wanted, stride in plan:
-            channels = scaled(wanted, width)
+            channels = _scaled(wanted, width)
             kept = stride if reached < output_stride else 1
-            adapt = stride > 1 or before != channels[2]  # whatever was kept: the weights stay
+            project = stride > 1 or before != channels[2]  # whatever was kept: the weights stay
             self.blocks.append(
-                XceptionBlock(before, channels, stride=kept, dilation=dilation, adapt=adapt)
+                XceptionBlock(before, channels, stride=kept, dilation=dilation, project=project)
             )
             if stride == 2:
                 self.channels.append(channels[1])
+                self.strides += (reached,)
             before, reached, dilation = channels[2], reached * kept, dilation * stride // kept
         self.halves = [stride == 2 for _, stride in plan]  # or would, without an output stride
-        first, second, third = scaled(EXIT[1], width)
+        first, second, third = _scaled(EXIT[1], width)
         self.last = nn.Sequential(
             separable_conv(before, first, dilation=dilation),
             separable_conv(first, second, dilation=dilation),
             separable_conv(second, third, dilation=dilation),
         )
         self.channels.append(third)
+        self.strides += (reached,)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = EPSILON
@@ -184,12 +187,12 @@ class Xception(nn.Module):
         return [*features, self.last(x)]
 
 
-def scaled(channels: tuple[int, ...], width: int) -> tuple[int, ...]:
+def _scaled(channels: tuple[int, ...], width: int) -> tuple[int, ...]:
     """The paper's channels, for another width of the first convolution than 32."""
     return tuple(count * width // 32 for count in channels)
 
 
-def check_arguments(layers: int, in_channels: int, width: int, output_stride: int) -> None:
+def _check_arguments(layers: int, in_channels: int, width: int, output_stride: int) -> None:
     """Refuse what would build no Xception."""
     if layers not in LAYOUTS:
         raise ValueError(f"Xception-{layers} does not exist: choose one of {sorted(LAYOUTS)}.")

@@ -38,7 +38,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import initialise
+from segcourse.blocks.conv import kaiming_normal_
 from segcourse.blocks.unpool import decode, encode
 from segcourse.blocks.vgg import DEPTHS, VGG
 
@@ -53,7 +53,7 @@ class DeconvNet(nn.Module):
     Args:
         num_classes: channels of the logits, background included.
         width: channels of the first stage; they double until eight times as many.
-        hidden: channels of fc6 and fc7.
+        fc_channels: channels of fc6 and fc7.
         kernel_size: side of fc6, and of its mirror.
         depths: how many convolutions each stage has, of the encoder and of the decoder.
     """
@@ -63,51 +63,56 @@ class DeconvNet(nn.Module):
         num_classes: int,
         *,
         width: int = 64,
-        hidden: int = 4096,
+        fc_channels: int = 4096,
         kernel_size: int = 7,
         depths: Sequence[int] = DEPTHS,
     ):
         super().__init__()
-        if min(num_classes, hidden, kernel_size) < 1:
+        if min(num_classes, fc_channels, kernel_size) < 1:
             raise ValueError(
-                f"DeconvNet(num_classes={num_classes}, hidden={hidden}, kernel_size={kernel_size}) "
-                "has a layer without channels or kernel: all of them must be at least 1."
+                f"DeconvNet(num_classes={num_classes}, fc_channels={fc_channels}, "
+                f"kernel_size={kernel_size}) has a layer without channels or kernel: all of them "
+                "must be at least 1."
             )
         vgg = VGG(width=width, depths=depths, batch_norm=True, ceil_mode=True)
         deepest = vgg.channels[-1]
         self.kernel_size, self.stride = kernel_size, 2 ** len(depths)
         self.encoder = vgg.stages
         self.fully_connected = nn.Sequential(
-            bn_relu(nn.Conv2d(deepest, hidden, kernel_size)),
-            bn_relu(nn.Conv2d(hidden, hidden, kernel_size=1)),
-            bn_relu(nn.ConvTranspose2d(hidden, deepest, kernel_size)),
+            _bn_relu(nn.Conv2d(deepest, fc_channels, kernel_size)),
+            _bn_relu(nn.Conv2d(fc_channels, fc_channels, kernel_size=1)),
+            _bn_relu(nn.ConvTranspose2d(fc_channels, deepest, kernel_size)),
         )
         steps = zip(pairwise([*reversed(vgg.channels), width]), reversed(depths), strict=True)
         self.decoder = nn.ModuleList(deconv_stage(a, b, depth) for (a, b), depth in steps)
-        self.head = initialise(nn.Conv2d(width, num_classes, kernel_size=1))
+        self.head = kaiming_normal_(nn.Conv2d(width, num_classes, kernel_size=1))
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, image: Tensor) -> Tensor:
         x, maxima = encode(self.encoder, image)
-        self.check_size(x, image)
+        self._check_size(x, image)
         return self.head(decode(self.decoder, self.fully_connected(x), maxima))
 
-    def check_size(self, x: Tensor, image: Tensor) -> None:
+    def all_logits(self, image: Tensor) -> list[Tensor]:
+        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        return [self(image)]
+
+    def _check_size(self, x: Tensor, image: Tensor) -> None:
         """Refuse an image whose map is smaller than the kernel of fc6."""
         if min(x.shape[-2:]) < self.kernel_size:
             height, width = image.shape[-2:]
-            least = self.stride * (self.kernel_size - 1) + 1
+            smallest = self.stride * (self.kernel_size - 1) + 1
             raise ValueError(
                 f"DeconvNet(kernel_size={self.kernel_size}) takes images whose sides are at least "
-                f"{least}, and is made for {self.stride * self.kernel_size}, but this one is "
+                f"{smallest}, and is made for {self.stride * self.kernel_size}, but this one is "
                 f"{height} x {width}: enlarge it, or build the network with a smaller kernel."
             )
 
 
-def bn_relu(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+def _bn_relu(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
     """A layer with bias, batch normalisation, ReLU: what the layer makes of sizes and channels."""
     return nn.Sequential(
-        initialise(layer), nn.BatchNorm2d(layer.out_channels), nn.ReLU(inplace=True)
+        kaiming_normal_(layer), nn.BatchNorm2d(layer.out_channels), nn.ReLU(inplace=True)
     )
 
 
@@ -118,7 +123,7 @@ def deconv_stage(in_channels: int, out_channels: int, depth: int) -> nn.Sequenti
     """
     steps = pairwise([in_channels] * depth + [out_channels])
     return nn.Sequential(
-        *(bn_relu(nn.ConvTranspose2d(a, b, kernel_size=3, padding=1)) for a, b in steps)
+        *(_bn_relu(nn.ConvTranspose2d(a, b, kernel_size=3, padding=1)) for a, b in steps)
     )
 
 

@@ -4,24 +4,25 @@ Chen, Zhu, Papandreou, Schroff, Adam. "Encoder-Decoder with Atrous Separable Con
 Semantic Image Segmentation." ECCV 2018. https://arxiv.org/abs/1802.02611
 
     stride 4                                                 4                       1
-    image ┬─ fine ── 1 x 1 ── (48) ────────────────────────┐
+    image ┬─ low-level ─ 1 x 1 ─ (48) ─────────────────────┐
           │ (256)                             concatenate (304) ─ 3 x 3 ─ 3 x 3 ─ 1 x 1 ─ x 4 ─→
-          └─ backbone ── coarse ── ASPP ── (256) ── x 4 ───┘       (256)   (256)    K
+          └─ backbone ── last ──── ASPP ── (256) ── x 4 ───┘       (256)   (256)    K
                stride 16  (2048)
 
-DeepLab v3 enlarges its logits 16 times, and blurs what is narrower than that. Here they are drawn
-at stride 4, where the backbone's early features still show where things end; 48 of their 256
+DeepLab v3 upsamples its logits 16 times, and blurs what is narrower than that. Here they are drawn
+at stride 4, where the backbone's low-level features still show where things end; 48 of their 256
 channels must do, so that they do not outvote the coarse ones. All 3 x 3 convolutions behind the
 backbone, ASPP's included, are separable (``blocks/xception.py``), each at a ninth of the price.
 
 The defaults build the paper's network on Xception-65; ``backbone=partial(ResNet, 101)`` with
 ``convolution=conv_bn_relu`` builds one of ordinary convolutions. On images of 100 pixels, where a
-lamp post is two wide, stride 4 is coarse: the classroom's network, ``fine=0``, draws at stride 2.
+lamp post is two wide, stride 4 is coarse: the classroom's network, ``low_level=0``, draws at
+stride 2.
 Three things differ from the paper:
 
 - Convolutions start from He's initialisation instead of ImageNet weights.
 - Batch normalisation forgets as fast as PyTorch's default; the official code's decay is 0.9997.
-- Maps are enlarged with ``align_corners=False``; the official code has True, which suits its
+- Maps are upsampled with ``align_corners=False``; the official code has True, which suits its
   crops of 513 = 4 * 128 + 1 pixels.
 
 segmentation_models' network is wired a little differently; ``segcourse/porting.py`` says how.
@@ -32,8 +33,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from segcourse.blocks.aspp import ASPP, rates_at
-from segcourse.blocks.conv import conv_bn_relu, initialise
+from segcourse.blocks.aspp import ASPP, default_atrous_rates
+from segcourse.blocks.conv import conv_bn_relu, kaiming_normal_
 from segcourse.blocks.upsample import resize
 from segcourse.blocks.xception import Xception, separable_conv
 from segcourse.models.deeplab_v3 import check_arguments
@@ -47,17 +48,17 @@ class DeepLabV3Plus(nn.Module):
         backbone: builds what sees the image, and is called with ``output_stride=``: ``Xception``,
             ``ResNet``, or either with arguments, ``partial(ResNet, 18, width=16)``.
         output_stride: 32, 16 or 8: the stride of ASPP.
-        rates: of ASPP's 3 x 3 convolutions; by default 6, 12, 18 at output stride 16, twice as
-            much at 8.
+        atrous_rates: of ASPP's 3 x 3 convolutions; by default 6, 12, 18 at output stride 16, twice
+            as much at 8.
         channels: of ASPP and the decoder; 256 in the paper.
-        fine: which of the backbone's features join the decoder: 1 those of stride 4, as in the
+        low_level: which of the backbone's features join the decoder: 1 those of stride 4, as in the
             paper; 0 those of its stem, stride 2, where objects are a few pixels wide.
-        fine_channels: what is kept of them; 48 in the paper.
+        low_level_channels: what is kept of them; 48 in the paper.
         dropout: after ASPP.
         convolution: of ASPP and the decoder, ``separable_conv`` or ``conv_bn_relu``.
-        early: let the second convolution of the decoder follow ASPP, before the fine features
-            join, as in segmentation_models.
-        align_corners: of both enlargements: True suits images of 16n + 1 pixels, False of 16n.
+        conv_after_aspp: let the second convolution of the decoder follow ASPP, before the low-level
+            features join, as in segmentation_models.
+        align_corners: of both upsamplings: True suits images of 16n + 1 pixels, False of 16n.
     """
 
     def __init__(
@@ -66,47 +67,48 @@ class DeepLabV3Plus(nn.Module):
         *,
         backbone: Callable[..., nn.Module] = Xception,
         output_stride: int = 16,
-        rates: tuple[int, ...] | None = None,
+        atrous_rates: tuple[int, ...] | None = None,
         channels: int = 256,
-        fine: int = 1,
-        fine_channels: int = 48,
+        low_level: int = 1,
+        low_level_channels: int = 48,
         dropout: float = 0.1,
         convolution: Callable[..., nn.Module] = separable_conv,
-        early: bool = False,
+        conv_after_aspp: bool = False,
         align_corners: bool = False,
     ):
         super().__init__()
         self.align_corners = align_corners
-        counts = {"num_classes": num_classes, "fine_channels": fine_channels}
+        counts = {"num_classes": num_classes, "low_level_channels": low_level_channels}
         check_arguments("DeepLabV3Plus", backbone, counts)
-        self.backbone, self.fine = backbone(output_stride=output_stride), fine
-        *finer, coarse = self.backbone.channels
-        if fine not in range(len(finer)):
+        self.backbone, self.low_level = backbone(output_stride=output_stride), low_level
+        *finer, last = self.backbone.channels
+        if low_level not in range(len(finer)):
             raise ValueError(
-                f"DeepLabV3Plus(fine={fine}) joins nothing: before its coarsest, the backbone has "
-                f"features 0 to {len(finer) - 1}; the paper takes 1, those of stride 4."
+                f"DeepLabV3Plus(low_level={low_level}) joins nothing: the backbone has features "
+                f"0 to {len(finer) - 1} before its last; the paper takes 1, those of stride 4."
             )
+        rates = default_atrous_rates(output_stride) if atrous_rates is None else atrous_rates
         self.aspp = ASPP(
-            coarse,
-            channels,
-            rates=rates_at(output_stride) if rates is None else rates,
-            dropout=dropout,
-            convolution=convolution,
+            last, channels, atrous_rates=rates, dropout=dropout, convolution=convolution
         )
-        self.reduce = conv_bn_relu(finer[fine], fine_channels, kernel_size=1)
-        first = convolution(channels + fine_channels, channels)
+        self.reduce = conv_bn_relu(finer[low_level], low_level_channels, kernel_size=1)
+        first = convolution(channels + low_level_channels, channels)
         second = convolution(channels, channels)
-        self.refine = second if early else nn.Identity()
-        self.decoder = nn.Sequential(first, *([] if early else [second]))
-        self.head = initialise(nn.Conv2d(channels, num_classes, kernel_size=1))
+        self.after_aspp = second if conv_after_aspp else nn.Identity()
+        self.decoder = nn.Sequential(first, *([] if conv_after_aspp else [second]))
+        self.classifier = kaiming_normal_(nn.Conv2d(channels, num_classes, kernel_size=1))
 
     def forward(self, image: Tensor) -> Tensor:
-        *finer, coarse = self.backbone(image)
-        fine = finer[self.fine]
-        x = self.enlarge(self.refine(self.aspp(coarse)), fine)
-        x = self.decoder(torch.cat([x, self.reduce(fine)], dim=1))
-        return self.enlarge(self.head(x), image)
+        *finer, last = self.backbone(image)
+        low_level = finer[self.low_level]
+        x = self._upsample(self.after_aspp(self.aspp(last)), low_level)
+        x = self.decoder(torch.cat([x, self.reduce(low_level)], dim=1))
+        return self._upsample(self.classifier(x), image)
 
-    def enlarge(self, x: Tensor, like: Tensor) -> Tensor:
+    def all_logits(self, image: Tensor) -> list[Tensor]:
+        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        return [self(image)]
+
+    def _upsample(self, x: Tensor, like: Tensor) -> Tensor:
         """A map at the size of another: (N, C, h, w), (N, ..., H, W) -> (N, C, H, W)."""
         return resize(x, like.shape[-2:], align_corners=self.align_corners)

@@ -21,6 +21,7 @@ Two things differ:
 
 from torch import Tensor, nn
 
+from segcourse.blocks.conv import zero_init_
 from segcourse.blocks.upsample import bilinear_upsample
 from segcourse.blocks.vgg import VGG
 
@@ -35,7 +36,7 @@ class FCN(nn.Module):
         stride: 32, 16 or 8: the factor of the last enlargement. 16 adds pool4's scores, 8 adds
             pool3's too.
         width: channels of the first stage; 64 in the paper.
-        hidden: channels of fc6 and fc7; 4096 in the paper.
+        fc_channels: channels of fc6 and fc7; 4096 in the paper.
         kernel_size: side of fc6; odd, 7 in the paper.
         padding: of the first convolution: 100 with an unpadded fc6, as in the paper, or 1 with an
             fc6 that pads itself.
@@ -50,27 +51,27 @@ class FCN(nn.Module):
         *,
         stride: int = 8,
         width: int = 64,
-        hidden: int = 4096,
+        fc_channels: int = 4096,
         kernel_size: int = 7,
         padding: int = 100,
         batch_norm: bool = False,
         at_once: bool = False,
     ):
         super().__init__()
-        check_arguments(num_classes, stride, hidden, kernel_size, padding)
+        _check_arguments(num_classes, stride, fc_channels, kernel_size, padding)
         skips = STRIDES.index(stride)  # 0, 1 or 2 of pool4, pool3
         fc_padding = 0 if padding == 100 else kernel_size // 2
         self.features = VGG(width=width, batch_norm=batch_norm, padding=padding, ceil_mode=True)
         *_, pool3, pool4, pool5 = self.features.channels
         self.classifier = nn.Sequential(
-            *fully_connected(pool5, hidden, kernel_size, fc_padding, batch_norm),
-            *fully_connected(hidden, hidden, 1, 0, batch_norm),
+            *_fully_connected(pool5, fc_channels, kernel_size, fc_padding, batch_norm),
+            *_fully_connected(fc_channels, fc_channels, 1, 0, batch_norm),
         )
-        self.score = score_layer(hidden, num_classes)
+        self.score = _score_layer(fc_channels, num_classes)
         self.score_skips = nn.ModuleList(
-            score_layer(c, num_classes) for c in (pool4, pool3)[:skips]
+            _score_layer(c, num_classes) for c in (pool4, pool3)[:skips]
         )
-        self.twice = nn.ModuleList(bilinear_upsample(num_classes, 2) for _ in range(skips))
+        self.upsample2x = nn.ModuleList(bilinear_upsample(num_classes, 2) for _ in range(skips))
         self.upsample = bilinear_upsample(num_classes, stride)
         self.offsets = crop_offsets(stride, padding, kernel_size)  # FCN-8s: (5, 9, 31)
         self.scales = (0.01, 0.0001) if at_once else (1.0, 1.0)
@@ -78,29 +79,30 @@ class FCN(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         *_, pool3, pool4, pool5 = self.features(image)
         x = self.score(self.classifier(pool5))
-        steps = zip(self.twice, self.score_skips, self.scales, self.offsets, strict=False)
-        for skip, (twice, score, scale, offset) in zip((pool4, pool3), steps, strict=False):
-            x = fuse(twice(x), score(scale * skip), offset)
+        steps = zip(self.upsample2x, self.score_skips, self.scales, self.offsets, strict=False)
+        for skip, (upsample2x, score, scale, offset) in zip((pool4, pool3), steps, strict=False):
+            x = fuse(upsample2x(x), score(scale * skip), offset)
         return crop(self.upsample(x), self.offsets[-1], image)
 
+    def all_logits(self, image: Tensor) -> list[Tensor]:
+        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        return [self(image)]
 
-def fully_connected(
+
+def _fully_connected(
     in_channels: int, out_channels: int, kernel_size: int, padding: int, batch_norm: bool
 ) -> list[nn.Module]:
     """A layer of a classifier that slides: convolution, ReLU, and dropout of one half."""
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     nn.init.zeros_(convolution.bias)
-    normalise = [nn.BatchNorm2d(out_channels)] if batch_norm else []
-    return [convolution, *normalise, nn.ReLU(inplace=True), nn.Dropout(0.5)]
+    norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
+    return [convolution, *norm, nn.ReLU(inplace=True), nn.Dropout(0.5)]
 
 
-def score_layer(in_channels: int, num_classes: int) -> nn.Conv2d:
+def _score_layer(in_channels: int, num_classes: int) -> nn.Module:
     """One number per class and position, all zero at first: (N, C, H, W) -> (N, K, H, W)."""
-    layer = nn.Conv2d(in_channels, num_classes, kernel_size=1)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
+    return zero_init_(nn.Conv2d(in_channels, num_classes, kernel_size=1))
 
 
 def crop(x: Tensor, offset: int, like: Tensor) -> Tensor:
@@ -153,14 +155,14 @@ def crop_offsets(stride: int, padding: int = 100, kernel_size: int = 7) -> tuple
     return (*offsets, int(stride - 0.5 - start))
 
 
-def check_arguments(
-    num_classes: int, stride: int, hidden: int, kernel_size: int, padding: int
+def _check_arguments(
+    num_classes: int, stride: int, fc_channels: int, kernel_size: int, padding: int
 ) -> None:
     """Refuse what would build no FCN, or one whose maps cannot be aligned."""
-    if num_classes < 1 or hidden < 1:
+    if num_classes < 1 or fc_channels < 1:
         raise ValueError(
-            f"FCN(num_classes={num_classes}, hidden={hidden}) has nothing to score with: both "
-            "must be at least 1."
+            f"FCN(num_classes={num_classes}, fc_channels={fc_channels}) has nothing to score with: "
+            "both must be at least 1."
         )
     if stride not in STRIDES:
         raise ValueError(f"FCN(stride={stride}) does not exist: choose one of {STRIDES}.")

@@ -1,4 +1,4 @@
-"""G-FRNet: a coarse guess, refined five times by features that the deeper layers let through.
+"""G-FRNet: coarse logits, refined five times by features that the deeper layers let through.
 
 Amirul Islam, Rochan, Bruce, Wang. "Gated Feedback Refinement Network for Dense Image Labeling."
 CVPR 2017. https://arxiv.org/abs/1806.11266 (journal version); https://github.com/mrochan/gfrnet
@@ -8,18 +8,19 @@ CVPR 2017. https://arxiv.org/abs/1806.11266 (journal version); https://github.co
                 │        │        │        │        │               │               │
     gates       ● ←───── ● ←───── ● ←───── ● ←───── ● ←──────── features            │
                 │        │        │        │        │                               │
-    guesses   pred_6 ← pred_5 ← pred_4 ← pred_3 ← pred_2 ←──────────────────────  pred_1
+    logits    pred_6 ← pred_5 ← pred_4 ← pred_3 ← pred_2 ←──────────────────────  pred_1
 
 A gate multiplies the features of its stage with those of the stage below, so that what only the
-fine layer sees, and the coarse one does not support, is damped. Every guess is supervised.
+fine layer sees, and the coarse one does not support, is damped. All six logits are supervised,
+each at its own stride, as in the paper; the release upsamples them all.
 
 The defaults build the network that the authors released for CamVid. So the gate has neither a
 ReLU nor a sigmoid: normalised features, both signs, are multiplied and normalised again. Two things
 differ from it:
 
 - Convolutions start from He's initialisation instead of VGG-16's ImageNet weights.
-- The release concatenates stage 5 as (guess, gate), all others as (gate, guess); here all are
-  (gate, guess), which only permutes the weights of one convolution.
+- The release concatenates stage 5 as (logits, gate), all others as (gate, logits); here all are
+  (gate, logits), which only permutes the weights of one convolution.
 """
 
 from collections.abc import Sequence
@@ -28,32 +29,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import initialise
+from segcourse.blocks.conv import kaiming_normal_
 from segcourse.blocks.upsample import resize
 from segcourse.blocks.vgg import DEPTHS, VGG, vgg_stage
 
-FIRST_DROPOUT = 2  # stages before pool3 drop nothing
+_FIRST_DROPOUT = 2  # stages before pool3 drop nothing
 
 
 class GatedRefinement(nn.Module):
-    """Refine a coarser guess once: (N, C, H, W), (N, K, h, w), (N, K, h, w) -> two of (N, K, H, W).
+    """Refine coarse logits once: (N, C, H, W), (N, K, h, w), (N, K, h, w) -> two of (N, K, H, W).
 
-    Takes the features of its stage, those that the stage below gated with, and the guess before.
-    Returns the features it gated with, for the next stage, and the refined guess.
+    Takes the features of its stage, those that the stage below gated with, and the coarse logits.
+    Returns the features it gated with, for the next stage, and the refined logits.
     """
 
     def __init__(self, in_channels: int, num_classes: int):
         super().__init__()
-        self.feature = nn.Sequential(conv3x3(in_channels, num_classes), nn.BatchNorm2d(num_classes))
-        self.normalise = nn.BatchNorm2d(num_classes)
-        self.predict = conv3x3(2 * num_classes, num_classes)
+        self.feature = nn.Sequential(
+            _conv3x3(in_channels, num_classes), nn.BatchNorm2d(num_classes)
+        )
+        self.norm = nn.BatchNorm2d(num_classes)
+        self.predict = _conv3x3(2 * num_classes, num_classes)
 
-    def forward(self, x: Tensor, below: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, below: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         feature = self.feature(x)
         size = feature.shape[-2:]
-        gate = self.normalise(feature * resize(below, size, align_corners=True))
-        guess = resize(guess, size, align_corners=True)
-        return feature, self.predict(torch.cat([gate, guess], dim=1))
+        gate = self.norm(feature * resize(below, size, align_corners=True))
+        coarse = resize(coarse, size, align_corners=True)
+        return feature, self.predict(torch.cat([gate, coarse], dim=1))
 
 
 class GFRNet(nn.Module):
@@ -88,20 +91,15 @@ class GFRNet(nn.Module):
             vgg_stage(16 * width, 16 * width, 1, batch_norm=True),  # conv7
             nn.Dropout(dropout),
         )
-        self.guess = conv3x3(16 * width, num_classes)
-        self.below = conv3x3(deepest, num_classes)
+        self.predict = _conv3x3(16 * width, num_classes)
+        self.below = _conv3x3(deepest, num_classes)
         self.stages = nn.ModuleList(GatedRefinement(c, num_classes) for c in reversed(channels))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.guesses(image)[-1]
+        return self.all_logits(image)[-1]
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
-        """Every guess enlarged to the image, coarse to fine: (N, 3, H, W) -> 6 of (N, K, H, W)."""
-        size = image.shape[-2:]
-        return [resize(guess, size, align_corners=True) for guess in self.guesses(image)]
-
-    def guesses(self, image: Tensor) -> list[Tensor]:
         """Logits at strides 32, 16, 8, 4, 2, 1: (N, 3, H, W) -> list of (N, K, h, w).
 
         Raises:
@@ -113,11 +111,11 @@ class GFRNet(nn.Module):
                 "the axis of the batch with image[None]."
             )
         *features, pool5 = self.encode(image)
-        below, guesses = self.below(pool5), [self.guess(self.context(pool5))]
+        below, logits = self.below(pool5), [self.predict(self.context(pool5))]
         for stage, x in zip(self.stages, reversed(features), strict=True):
-            below, guess = stage(x, below, guesses[-1])
-            guesses.append(guess)
-        return guesses
+            below, refined = stage(x, below, logits[-1])
+            logits.append(refined)
+        return logits
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features of every stage before its pooling, finest first, and pool5."""
@@ -125,11 +123,11 @@ class GFRNet(nn.Module):
         for level, stage in enumerate(self.encoder.stages):
             features.append(stage(x))
             x = F.max_pool2d(features[-1], kernel_size=2, ceil_mode=True)
-            if level >= FIRST_DROPOUT:
+            if level >= _FIRST_DROPOUT:
                 x = self.dropout(x)
         return [*features, x]
 
 
-def conv3x3(in_channels: int, num_classes: int) -> nn.Conv2d:
+def _conv3x3(in_channels: int, num_classes: int) -> nn.Conv2d:
     """One channel per class: (N, in_channels, H, W) -> (N, num_classes, H, W)."""
-    return initialise(nn.Conv2d(in_channels, num_classes, kernel_size=3, padding=1))
+    return kaiming_normal_(nn.Conv2d(in_channels, num_classes, kernel_size=3, padding=1))

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import initialise
+from segcourse.blocks.conv import kaiming_normal_
 from segcourse.blocks.fpn import FPN
 from segcourse.blocks.resnet import ResNet
 from segcourse.models.rpn import RPN
@@ -99,10 +99,11 @@ class MaskHead(nn.Module):
         super().__init__()
         convolutions = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(depth)]
         self.layers = nn.Sequential(
-            *(nn.Sequential(initialise(each), nn.ReLU(inplace=True)) for each in convolutions)
+            *(nn.Sequential(kaiming_normal_(each), nn.ReLU(inplace=True)) for each in convolutions)
         )
-        self.enlarge = initialise(nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2))
-        self.score = initialise(nn.Conv2d(channels, num_classes + 1, kernel_size=1))
+        deconv = nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2)
+        self.enlarge = kaiming_normal_(deconv)
+        self.score = kaiming_normal_(nn.Conv2d(channels, num_classes + 1, kernel_size=1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.score(F.relu(self.enlarge(self.layers(x))))

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import initialise
+from segcourse.blocks.conv import kaiming_normal_
 from segcourse.models.mask_rcnn import MaskRCNN, Regions, drawing_loss, mask_targets
 
 
@@ -45,7 +45,7 @@ class MaskIoUHead(nn.Module):
             for width, stride in zip(widths, strides, strict=True)
         ]
         self.convolve = nn.Sequential(
-            *(nn.Sequential(initialise(each), nn.ReLU(inplace=True)) for each in convolutions)
+            *(nn.Sequential(kaiming_normal_(each), nn.ReLU(inplace=True)) for each in convolutions)
         )
         self.layers = nn.Sequential(
             nn.Flatten(),

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import conv_gn_relu, initialise
+from segcourse.blocks.conv import conv_gn_relu, kaiming_normal_
 from segcourse.blocks.upsample import resize
 from segcourse.models.mask_rcnn import Detections, MaskRCNN, Objects
 from segcourse.ops.labels import IGNORE, check_labels
@@ -47,7 +47,7 @@ class SemanticBranch(nn.Module):
                 if level:
                     path.append(nn.Upsample(scale_factor=2, mode="bilinear"))
             self.paths.append(path)
-        self.score = initialise(nn.Conv2d(channels, num_classes, kernel_size=1))
+        self.score = kaiming_normal_(nn.Conv2d(channels, num_classes, kernel_size=1))
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         size = levels[0].shape[-2:]

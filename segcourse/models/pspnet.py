@@ -3,24 +3,24 @@
 Zhao, Shi, Qi, Wang, Jia. "Pyramid Scene Parsing Network." CVPR 2017.
 https://arxiv.org/abs/1612.01105; networks: https://github.com/hszhao/PSPNet
 
-                            ┌──────────────────────────────────────────→ x    2048 ┐
-    image ─ dilated ResNet ─┼─ means of 6 x 6 regions ─ 1 x 1 ─ enlarge → 512      │
-               stride 8     ├─ means of 3 x 3 regions ─ 1 x 1 ─ enlarge → 512      ├ 4096
-                            ├─ means of 2 x 2 regions ─ 1 x 1 ─ enlarge → 512      │   │
-                            └─ mean of the whole map ── 1 x 1 ─ enlarge → 512      ┘   │
-                                       logits ←─ enlarge ─ 1 x 1 ─ dropout ─ 3 x 3 ────┘
+                            ┌───────────────────────────────────────────→ x    2048 ┐
+    image ─ dilated ResNet ─┼─ means of 6 x 6 regions ─ 1 x 1 ─ upsample → 512      │
+               stride 8     ├─ means of 3 x 3 regions ─ 1 x 1 ─ upsample → 512      ├ 4096
+                            ├─ means of 2 x 2 regions ─ 1 x 1 ─ upsample → 512      │   │
+                            └─ mean of the whole map ── 1 x 1 ─ upsample → 512      ┘   │
+                                       logits ←─ upsample ─ 1 x 1 ─ dropout ─ 3 x 3 ────┘
 
 A boat and a car may look alike; the water around the boat does not look like a street. A network's
 theoretical receptive field is larger than the region it really listens to, so the pyramid brings
 the surroundings to every pixel explicitly, up to the whole image.
 
 The defaults build the released network: a stem of three 3 x 3 convolutions, dilation in *all*
-blocks of stages 3 and 4, and enlargements that align the corners. That suits the paper's crops of
+blocks of stages 3 and 4, and upsampling that aligns the corners. That suits the paper's crops of
 473 and 713 pixels: on a side of 8n + 1 a feature lies on every eighth pixel, from the first to
-the last. ``auxiliary=True`` adds the second head, on stage 3, with which the paper trains: its loss
+the last. ``aux_loss=True`` adds the second head, on stage 3, with which the paper trains: its loss
 counts 0.4, and predictions do not use it. The classroom's network, for 96 x 128 pixels, is
 
-    PSPNet(num_classes, layers=18, width=24, stages=3, align_corners=False, auxiliary=True)
+    PSPNet(num_classes, layers=18, width=24, stages=3, align_corners=False, aux_loss=True)
 
 Differs from the paper: convolutions start from He's initialisation instead of ImageNet weights,
 and batch normalisation sees the images of one device instead of all of them. How much is dropped,
@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segcourse.blocks.conv import conv_bn_relu, initialise
+from segcourse.blocks.conv import conv_bn_relu, kaiming_normal_
 from segcourse.blocks.fcn_head import fcn_head
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import resize
@@ -60,7 +60,7 @@ class PyramidPooling(nn.Module):
         self.reduce = nn.ModuleList(conv_bn_relu(channels, reduced, kernel_size=1) for _ in GRIDS)
 
     def forward(self, x: Tensor) -> Tensor:
-        self.check_batch(len(x))
+        self._check_batch(len(x))
         means = [F.adaptive_avg_pool2d(x, grid) for grid in GRIDS]  # (N, C, 6, 6), ...
         context = [
             resize(reduce(mean), x.shape[-2:], align_corners=self.align_corners)
@@ -68,10 +68,10 @@ class PyramidPooling(nn.Module):
         ]
         return torch.cat([x, *context], dim=1)
 
-    def check_batch(self, images: int) -> None:
+    def _check_batch(self, images: int) -> None:
         """Refuse what batch normalisation would refuse in words that do not say where."""
-        _, normalise, _ = self.reduce[GRIDS.index(1)]
-        if images == 1 and normalise.training:
+        _, norm, _ = self.reduce[GRIDS.index(1)]
+        if images == 1 and norm.training:
             raise ValueError(
                 "PSPNet cannot train on a single image: the mean of the whole map is one value per "
                 "channel, and batch normalisation needs at least two. Use batches of two images or "
@@ -87,10 +87,11 @@ class PSPNet(nn.Module):
         layers: of the ResNet: 18, 34, 50, 101 or 152.
         width: channels of the ResNet's stem, 64 in the paper; the last layer gets 8 times as many.
         stages: of the ResNet that are built, 4 or fewer; the pyramid looks at the last.
+        output_stride: 32, 16 or 8: the stride of the last of four stages; 8 in the paper.
         deep_stem: three 3 x 3 convolutions instead of one 7 x 7.
         kernels: odd sides of the two convolutions behind the pyramid.
-        align_corners: of all enlargements: True suits images of 8n + 1 pixels, False of 8n.
-        auxiliary: add a head on the last stage but one, for ``all_logits``.
+        align_corners: of every upsampling: True suits images of 8n + 1 pixels, False of 8n.
+        aux_loss: add a head on the last stage but one, for ``all_logits``.
     """
 
     def __init__(
@@ -100,51 +101,52 @@ class PSPNet(nn.Module):
         layers: int = 101,
         width: int = 64,
         stages: int = 4,
+        output_stride: int = 8,
         deep_stem: bool = True,
         kernels: tuple[int, int] = (3, 1),
         align_corners: bool = True,
-        auxiliary: bool = False,
+        aux_loss: bool = False,
     ):
         super().__init__()
         self.backbone = ResNet(
             layers,
             width=width,
-            output_stride=8,
-            dilate_first=True,
+            output_stride=output_stride,
+            contract_dilation=False,
             deep_stem=deep_stem,
             stages=stages,
         )
         *_, before, channels = self.backbone.channels
-        check_arguments(num_classes, channels, kernels)
-        hidden = 8 * width  # 512 in the paper
+        _check_arguments(num_classes, channels, kernels)
+        inter_channels = 8 * width  # 512 in the paper
         first, last = kernels
         self.align_corners = align_corners
         self.pyramid = PyramidPooling(channels, align_corners=align_corners)
-        self.head = nn.Sequential(
-            conv_bn_relu(2 * channels, hidden, kernel_size=first),
+        self.classifier = nn.Sequential(
+            conv_bn_relu(2 * channels, inter_channels, kernel_size=first),
             nn.Dropout(0.1),
-            initialise(nn.Conv2d(hidden, num_classes, last, padding=last // 2)),
+            kaiming_normal_(nn.Conv2d(inter_channels, num_classes, last, padding=last // 2)),
         )
-        self.auxiliary = fcn_head(before, num_classes) if auxiliary else None
+        self.aux_classifier = fcn_head(before, num_classes) if aux_loss else None
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.pyramid(self.backbone(image)[-1])
-        return self.enlarge(self.head(x), image)
+        return self._upsample(self.classifier(x), image)
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
         """The auxiliary head's logits, if there is one, and the network's: (N, K, H, W) each."""
         *_, before, x = self.backbone(image)
-        scores = [self.head(self.pyramid(x))]
-        if self.auxiliary is not None:
-            scores.insert(0, self.auxiliary(before))
-        return [self.enlarge(score, image) for score in scores]
+        scores = [self.classifier(self.pyramid(x))]
+        if self.aux_classifier is not None:
+            scores.insert(0, self.aux_classifier(before))
+        return [self._upsample(score, image) for score in scores]
 
-    def enlarge(self, scores: Tensor, image: Tensor) -> Tensor:
+    def _upsample(self, scores: Tensor, image: Tensor) -> Tensor:
         """Scores at the size of the image: (N, K, h, w) -> (N, K, H, W)."""
         return resize(scores, image.shape[-2:], align_corners=self.align_corners)
 
 
-def check_arguments(num_classes: int, channels: int, kernels: tuple[int, int]) -> None:
+def _check_arguments(num_classes: int, channels: int, kernels: tuple[int, int]) -> None:
     """Refuse what would build no PSPNet, or one whose maps shrink."""
     if num_classes < 1:
         raise ValueError(

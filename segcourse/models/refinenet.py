@@ -7,10 +7,10 @@ Segmentation." CVPR 2017. https://arxiv.org/abs/1611.06612; https://github.com/g
     stride                4         8        16        32
                           │         │         │         │
     blocks                ● ←────── ● ←────── ● ←────── ●       512 channels, then 256
-                          └─→ scores, enlarged four times
+                          └─→ scores, upsampled four times
 
     a block    stage ─ adapt ─ 2 units ─ 3 x 3 ───────────── + ─ chained pooling ─ units ─→
-               coarser block ─────────── 3 x 3 ─ enlarge ────┘
+               coarser block ─────────── 3 x 3 ─ upsample ───┘
 
 Nothing is dilated, so the deep features stay small: the memory that DeepLab spends on them is
 spent on fine ones. Additions all the way carry gradients to every stage.
@@ -23,7 +23,7 @@ depth, see ``LAYOUTS``. The classroom's is
 
 Three things differ from the paper:
 
-- Maps are enlarged bilinearly; the released code enlarges them bicubically.
+- Maps are upsampled bilinearly; the released code upsamples them bicubically.
 - The backbone starts from He's initialisation and its normalisations learn; the paper starts from
   ImageNet weights and keeps their means and variances.
 - ``batch_norm=True`` normalises the paths, never the units. From nothing, at the learning rates of
@@ -37,6 +37,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segcourse.blocks.conv import normal_
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import resize
 
@@ -66,9 +67,9 @@ class ResidualUnit(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.ReLU(),  # not in place: x is still to be added
-            conv3x3(channels, channels, bias=True),
+            _conv3x3(channels, channels, bias=True),
             nn.ReLU(inplace=True),
-            conv3x3(channels, channels),
+            _conv3x3(channels, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +87,7 @@ class ChainedPooling(nn.Module):
         super().__init__()
         self.steps = nn.ModuleList()
         for _ in range(pools):
-            step = [nn.MaxPool2d(5, stride=1, padding=2), conv3x3(channels, channels)]
+            step = [nn.MaxPool2d(5, stride=1, padding=2), _conv3x3(channels, channels)]
             self.steps.append(nn.Sequential(*(step if pool_first else reversed(step))))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,14 +126,14 @@ class RefineBlock(nn.Module):
         pools, units, _, pool_first = LAYOUTS[layout]
         self.adapt = nn.Sequential(
             nn.Dropout(dropout),
-            *path(in_channels, channels, batch_norm),
-            *residual_units(channels, 2),
+            *_path(in_channels, channels, batch_norm),
+            *_residual_units(channels, 2),
         )
         if coarse_channels:
-            self.fuse_stage = nn.Sequential(*path(channels, channels, batch_norm))
-            self.fuse_coarse = nn.Sequential(*path(coarse_channels, channels, batch_norm))
+            self.fuse_stage = nn.Sequential(*_path(channels, channels, batch_norm))
+            self.fuse_coarse = nn.Sequential(*_path(coarse_channels, channels, batch_norm))
         self.pooling = ChainedPooling(channels, pools, pool_first=pool_first)
-        self.output = nn.Sequential(*residual_units(channels, units))
+        self.output = nn.Sequential(*_residual_units(channels, units))
 
     def forward(self, stage: Tensor, coarse: Tensor | None = None) -> Tensor:
         x = self.adapt(stage)
@@ -153,7 +154,7 @@ class RefineNet(nn.Module):
         batch_norm: normalise after the convolutions that adapt and fuse the paths; not in the
             paper.
         dropout: share of the features set to zero: of the two deepest stages and before the scores.
-        image_scale: enlarge the image first, so that stride 4 is that of a smaller object; the
+        image_scale: upsample the image first, so that stride 4 is that of a smaller object; the
             released code trains with 1.2.
     """
 
@@ -170,7 +171,7 @@ class RefineNet(nn.Module):
         image_scale: float = 1.0,
     ):
         super().__init__()
-        check_arguments(num_classes, channels, layout, image_scale)
+        _check_arguments(num_classes, channels, layout, image_scale)
         self.image_scale = image_scale
         self.backbone = ResNet(layers, width=width)
         _, *stages = self.backbone.channels
@@ -190,18 +191,22 @@ class RefineNet(nn.Module):
             )
         )
         self.head = nn.Sequential(
-            *residual_units(channels, LAYOUTS[layout].final_units),
+            *_residual_units(channels, LAYOUTS[layout].final_units),
             nn.Dropout(dropout),
-            conv3x3(channels, num_classes, bias=True),
+            _conv3x3(channels, num_classes, bias=True),
         )
         if width >= 16:  # PyTorch 2.15 crashes in this format if a strided 1 x 1 layer has fewer
             self.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
     def forward(self, image: Tensor) -> Tensor:
-        *_, finest = self.refine(image)
+        *_, finest = self.refined_features(image)
         return resize(self.head(finest), image.shape[-2:])
 
-    def refine(self, image: Tensor) -> list[Tensor]:
+    def all_logits(self, image: Tensor) -> list[Tensor]:
+        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        return [self(image)]
+
+    def refined_features(self, image: Tensor) -> list[Tensor]:
         """What every block makes of the image, coarse to fine: strides 32, 16, 8 and 4.
 
         Raises:
@@ -222,27 +227,23 @@ class RefineNet(nn.Module):
         return refined
 
 
-def conv3x3(in_channels: int, out_channels: int, *, bias: bool = False) -> nn.Conv2d:
+def _conv3x3(in_channels: int, out_channels: int, *, bias: bool = False) -> nn.Module:
     """The paper's only kind of layer, drawn from its Gaussian: (N, in, H, W) -> (N, out, H, W)."""
-    layer = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=bias)
-    nn.init.normal_(layer.weight, std=0.01)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
+    return normal_(nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=bias))
 
 
-def path(in_channels: int, out_channels: int, batch_norm: bool) -> list[nn.Module]:
+def _path(in_channels: int, out_channels: int, batch_norm: bool) -> list[nn.Module]:
     """A convolution that brings a path to its number of channels, perhaps normalised."""
-    convolution = conv3x3(in_channels, out_channels)
+    convolution = _conv3x3(in_channels, out_channels)
     return [convolution, nn.BatchNorm2d(out_channels)] if batch_norm else [convolution]
 
 
-def residual_units(channels: int, number: int) -> list[ResidualUnit]:
+def _residual_units(channels: int, number: int) -> list[ResidualUnit]:
     """``number`` units, one after the other."""
     return [ResidualUnit(channels) for _ in range(number)]
 
 
-def check_arguments(num_classes: int, channels: int, layout: str, image_scale: float) -> None:
+def _check_arguments(num_classes: int, channels: int, layout: str, image_scale: float) -> None:
     """Refuse what would build no RefineNet."""
     if min(num_classes, channels) < 1:
         raise ValueError(

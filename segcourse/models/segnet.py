@@ -35,7 +35,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import initialise
+from segcourse.blocks.conv import kaiming_normal_
 from segcourse.blocks.unpool import decode, encode
 from segcourse.blocks.vgg import DEPTHS, VGG, vgg_stage
 
@@ -54,18 +54,22 @@ class SegNet(nn.Module):
 
     def __init__(self, num_classes: int, *, width: int = 64, depths: Sequence[int] = DEPTHS):
         super().__init__()
-        check_classes("SegNet", num_classes)
+        _check_classes("SegNet", num_classes)
         vgg = VGG(width=width, depths=depths, batch_norm=True)
         self.encoder = vgg.stages
         steps = zip(pairwise(reversed(vgg.channels)), reversed(depths[1:]), strict=True)
         self.decoder = nn.ModuleList(mirrored(a, b, depth) for (a, b), depth in steps)
         self.decoder.append(vgg_stage(width, width, depths[0] - 1, batch_norm=True))
-        self.head = initialise(nn.Conv2d(width, num_classes, kernel_size=3, padding=1))
+        self.head = kaiming_normal_(nn.Conv2d(width, num_classes, kernel_size=3, padding=1))
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, image: Tensor) -> Tensor:
         x, maxima = encode(self.encoder, image)
         return self.head(decode(self.decoder, x, maxima))
+
+    def all_logits(self, image: Tensor) -> list[Tensor]:
+        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        return [self(image)]
 
 
 def mirrored(in_channels: int, out_channels: int, depth: int) -> nn.Sequential:
@@ -95,40 +99,45 @@ class SegNetBasic(nn.Module):
 
     def __init__(self, num_classes: int, *, width: int = 64, depth: int = 4, kernel_size: int = 7):
         super().__init__()
-        check_classes("SegNetBasic", num_classes)
+        _check_classes("SegNetBasic", num_classes)
         if min(width, depth) < 1 or kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(
                 f"SegNetBasic(width={width}, depth={depth}, kernel_size={kernel_size}) cannot be "
                 "built: width and depth must be at least 1, and the kernel needs an odd side."
             )
         # Images are 255 times darker than the authors', their squares 255 ** 2 times.
-        self.normalise = nn.LocalResponseNorm(size=5, alpha=1e-4 * 255**2, beta=0.75)
+        self.norm = nn.LocalResponseNorm(size=5, alpha=1e-4 * 255**2, beta=0.75)
         inputs = [3] + [width] * (depth - 1)
         self.encoder = nn.ModuleList(
-            nn.Sequential(*conv_bias_bn(before, width, kernel_size), nn.ReLU(inplace=True))
+            nn.Sequential(*_conv_bias_bn(before, width, kernel_size), nn.ReLU(inplace=True))
             for before in inputs
         )
         self.decoder = nn.ModuleList(
-            nn.Sequential(*conv_bias_bn(width, width, kernel_size)) for _ in range(depth)
+            nn.Sequential(*_conv_bias_bn(width, width, kernel_size)) for _ in range(depth)
         )
-        self.head = initialise(nn.Conv2d(width, num_classes, kernel_size=1))
+        self.head = kaiming_normal_(nn.Conv2d(width, num_classes, kernel_size=1))
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, image: Tensor) -> Tensor:
-        x, maxima = encode(self.encoder, self.normalise(image))
+        wide = image if image.dtype == torch.float64 else image.float()  # PyTorch's layer needs it
+        x, maxima = encode(self.encoder, self.norm(wide).to(image.dtype))
         return self.head(decode(self.decoder, x, maxima))
 
+    def all_logits(self, image: Tensor) -> list[Tensor]:
+        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        return [self(image)]
 
-def conv_bias_bn(in_channels: int, out_channels: int, kernel_size: int) -> list[nn.Module]:
+
+def _conv_bias_bn(in_channels: int, out_channels: int, kernel_size: int) -> list[nn.Module]:
     """Convolution, batch normalisation: (N, in_channels, H, W) -> (N, out_channels, H, W).
 
     The bias, which normalisation makes superfluous, is the release's.
     """
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-    return [initialise(convolution), nn.BatchNorm2d(out_channels)]
+    return [kaiming_normal_(convolution), nn.BatchNorm2d(out_channels)]
 
 
-def check_classes(name: str, num_classes: int) -> None:
+def _check_classes(name: str, num_classes: int) -> None:
     """Refuse a network that scores nothing."""
     if num_classes < 1:
         raise ValueError(

@@ -27,10 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.conv import center_crop, conv_bn_relu, conv_relu, initialise
+from segcourse.blocks.conv import center_crop, conv_bn_relu, conv_relu, kaiming_normal_
 from segcourse.ops.borders import reflect_pad
 
-Layer = Callable[[int, int], nn.Module]
+_Layer = Callable[[int, int], nn.Module]
 SKIPS = ("concat", "add", "none")
 
 
@@ -40,7 +40,7 @@ class DoubleConv(nn.Sequential):
     H' and W' equal H and W if ``layer`` pads, and are 4 smaller if it does not.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, layer: Layer):
+    def __init__(self, in_channels: int, out_channels: int, layer: _Layer):
         super().__init__(layer(in_channels, out_channels), layer(out_channels, out_channels))
 
 
@@ -51,10 +51,10 @@ class UpBlock(nn.Module):
     or 4 less if ``layer`` does not pad.
     """
 
-    def __init__(self, channels: int, layer: Layer, skip: str):
+    def __init__(self, channels: int, layer: _Layer, skip: str):
         super().__init__()
         self.skip = skip
-        self.upsample = initialise(
+        self.upsample = kaiming_normal_(
             nn.ConvTranspose2d(2 * channels, channels, kernel_size=2, stride=2)
         )
         self.merge = DoubleConv(2 * channels if skip == "concat" else channels, channels, layer)
@@ -99,7 +99,7 @@ class UNet(nn.Module):
         skip: str = "concat",
     ):
         super().__init__()
-        check_arguments(num_classes, in_channels, width, depth, padding, skip)
+        _check_arguments(num_classes, in_channels, width, depth, padding, skip)
         self.depth, self.padding = depth, padding
         layer = partial(conv_bn_relu if batch_norm else conv_relu, kernel_size=3, padding=padding)
         widths = [width * 2**level for level in range(depth + 1)]  # 64, 128, 256, 512, 1024
@@ -107,7 +107,7 @@ class UNet(nn.Module):
         self.encoder = nn.ModuleList(DoubleConv(a, b, layer) for a, b in steps)
         self.dropout = nn.Dropout(dropout)
         self.decoder = nn.ModuleList(UpBlock(c, layer, skip) for c in reversed(widths[:-1]))
-        self.head = initialise(nn.Conv2d(width, num_classes, kernel_size=1))
+        self.head = kaiming_normal_(nn.Conv2d(width, num_classes, kernel_size=1))
         self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
 
     @property
@@ -122,15 +122,19 @@ class UNet(nn.Module):
             x = up(x, skip)
         return self.head(x)
 
+    def all_logits(self, image: Tensor) -> list[Tensor]:
+        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        return [self(image)]
+
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features at strides 1, 2, 4, ..., ``2**depth``, finest first."""
-        self.check_image(image)
+        self._check_image(image)
         features = [self.encoder[0](image)]
         for block in self.encoder[1:]:
             features.append(block(F.max_pool2d(features[-1], kernel_size=2)))
         return features
 
-    def check_image(self, image: Tensor) -> None:
+    def _check_image(self, image: Tensor) -> None:
         """Refuse what is no batch, and sides that cannot be halved without a remainder."""
         if image.ndim != 4:
             raise ValueError(
@@ -140,13 +144,13 @@ class UNet(nn.Module):
         height, width = image.shape[-2:]
         stride = 2**self.depth
         trimmed = 0 if self.padding else 4 * (stride - 1)  # by the convolutions on the way down
-        least = 2 * self.margin
+        smallest = 2 * self.margin
         sides = (height - trimmed, width - trimmed)
-        if min(height, width) <= least or any(side % stride for side in sides):
+        if min(height, width) <= smallest or any(side % stride for side in sides):
             rule = f"{trimmed} plus a multiple" if trimmed else "multiples"
             raise ValueError(
                 f"UNet(depth={self.depth}, padding={self.padding}) takes images whose sides are "
-                f"{rule} of {stride} and more than {least}, but this one is {height} x {width}: "
+                f"{rule} of {stride} and more than {smallest}, but this one is {height} x {width}: "
                 "pad or crop it" + ("." if self.padding else ", or use overlap_tile.")
             )
 
@@ -200,7 +204,7 @@ def overlap_tile(net: UNet, image: Tensor, *, tile: int = 388) -> Tensor:
     return logits
 
 
-def check_arguments(
+def _check_arguments(
     num_classes: int, in_channels: int, width: int, depth: int, padding: int, skip: str
 ) -> None:
     """Refuse what would build no U-Net."""

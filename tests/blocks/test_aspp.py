@@ -7,7 +7,7 @@ from segmentation_models_pytorch.decoders.deeplabv3 import decoder as smp
 from torch import Tensor, nn
 from torchvision.models.segmentation import deeplabv3 as torchvision
 
-from segcourse.blocks.aspp import ASPP, rates_at
+from segcourse.blocks.aspp import ASPP, default_atrous_rates
 from segcourse.blocks.conv import conv_bn_relu
 from segcourse.blocks.xception import separable_conv
 
@@ -52,7 +52,7 @@ def without_bn_in_between(in_channels: int, out_channels: int, *, dilation: int 
 @pytest.mark.parametrize("size", [(33, 33), (13, 20), (1, 1)])
 def test_equals_torchvision(rates, size):
     theirs = settled(torchvision.ASPP(24, rates, out_channels=16))
-    ours = with_weights_of(theirs, ASPP(24, 16, rates=rates))
+    ours = with_weights_of(theirs, ASPP(24, 16, atrous_rates=rates))
     assert_equal(ours, theirs, torch.randn(2, 24, *size))
 
 
@@ -61,7 +61,7 @@ def test_equals_torchvision(rates, size):
 )
 def test_equals_segmentation_models(separable, convolution):
     theirs = settled(smp.ASPP(24, 16, (2, 4, 6), separable=separable, dropout=0.5))
-    ours = ASPP(24, 16, rates=(2, 4, 6), convolution=convolution)
+    ours = ASPP(24, 16, atrous_rates=(2, 4, 6), convolution=convolution)
     assert_equal(with_weights_of(theirs, ours), theirs, torch.randn(2, 24, 12, 16))
 
 
@@ -81,13 +81,17 @@ def test_parameters(convolution, count):
 
 
 def test_the_paper_doubles_the_rates_when_the_output_stride_is_halved():
-    assert [rates_at(stride) for stride in (32, 16, 8)] == [(3, 6, 9), (6, 12, 18), (12, 24, 36)]
+    assert [default_atrous_rates(stride) for stride in (32, 16, 8)] == [
+        (3, 6, 9),
+        (6, 12, 18),
+        (12, 24, 36),
+    ]
 
 
 @pytest.mark.parametrize("rate", [2, 3, 7])
 def test_an_atrous_kernel_is_a_larger_one_with_holes(rate):
     torch.manual_seed(0)
-    branch = ASPP(3, 4, rates=(rate,)).branches[1][0]
+    branch = ASPP(3, 4, atrous_rates=(rate,)).convs[1][0]
     holes = torch.zeros(4, 3, 2 * rate + 1, 2 * rate + 1)
     holes[..., ::rate, ::rate] = branch.weight.detach()
     x = torch.randn(2, 3, 17, 19)
@@ -98,7 +102,7 @@ def test_an_atrous_kernel_is_a_larger_one_with_holes(rate):
 def test_a_rate_as_large_as_the_map_leaves_a_1_x_1_convolution(rate, degenerate):
     """Why there is image pooling: the map of 12 x 16 leaves eight taps nothing but padding."""
     torch.manual_seed(0)
-    branch = ASPP(3, 4, rates=(rate,)).branches[1][0]
+    branch = ASPP(3, 4, atrous_rates=(rate,)).convs[1][0]
     x = torch.randn(2, 3, 12, 16)
     middle = F.conv2d(x, branch.weight[..., 1:2, 1:2])
     assert torch.allclose(branch(x), middle, atol=1e-6) == degenerate
@@ -106,7 +110,7 @@ def test_a_rate_as_large_as_the_map_leaves_a_1_x_1_convolution(rate, degenerate)
 
 def test_image_pooling_tells_every_place_the_same_whatever_the_order_of_the_places():
     torch.manual_seed(0)
-    aspp = settled(ASPP(6, 5, rates=(1, 2)))
+    aspp = settled(ASPP(6, 5, atrous_rates=(1, 2)))
     aspp.project = nn.Identity()
     x = torch.randn(2, 6, 7, 9)
     shuffled = x.flatten(2)[..., torch.randperm(63)].view_as(x)
@@ -129,24 +133,25 @@ def test_training_on_a_single_image_is_refused_with_the_remedy():
 
 def test_a_single_image_will_do_where_that_normalisation_is_frozen():
     aspp = ASPP(8, 4)
-    aspp.image_pooling.eval()
+    aspp.convs[-1].eval()
     assert aspp(torch.randn(1, 8, 6, 6)).shape == (1, 4, 6, 6)
 
 
 def test_without_rates_the_1_x_1_and_image_pooling_are_left():
-    assert ASPP(8, 4, rates=()).project[0][0].in_channels == 2 * 4
+    assert ASPP(8, 4, atrous_rates=()).project[0].in_channels == 2 * 4
 
 
 @pytest.mark.parametrize("convolution", [conv_bn_relu, separable_conv])
 def test_a_gradient_reaches_every_parameter(convolution):
     torch.manual_seed(0)
-    aspp = ASPP(8, 6, rates=(1, 2, 4), convolution=convolution)
+    aspp = ASPP(8, 6, atrous_rates=(1, 2, 4), convolution=convolution)
     (aspp(torch.randn(3, 8, 12, 16)) * torch.randn(3, 6, 12, 16)).sum().backward()
     assert not [name for name, p in aspp.named_parameters() if not p.grad.any()]
 
 
 @pytest.mark.parametrize(
-    "wrong", [dict(in_channels=0), dict(channels=0), dict(rates=(6, 0)), dict(rates=(-1,))]
+    "wrong",
+    [dict(in_channels=0), dict(channels=0), dict(atrous_rates=(6, 0)), dict(atrous_rates=(-1,))],
 )
 def test_refuses_what_cannot_be_built(wrong):
     with pytest.raises(ValueError, match="must be at least 1"):

@@ -9,9 +9,9 @@ from segcourse.blocks.atrous_vgg import (
     STRIDES,
     AtrousVGG,
     atrous_classifier,
-    enlarge,
-    over_pixels,
-    undecided,
+    crop_to_image,
+    normal_,
+    upsample_logits,
 )
 from segcourse.blocks.vgg import VGG
 
@@ -80,14 +80,14 @@ def test_features_neither_fade_nor_explode_at_the_start():
 
 @pytest.mark.parametrize("kernel_size, rate", [(3, 12), (4, 4), (7, 4), (3, 1), (1, 1)])
 def test_a_classifier_slides_without_shrinking_the_map(kernel_size, rate):
-    classify = atrous_classifier(5, 6, 3, kernel_size=kernel_size, rate=rate).eval()
+    classify = atrous_classifier(5, 6, 3, kernel_size=kernel_size, dilation=rate).eval()
     assert classify(torch.zeros(2, 5, 9, 11)).shape == (2, 3, 9, 11)
 
 
 def test_a_classifier_is_three_layers_with_two_relus():
     torch.manual_seed(0)
     x = torch.randn(1, 5, 9, 11)
-    classify = atrous_classifier(5, 6, 3, rate=2).eval()
+    classify = atrous_classifier(5, 6, 3, dilation=2).eval()
     fc6, fc7, fc8 = (layer for layer in classify if isinstance(layer, nn.Conv2d))
     hidden = F.conv2d(x, fc6.weight, fc6.bias, padding=2, dilation=2).relu()
     hidden = F.conv2d(hidden, fc7.weight, fc7.bias).relu()
@@ -97,7 +97,7 @@ def test_a_classifier_is_three_layers_with_two_relus():
 
 def test_scores_start_near_zero():
     torch.manual_seed(0)
-    layer = undecided(nn.Conv2d(512, 21, kernel_size=3))
+    layer = normal_(nn.Conv2d(512, 21, kernel_size=3))
     assert abs(layer.weight.std().item() - 0.01) < 1e-3
     assert not layer.bias.any()
 
@@ -108,7 +108,7 @@ def test_enlarging_puts_every_position_on_its_pixel(stride, positions):
     torch.manual_seed(0)
     scores = torch.randn(2, 3, *positions)
     rows, columns = (stride * (side - 1) + 1 for side in positions)
-    exact = enlarge(scores, stride, torch.empty(1, 3, rows, columns))
+    exact = upsample_logits(scores, stride, torch.empty(1, 3, rows, columns))
     assert exact.shape == (2, 3, rows, columns)
     assert torch.allclose(exact[..., ::stride, ::stride], scores, atol=1e-6)
     wanted = F.interpolate(scores, (rows, columns), mode="bilinear", align_corners=True)
@@ -117,9 +117,9 @@ def test_enlarging_puts_every_position_on_its_pixel(stride, positions):
 
 def test_positions_beyond_the_image_are_cut_and_pixels_beyond_the_positions_repeat_the_last():
     scores = torch.randn(1, 1, 3, 4)
-    exact = enlarge(scores, 8, torch.empty(1, 3, 17, 25))
-    assert torch.equal(enlarge(scores, 8, torch.empty(1, 3, 12, 24)), exact[..., :12, :24])
-    longer = enlarge(scores, 8, torch.empty(1, 3, 20, 24))
+    exact = upsample_logits(scores, 8, torch.empty(1, 3, 17, 25))
+    assert torch.equal(upsample_logits(scores, 8, torch.empty(1, 3, 12, 24)), exact[..., :12, :24])
+    longer = upsample_logits(scores, 8, torch.empty(1, 3, 20, 24))
     assert torch.equal(longer[..., :17, :], exact[..., :24])
     assert torch.equal(longer[..., 17:, :], exact[..., 16:17, :24].expand(1, 1, 3, 24))
 
@@ -127,7 +127,7 @@ def test_positions_beyond_the_image_are_cut_and_pixels_beyond_the_positions_repe
 @pytest.mark.parametrize("size", [(1, 8), (9, 16), (17, 24), (96, 128)])
 def test_the_positions_over_the_image_are_those_of_every_eighth_pixel(size):
     truth = torch.zeros(1, *size)
-    scores = over_pixels(torch.zeros(1, 5, 20, 20), 8, truth)
+    scores = crop_to_image(torch.zeros(1, 5, 20, 20), 8, truth)
     assert scores.shape[-2:] == truth[..., ::8, ::8].shape[-2:]
 
 
@@ -136,12 +136,19 @@ def test_the_positions_over_the_image_are_those_of_every_eighth_pixel(size):
     [
         (lambda: AtrousVGG(width=0), r"width=0.*at least 1"),
         (lambda: AtrousVGG(width=1)(torch.zeros(3, 8, 8)), r"\(3, 8, 8\).*image\[None\]"),
-        (lambda: atrous_classifier(4, 0, 2), r"hidden=0.*at least 1"),
+        (lambda: atrous_classifier(4, 0, 2), r"fc_channels=0.*at least 1"),
         (lambda: atrous_classifier(4, 4, 0), r"num_classes=0.*at least 1"),
-        (lambda: atrous_classifier(4, 4, 2, rate=0), r"rate=0.*at least 1"),
-        (lambda: atrous_classifier(4, 4, 2, kernel_size=4, rate=3), "rate=3 has no middle"),
+        (lambda: atrous_classifier(4, 4, 2, dilation=0), r"dilation=0.*at least 1"),
+        (lambda: atrous_classifier(4, 4, 2, kernel_size=4, dilation=3), "dilation=3 has no middle"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_remedy(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_strides_are_those_of_the_features():
+    net = AtrousVGG(width=2)
+    features = net(torch.zeros(1, 3, 65, 97))
+    assert net.strides == tuple(64 // (x.shape[-2] - 1) for x in features) == (2, 4, 8, 8, 8)
+    assert len(net.strides) == len(net.channels)

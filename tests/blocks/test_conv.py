@@ -10,7 +10,9 @@ from segcourse.blocks.conv import (
     conv_bn_relu,
     conv_gn_relu,
     conv_relu,
-    initialise,
+    kaiming_normal_,
+    normal_,
+    zero_init_,
 )
 
 
@@ -53,7 +55,7 @@ def test_weights_have_the_variance_of_the_paper():
     torch.manual_seed(0)
     weight = conv_relu(64, 256)[0].weight
     assert weight.std().item() == pytest.approx((2 / 576) ** 0.5, rel=0.01)
-    up = initialise(nn.ConvTranspose2d(128, 64, kernel_size=2, stride=2))
+    up = kaiming_normal_(nn.ConvTranspose2d(128, 64, kernel_size=2, stride=2))
     assert up.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.02)
     assert not up.bias.any()
 
@@ -79,3 +81,18 @@ def test_groups_are_normalised_image_by_image():
     assert values.mean(dim=2).abs().max() < 1e-5
     assert torch.allclose(values.std(dim=2), torch.ones(4, 4), atol=1e-2)
     assert conv_gn_relu(3, 264, groups=8, bias=True)[1].num_groups == 8
+
+
+def test_initializers_are_what_their_names_say():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 128, kernel_size=3)
+    kaiming_normal_(layer)
+    theirs = nn.init.kaiming_normal_(torch.empty_like(layer.weight), nonlinearity="relu")
+    assert layer.weight.std().item() == pytest.approx(theirs.std().item(), rel=0.02)
+    glorot = nn.init.xavier_normal_(torch.empty_like(layer.weight))
+    assert layer.weight.std().item() > 1.1 * glorot.std().item()
+    assert normal_(layer).weight.std().item() == pytest.approx(0.01, rel=0.02)
+    assert not layer.bias.any()
+    nn.init.ones_(layer.bias)
+    assert zero_init_(layer) is layer and not layer.weight.any() and not layer.bias.any()
+    assert zero_init_(nn.Conv2d(1, 1, 1, bias=False)).bias is None

@@ -66,3 +66,11 @@ def test_features_neither_fade_nor_explode_at_the_start():
 def test_a_stage_without_layers_is_refused(wrong):
     with pytest.raises(ValueError, match="at least 1"):
         VGG(**wrong)
+
+
+@pytest.mark.parametrize("depths", [(2, 2, 3, 3, 3), (1, 1)])
+def test_strides_are_those_of_the_features(depths):
+    net = VGG(width=2, depths=depths)
+    features = net(torch.zeros(1, 3, 64, 96))
+    assert net.strides == tuple(64 // x.shape[-2] for x in features)
+    assert len(net.strides) == len(net.channels)

@@ -152,7 +152,10 @@ def test_separable_costs_a_ninth():
 
 def test_a_block_adds_to_its_input_and_shows_what_its_last_convolution_reads():
     torch.manual_seed(0)
-    block, x = XceptionBlock(6, (4, 5, 6), dilation=2, adapt=False).eval(), torch.randn(2, 6, 9, 8)
+    block, x = (
+        XceptionBlock(6, (4, 5, 6), dilation=2, project=False).eval(),
+        torch.randn(2, 6, 9, 8),
+    )
     before = x.clone()
     with torch.no_grad():
         inner, result = block(x)
@@ -204,3 +207,12 @@ def test_refuses_what_does_not_exist(arguments, message):
 def test_refuses_an_image_without_a_batch():
     with pytest.raises(ValueError, match=r"\(3, 32, 32\).*image\[None\]"):
         Xception(41, width=4)(torch.zeros(3, 32, 32))
+
+
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
+@pytest.mark.parametrize("layers", [41, 71])
+def test_strides_are_those_of_the_features(layers, output_stride):
+    net = Xception(layers, width=4, output_stride=output_stride).eval()
+    features = net(torch.zeros(1, 3, 64, 96))
+    assert net.strides == tuple(64 // x.shape[-2] for x in features)
+    assert len(net.strides) == len(net.channels)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from segcourse.blocks.unpool import encode, unpool
 from segcourse.models.deconvnet import DeconvNet, as_convolution, deconv_stage
 
-CLASSROOM = dict(width=4, hidden=16, kernel_size=3)
+CLASSROOM = dict(width=4, fc_channels=16, kernel_size=3)
 
 
 def count(module: nn.Module) -> int:
@@ -157,7 +157,7 @@ def test_fc6_deconv_draws_a_map_from_a_vector():
 )
 def test_fc6_leaves_one_position_at_224_and_slides_beyond(side, positions):
     with torch.device("meta"):
-        net = DeconvNet(21, width=1, hidden=1).eval()
+        net = DeconvNet(21, width=1, fc_channels=1).eval()
         image = torch.empty(1, 3, side, side)
         x = net.fully_connected[:2](encode(net.encoder, image)[0])
         assert x.shape[-2:] == (positions, positions)
@@ -173,7 +173,7 @@ def test_the_classrooms_network_takes_other_sizes(size):
 @pytest.mark.parametrize("kernel, size", [(3, (64, 128)), (3, (128, 64)), (7, (192, 224))])
 def test_smaller_images_are_refused_with_the_remedy(kernel, size):
     with torch.device("meta"):
-        net = DeconvNet(3, width=4, hidden=8, kernel_size=kernel)
+        net = DeconvNet(3, width=4, fc_channels=8, kernel_size=kernel)
         least, made_for = 32 * (kernel - 1) + 1, 32 * kernel
         message = f"at least {least}, and is made for {made_for}, but this one is {size[0]} x"
         with pytest.raises(ValueError, match=message):
@@ -199,7 +199,7 @@ def test_a_stage_changes_channels_last():
 
 
 def test_other_depths_halve_less_often():
-    net = DeconvNet(3, width=4, hidden=8, kernel_size=2, depths=(1, 2, 1))
+    net = DeconvNet(3, width=4, fc_channels=8, kernel_size=2, depths=(1, 2, 1))
     assert [len(stage) for stage in net.decoder] == [1, 2, 1]
     assert net(torch.rand(2, 3, 17, 20)).shape == (2, 3, 17, 20)
     with pytest.raises(ValueError, match="at least 9, and is made for 16, but this one is 8 x 20"):
@@ -217,7 +217,7 @@ def test_learns_to_copy_a_mask(overfit):
     torch.manual_seed(0)
     truth = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     image = truth[:, None].float().repeat(1, 3, 1, 1) + 0.1 * torch.randn(2, 3, 64, 64)
-    net = DeconvNet(2, width=4, hidden=16, kernel_size=1)
+    net = DeconvNet(2, width=4, fc_channels=16, kernel_size=1)
     overfit(net, lambda: F.cross_entropy(net(image), truth), steps=60)
     net.eval()
     assert (net(image).argmax(dim=1) == truth).float().mean() > 0.95
@@ -227,7 +227,7 @@ def test_learns_to_copy_a_mask(overfit):
     "wrong, remedy",
     [
         (dict(num_classes=0), "num_classes=0.*at least 1"),
-        (dict(hidden=0), "hidden=0.*at least 1"),
+        (dict(fc_channels=0), "fc_channels=0.*at least 1"),
         (dict(kernel_size=0), "kernel_size=0.*at least 1"),
         (dict(width=0), "width=0.*at least 1"),
         (dict(depths=(2, 0)), r"depths=\(2, 0\).*at least 1"),

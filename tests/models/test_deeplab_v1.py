@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.models.deeplab_v1 import DeepLabV1, SideScores
+from segcourse.models.deeplab_v1 import DeepLabV1, SideBranch
 
-DEEPLAB = dict(kernel_size=4, rate=4, hidden=4096)
-CLASSROOM = dict(width=4, hidden=16, rate=2, batch_norm=True, dropout=0.0)
+DEEPLAB = dict(kernel_size=4, dilation=4, fc_channels=4096)
+CLASSROOM = dict(width=4, fc_channels=16, dilation=2, batch_norm=True, dropout=0.0)
 
 
 def count(net: nn.Module) -> int:
@@ -24,7 +24,10 @@ def count(net: nn.Module) -> int:
         (dict(multi_scale=True), 21_711_550),
         (DEEPLAB, 65_140_565),
         (dict(multi_scale=True, **DEEPLAB), 66_346_686),
-        (dict(kernel_size=7, rate=4, hidden=4096), 134_346_581),  # as many as FCN-32s learns
+        (
+            dict(kernel_size=7, dilation=4, fc_channels=4096),
+            134_346_581,
+        ),  # as many as FCN-32s learns
     ],
     ids=["LargeFOV", "MSc-LargeFOV", "DeepLab", "DeepLab-MSc", "7 x 7"],
 )
@@ -38,11 +41,11 @@ def test_parameters_are_those_of_the_released_networks(arguments, parameters):
 def test_scores_have_stride_8_and_logits_the_size_of_the_image(side, positions, arguments):
     with torch.device("meta"):
         net, image = DeepLabV1(21, **arguments), torch.empty(1, 3, side, side)
-        assert net.scores(image).shape == (1, 21, positions, positions)
+        assert net.coarse_logits(image).shape == (1, 21, positions, positions)
         assert net(image).shape == (1, 21, side, side)
 
 
-def released(width: int, hidden: int, classes: int, *, large: bool) -> nn.Sequential:
+def released(width: int, fc_channels: int, classes: int, *, large: bool) -> nn.Sequential:
     """The layers of the released files, one after the other, in plain torch."""
     layers: list[nn.Module] = []
     channels = 3
@@ -54,12 +57,12 @@ def released(width: int, hidden: int, classes: int, *, large: bool) -> nn.Sequen
             channels = factor * width
         layers.append(nn.MaxPool2d(3, stride=2 if stage < 3 else 1, padding=1))
     if large:
-        fc6 = nn.Conv2d(channels, hidden, 3, padding=12, dilation=12)
+        fc6 = nn.Conv2d(channels, fc_channels, 3, padding=12, dilation=12)
         layers.append(nn.AvgPool2d(3, stride=1, padding=1))
     else:
-        fc6 = nn.Conv2d(channels, hidden, 4, padding=6, dilation=4)
-    layers += [fc6, nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv2d(hidden, classes, 1)).eval()
+        fc6 = nn.Conv2d(channels, fc_channels, 4, padding=6, dilation=4)
+    layers += [fc6, nn.ReLU(), nn.Conv2d(fc_channels, fc_channels, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(fc_channels, classes, 1)).eval()
 
 
 def varied(net: nn.Module) -> nn.Module:
@@ -73,21 +76,21 @@ def varied(net: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("large", [True, False])
 def test_equals_the_layers_of_the_released_networks(large):
     torch.manual_seed(0)
-    field = dict(rate=12) if large else dict(kernel_size=4, rate=4)
-    net = varied(DeepLabV1(5, width=6, hidden=20, **field))
+    field = dict(dilation=12) if large else dict(kernel_size=4, dilation=4)
+    net = varied(DeepLabV1(5, width=6, fc_channels=20, **field))
     plain = released(6, 20, 5, large=large)
     plain.load_state_dict(dict(zip(plain.state_dict(), net.state_dict().values(), strict=True)))
     image = torch.randn(1, 3, 209, 225)
     with torch.no_grad():
         want = plain(image)
-        scores, logits = net.scores(image), net(image)
+        scores, logits = net.coarse_logits(image), net(image)
     assert want.shape == (1, 5, 27, 29) and want.std() > 0.1
     assert torch.allclose(scores, want, atol=1e-5)
     zoomed = F.interpolate(want, (209, 225), mode="bilinear", align_corners=True)
     assert torch.allclose(logits, zoomed, atol=1e-5)
 
 
-def side_branch(side: SideScores, x: Tensor, stride: int) -> Tensor:
+def side_branch(side: SideBranch, x: Tensor, stride: int) -> Tensor:
     """One of the added branches, in plain torch: 3 x 3 with a stride, 1 x 1, 1 x 1."""
     first, second, third = (layer for layer in side.modules() if isinstance(layer, nn.Conv2d))
     x = F.conv2d(x, first.weight, first.bias, stride=stride, padding=1).relu()
@@ -96,7 +99,7 @@ def side_branch(side: SideScores, x: Tensor, stride: int) -> Tensor:
 
 def test_multi_scale_adds_the_released_branches_strided_in_training_and_zoomed_in_tests():
     torch.manual_seed(0)
-    net = varied(DeepLabV1(5, width=4, hidden=8, rate=2, multi_scale=True))
+    net = varied(DeepLabV1(5, width=4, fc_channels=8, dilation=2, multi_scale=True))
     image = torch.randn(1, 3, 65, 97)
     with torch.no_grad():
         pool1, pool2, pool3, pool4, pool5 = net.features(image)
@@ -111,7 +114,7 @@ def test_multi_scale_adds_the_released_branches_strided_in_training_and_zoomed_i
             for side, x in sources
         ]
         zoomed.append(F.interpolate(deepest, (65, 97), mode="bilinear", align_corners=True))
-        assert torch.allclose(net.scores(image), deepest + sum(strided), atol=1e-5)
+        assert torch.allclose(net.coarse_logits(image), deepest + sum(strided), atol=1e-5)
         assert torch.allclose(net(image), sum(zoomed), atol=1e-5)
 
 
@@ -122,7 +125,7 @@ def test_scores_are_the_logits_of_every_eighth_pixel(multi_scale, size):
     net = varied(DeepLabV1(5, multi_scale=multi_scale, **CLASSROOM))
     image = torch.randn(2, 3, *size)
     with torch.no_grad():
-        logits, scores = net(image), net.scores(image)
+        logits, scores = net(image), net.coarse_logits(image)
     assert logits.shape == (2, 5, *size)
     assert torch.allclose(logits[..., ::8, ::8], scores, atol=1e-5)
 
@@ -141,23 +144,23 @@ def test_only_multi_scale_knows_more_than_every_eighth_pixel():
 @pytest.mark.parametrize(
     "arguments, field",
     [
-        (dict(rate=12), 435),  # 227 of pool5, 16 of the mean, 2 * 12 * 8 of fc6
-        (dict(rate=4), 307),
-        (dict(kernel_size=4, rate=4), 323),  # 227 and 3 * 4 * 8
-        (dict(kernel_size=4, rate=8), 419),
-        (dict(kernel_size=7, rate=4), 419),  # as far as LargeFOV's 3 x 3, with 49 taps for 9
+        (dict(dilation=12), 435),  # 227 of pool5, 16 of the mean, 2 * 12 * 8 of fc6
+        (dict(dilation=4), 307),
+        (dict(kernel_size=4, dilation=4), 323),  # 227 and 3 * 4 * 8
+        (dict(kernel_size=4, dilation=8), 419),
+        (dict(kernel_size=7, dilation=4), 419),  # as far as LargeFOV's 3 x 3, with 49 taps for 9
     ],
     ids=str,
 )
 def test_how_far_the_network_sees(arguments, field):
     """By the gradient. Means instead of maxima, which would pass on one pixel of nine."""
-    net = DeepLabV1(1, width=1, hidden=1, dropout=0.0, **arguments)
+    net = DeepLabV1(1, width=1, fc_channels=1, dropout=0.0, **arguments)
     for place, pool in enumerate(net.features.pools):
         net.features.pools[place] = nn.AvgPool2d(3, pool.stride, padding=1)
     for parameter in net.parameters():
         nn.init.constant_(parameter, 0.5)
     image = torch.ones(1, 3, 449, 449, dtype=torch.float64, requires_grad=True)
-    scores = net.double().scores(image)
+    scores = net.double().coarse_logits(image)
     scores[0, 0, 28, 28].backward()  # pixel 224
     middle, reach = 224, field // 2
     for seen in (image.grad[0, 0].sum(dim=0), image.grad[0, 0].sum(dim=1)):
@@ -167,36 +170,36 @@ def test_how_far_the_network_sees(arguments, field):
 
 def test_how_far_the_network_sees_with_its_maxima():
     """A pixel of light in the dark: all weights are positive, so where it is seen, it shows."""
-    net = DeepLabV1(1, width=1, hidden=1, dropout=0.0).double()
+    net = DeepLabV1(1, width=1, fc_channels=1, dropout=0.0).double()
     for name, parameter in net.named_parameters():
         nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 0.5)
     images = torch.zeros(4, 3, 449, 449, dtype=torch.float64)
     for image, column in zip(images, (224 - 218, 224 - 217, 224 + 217, 224 + 218), strict=True):
         image[:, 224, column] = 1
     with torch.no_grad():
-        seen = net.scores(images)[:, 0, 28, 28] > 0
+        seen = net.coarse_logits(images)[:, 0, 28, 28] > 0
     assert seen.tolist() == [False, True, True, False]
 
 
 def test_a_rate_beyond_the_map_leaves_one_tap():
-    """Why the classroom's rate is small: the outer taps of rate 12 miss a map of 12 positions."""
+    """Why the classroom's dilation is small: of 12, the outer taps miss a map of 12 positions."""
     torch.manual_seed(0)
-    net = varied(DeepLabV1(3, width=2, hidden=4, rate=12))
+    net = varied(DeepLabV1(3, width=2, fc_channels=4, dilation=12))
     image = torch.randn(1, 3, 89, 89)  # 12 x 12 positions
     with torch.no_grad():
-        before = net.scores(image)
+        before = net.coarse_logits(image)
         fc6 = net.classifier[0].weight
         middle = fc6[..., 1, 1].clone()
         fc6.zero_()
         fc6[..., 1, 1] = middle
-        assert torch.allclose(net.scores(image), before, atol=1e-6)
+        assert torch.allclose(net.coarse_logits(image), before, atol=1e-6)
 
 
 @pytest.mark.parametrize("multi_scale", [False, True])
 def test_a_gradient_reaches_every_parameter(multi_scale):
     torch.manual_seed(0)
     net = DeepLabV1(3, multi_scale=multi_scale, **CLASSROOM)
-    for way in (net, net.scores):
+    for way in (net, net.coarse_logits):
         net.zero_grad()
         way(torch.randn(2, 3, 64, 64)).square().mean().backward()
         assert not [name for name, p in net.named_parameters() if not p.grad.any()]
@@ -207,7 +210,7 @@ def learn(net: DeepLabV1, parameters: Iterable[nn.Parameter], truth: Tensor) -> 
     image = truth[:, None].float().repeat(1, 3, 1, 1)
     optimizer = torch.optim.Adam(parameters, lr=1e-2)
     for _ in range(40):
-        loss = F.cross_entropy(net.scores(image), truth[..., ::8, ::8])
+        loss = F.cross_entropy(net.coarse_logits(image), truth[..., ::8, ::8])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -237,14 +240,14 @@ def test_multi_scale_learns_to_copy_single_pixels_though_it_is_trained_on_every_
     [
         (dict(num_classes=0), "num_classes=0.*at least 1"),
         (dict(width=0), "width=0.*at least 1"),
-        (dict(hidden=0), "hidden=0.*at least 1"),
-        (dict(rate=0), "rate=0.*at least 1"),
-        (dict(kernel_size=4, rate=3), "odd kernel_size or an even rate"),
+        (dict(fc_channels=0), "fc_channels=0.*at least 1"),
+        (dict(dilation=0), "dilation=0.*at least 1"),
+        (dict(kernel_size=4, dilation=3), "odd kernel_size or an even dilation"),
     ],
 )
 def test_networks_that_cannot_be_are_refused_with_the_remedy(wrong, words):
     with pytest.raises(ValueError, match=words):
-        DeepLabV1(**{"num_classes": 3, "width": 2, "hidden": 4, **wrong})
+        DeepLabV1(**{"num_classes": 3, "width": 2, "fc_channels": 4, **wrong})
 
 
 def test_what_is_no_batch_is_refused():

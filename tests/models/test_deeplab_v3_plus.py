@@ -18,9 +18,9 @@ small = partial(
     DeepLabV3Plus,
     backbone=partial(ResNet, 18, width=4),
     output_stride=8,
-    rates=(1, 2, 3),
+    atrous_rates=(1, 2, 3),
     channels=8,
-    fine_channels=4,
+    low_level_channels=4,
 )
 
 
@@ -34,7 +34,7 @@ def test_the_defaults_have_the_parameters_of_the_papers_network():
     assert count(net.backbone) == 37_867_312
     assert count(net.aspp) == 3_019_776
     assert count(net.reduce, net.decoder) == 162_928
-    assert count(net.head) == 5_397
+    assert count(net.classifier) == 5_397
     assert count(net) == 41_055_413
 
 
@@ -44,7 +44,7 @@ def test_parameters_with_a_resnet_and_ordinary_convolutions(layers, parameters):
         net = DeepLabV3Plus(21, backbone=partial(ResNet, layers), convolution=conv_bn_relu)
     assert count(net) == parameters
     assert count(net.aspp) == 15_535_104
-    assert count(net.reduce, net.decoder, net.head) == 1_309_045
+    assert count(net.reduce, net.decoder, net.classifier) == 1_309_045
 
 
 @pytest.mark.parametrize("backbone", [Xception, partial(ResNet, 101)])
@@ -58,13 +58,13 @@ def test_shapes_at_513(backbone, output_stride, side):
 
     with torch.device("meta"):
         net = DeepLabV3Plus(21, backbone=backbone, output_stride=output_stride).eval()
-        for name in ("aspp", "reduce", "decoder", "head"):
+        for name in ("aspp", "reduce", "decoder", "classifier"):
             look(name)
         logits = net(torch.empty(1, 3, 513, 513))
     assert seen["aspp"] == ((1, 2048, side, side), (1, 256, side, side))
     assert seen["reduce"] == ((1, 256, 129, 129), (1, 48, 129, 129))
     assert seen["decoder"] == ((1, 304, 129, 129), (1, 256, 129, 129))
-    assert seen["head"] == ((1, 256, 129, 129), (1, 21, 129, 129))
+    assert seen["classifier"] == ((1, 256, 129, 129), (1, 21, 129, 129))
     assert logits.shape == (1, 21, 513, 513)
 
 
@@ -81,9 +81,9 @@ def test_separable_convolutions_save_a_third_of_the_arithmetic():
 
 
 SMP = dict(
-    rates=(12, 24, 36),
-    convolution=partial(separable_conv, between=False),
-    early=True,
+    atrous_rates=(12, 24, 36),
+    convolution=partial(separable_conv, depthwise_bn_relu=False),
+    conv_after_aspp=True,
     align_corners=True,
 )
 
@@ -91,9 +91,9 @@ SMP = dict(
 @pytest.mark.parametrize("layers, parameters", [(50, 26_682_725), (101, 45_674_853)])
 def test_parameters_of_segmentation_models_network(layers, parameters):
     with torch.device("meta"):
-        net = DeepLabV3Plus(21, backbone=partial(ResNet, layers, dilate_first=True), **SMP)
+        net = DeepLabV3Plus(21, backbone=partial(ResNet, layers, contract_dilation=False), **SMP)
     assert count(net) == parameters
-    assert count(net.aspp, net.refine, net.reduce, net.decoder) == 3_169_296
+    assert count(net.aspp, net.after_aspp, net.reduce, net.decoder) == 3_169_296
 
 
 @torch.no_grad()
@@ -111,11 +111,11 @@ def test_equals_segmentation_models_once_their_differences_are_made_good():
     with torch.device("meta"):
         ours = DeepLabV3Plus(
             21,
-            backbone=partial(ResNet, 50, dilate_first=True),
+            backbone=partial(ResNet, 50, contract_dilation=False),
             **SMP,
         )
     weights = theirs.state_dict().values()
-    order = ("backbone", "aspp", "refine", "reduce", "decoder", "head")
+    order = ("backbone", "aspp", "after_aspp", "reduce", "decoder", "classifier")
     own = sorted(ours.state_dict(), key=lambda name: order.index(name.split(".")[0]))
     ours.load_state_dict(dict(zip(own, weights, strict=True)), assign=True)
     image = torch.randn(1, 3, 96, 128)
@@ -129,7 +129,7 @@ def test_equals_segmentation_models_once_their_differences_are_made_good():
 @pytest.mark.parametrize("fine", [0, 1, 2])
 def test_the_last_features_and_the_fine_ones_are_used_and_no_others(level, fine):
     torch.manual_seed(0)
-    net, image = small(3, fine=fine).eval(), torch.randn(1, 3, 64, 80)
+    net, image = small(3, low_level=fine).eval(), torch.randn(1, 3, 64, 80)
     before, features = net(image), net.backbone(image)
     features[level] = features[level] + torch.randn_like(features[level])
     net.backbone.forward = lambda image: features
@@ -177,10 +177,10 @@ def test_learns_to_copy_a_mask_finer_than_its_output_stride(overfit):
         (dict(num_classes=0), ValueError, r"DeepLabV3Plus\(num_classes=0.*at least 1 of each"),
         (dict(backbone=ResNet(18, width=4)), TypeError, r"not ResNet: pass a class.*partial\("),
         (dict(output_stride=4), ValueError, "output_stride=4 cannot be built"),
-        (dict(rates=(0, 1)), ValueError, "at least 1"),
-        (dict(fine_channels=0), ValueError, "fine_channels=0.*at least 1"),
-        (dict(fine=4), ValueError, "fine=4.* joins nothing: .* features 0 to 3"),
-        (dict(fine=-1), ValueError, "fine=-1.* joins nothing"),
+        (dict(atrous_rates=(0, 1)), ValueError, "at least 1"),
+        (dict(low_level_channels=0), ValueError, "low_level_channels=0.*at least 1"),
+        (dict(low_level=4), ValueError, "low_level=4.* joins nothing: .* features 0 to 3"),
+        (dict(low_level=-1), ValueError, "low_level=-1.* joins nothing"),
     ],
 )
 def test_networks_that_cannot_be_are_refused_with_the_remedy(wrong, error, remedy):

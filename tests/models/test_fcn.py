@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from segcourse.models.fcn import FCN, crop, crop_offsets, fuse
 
-CLASSROOM = dict(width=4, hidden=16, kernel_size=3, padding=1, batch_norm=True)
+CLASSROOM = dict(width=4, fc_channels=16, kernel_size=3, padding=1, batch_norm=True)
 STRIDES = [32, 16, 8]
 
 
@@ -71,16 +71,16 @@ def test_every_map_has_the_size_it_has_in_the_released_networks(size):
         assert net.features.stages[0][0](image).shape == (1, *first)
         features = net.features(image)
         assert [tuple(f.shape[1:]) for f in features] == pools
-        hidden = net.classifier(features[-1])
-        assert hidden.shape == (1, 4096, *fc)
-        x = net.score(hidden)
+        fc_channels = net.classifier(features[-1])
+        assert fc_channels.shape == (1, 4096, *fc)
+        x = net.score(fc_channels)
         assert x.shape == (1, 21, *fc)
         before_crop = {32: nets[32].upsample(x)}
-        x = net.twice[0](x)
+        x = net.upsample2x[0](x)
         assert x.shape == (1, 21, *twice)
         x = fuse(x, net.score_skips[0](features[3]), 5)
         before_crop[16] = nets[16].upsample(x)
-        x = net.twice[1](x)
+        x = net.upsample2x[1](x)
         assert x.shape == (1, 21, *again)
         x = fuse(x, net.score_skips[1](features[2]), 9)
         before_crop[8] = net.upsample(x)
@@ -108,7 +108,7 @@ def test_padding_by_100_leaves_enough_room_for_every_side(stride):
         assert (x + offset <= pools[step.bit_length() - 1]).all()
     assert (step * x + step >= side + crop_offsets(stride)[-1]).all()
     with torch.device("meta"):
-        net = FCN(3, stride=stride, width=1, hidden=1)
+        net = FCN(3, stride=stride, width=1, fc_channels=1)
         for size in [(1, 1), (2, 1999), (31, 33), (57, 101)]:
             assert net(torch.empty(1, 3, *size)).shape == (1, 3, *size)
 
@@ -124,7 +124,7 @@ def see_through(net: FCN) -> None:
     """Turn a network of one class into one that copies the image's red through every layer."""
     with torch.no_grad():
         for name, parameter in net.named_parameters():
-            if "upsample" in name or "twice" in name:
+            if "upsample" in name or "upsample2x" in name:
                 continue
             parameter.zero_()
             if parameter.ndim == 4:
@@ -136,14 +136,16 @@ def see_through(net: FCN) -> None:
 @pytest.mark.parametrize("stride", STRIDES)
 def test_the_crops_lay_every_map_over_the_place_it_shows(stride, padding):
     """With copying layers the logits are the image, blurred: a ramp must stay where it is."""
-    net = FCN(1, stride=stride, width=1, hidden=1, padding=padding).eval()
+    net = FCN(1, stride=stride, width=1, fc_channels=1, padding=padding).eval()
     see_through(net)
     ramp = torch.arange(256.0).repeat(256, 1)
     with torch.no_grad():
         scores = net(ramp.repeat(1, 3, 1, 1))[0, 0, 128, 96:160]
-    columns = scores / (1 + len(net.twice))  # a skip adds another copy
+    columns = scores / (1 + len(net.upsample2x))  # a skip adds another copy
     pooled = columns - torch.arange(96.0, 160.0)  # max pooling reports a window's last column
-    last = sum((step - 1) / 2 for step in (32, 16, 8)[: 1 + len(net.twice)]) / (1 + len(net.twice))
+    last = sum((step - 1) / 2 for step in (32, 16, 8)[: 1 + len(net.upsample2x)]) / (
+        1 + len(net.upsample2x)
+    )
     assert torch.allclose(pooled, torch.tensor(last), atol=1e-3)
 
 
@@ -185,8 +187,8 @@ def their_name(name: str, stride: int) -> str:
         "classifier.3": "fc7",
         "score_skips.0": "score_pool4",
         "score_skips.1": "score_pool3",
-        "twice.0": "upscore2",
-        "twice.1": "upscore_pool4",
+        "upsample2x.0": "upscore2",
+        "upsample2x.1": "upscore_pool4",
     }
     return f"{layers['.'.join([part, *place])]}.{kind}"
 
@@ -220,7 +222,7 @@ def test_the_oracles_weights_fit_and_give_the_oracles_logits(torchfcn, oracle, a
 def test_the_fixed_enlargements_are_the_oracles(torchfcn):
     theirs = importlib.import_module("torchfcn.models.fcn32s").get_upsampling_weight
     net = FCN(3, stride=8, **CLASSROOM)
-    for layer, size in [(net.twice[0], 4), (net.twice[1], 4), (net.upsample, 16)]:
+    for layer, size in [(net.upsample2x[0], 4), (net.upsample2x[1], 4), (net.upsample, 16)]:
         assert torch.allclose(layer.weight, theirs(3, 3, size))
 
 
@@ -264,7 +266,7 @@ def test_scores_start_at_zero_and_every_learning_parameter_gets_a_gradient(strid
     F.cross_entropy(net(image), truth).backward()
     assert not [name for name, p in learning.items() if not p.grad.any()]
     fixed = {name.split(".")[0] for name, p in net.named_parameters() if not p.requires_grad}
-    assert fixed <= {"twice", "upsample"}
+    assert fixed <= {"upsample2x", "upsample"}
 
 
 def test_equal_seeds_give_equal_encoders_whatever_the_stride():
@@ -312,7 +314,7 @@ def test_fusing_keeps_the_inner_map():
         (dict(stride=4), "choose one of"),
         (dict(padding=50), "100 is the paper's"),
         (dict(kernel_size=4), "odd side"),
-        (dict(hidden=0), "at least 1"),
+        (dict(fc_channels=0), "at least 1"),
         (dict(num_classes=0), "at least 1"),
         (dict(width=0), "at least 1"),
     ],

@@ -7,8 +7,8 @@ from torchvision.models import segmentation
 
 from segcourse.models.fcn_resnet import FCNResNet
 
-CLASSROOM = dict(layers=18, width=16, auxiliary=True)
-TINY = dict(layers=18, width=4, auxiliary=True)
+CLASSROOM = dict(layers=18, width=16, aux_loss=True)
+TINY = dict(layers=18, width=4, aux_loss=True)
 
 
 @pytest.mark.parametrize(
@@ -22,21 +22,21 @@ TINY = dict(layers=18, width=4, auxiliary=True)
 )
 def test_parameters_are_torchvisions(layers, auxiliary, count):
     with torch.device("meta"):
-        net = FCNResNet(21, layers=layers, auxiliary=auxiliary)
+        net = FCNResNet(21, layers=layers, aux_loss=auxiliary)
     assert sum(p.numel() for p in net.parameters()) == count
 
 
 def test_the_head_has_9_448_981_parameters():
     with torch.device("meta"):
-        assert sum(p.numel() for p in FCNResNet(21).head.parameters()) == 9_448_981
+        assert sum(p.numel() for p in FCNResNet(21).classifier.parameters()) == 9_448_981
 
 
 def test_maps_of_an_image_of_520_pixels():
     with torch.device("meta"):
-        net, image = FCNResNet(21, auxiliary=True), torch.empty(1, 3, 520, 520)
+        net, image = FCNResNet(21, aux_loss=True), torch.empty(1, 3, 520, 520)
         *_, stage3, stage4 = net.backbone(image)
         assert stage4.shape == (1, 2048, 65, 65) and stage3.shape == (1, 1024, 65, 65)
-        assert net.head(stage4).shape == net.auxiliary(stage3).shape == (1, 21, 65, 65)
+        assert net.classifier(stage4).shape == net.aux_classifier(stage3).shape == (1, 21, 65, 65)
         assert [x.shape for x in net.all_logits(image)] == 2 * [(1, 21, 520, 520)]
 
 
@@ -53,7 +53,7 @@ def test_equal_weights_give_torchvisions_logits(layers, size):
             torch.nn.init.normal_(module.running_mean, std=0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
     with torch.device("meta"):
-        ours = FCNResNet(21, layers=layers, auxiliary=True).eval()
+        ours = FCNResNet(21, layers=layers, aux_loss=True).eval()
     weights = zip(ours.state_dict(), theirs.state_dict().values(), strict=True)
     ours.load_state_dict(dict(weights), assign=True)
     image = torch.randn(1, 3, *size)
@@ -97,8 +97,9 @@ def test_the_auxiliary_loss_trains_all_stages_but_the_last():
     auxiliary, _ = net.all_logits(torch.randn(2, 3, 48, 48))
     auxiliary.square().mean().backward()
     *earlier, last = net.backbone.stages
-    assert all(p.grad.any() for stage in [net.backbone.stem, *earlier] for p in stage.parameters())
-    assert all(p.grad is None for p in [*last.parameters(), *net.head.parameters()])
+    stages = [net.backbone.conv1, net.backbone.bn1, *earlier]
+    assert all(p.grad.any() for stage in stages for p in stage.parameters())
+    assert all(p.grad is None for p in [*last.parameters(), *net.classifier.parameters()])
 
 
 def test_learns_to_copy_a_coarse_mask(overfit):

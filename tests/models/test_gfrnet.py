@@ -42,7 +42,7 @@ def test_the_formula_for_the_parameters(k):
     encoder = 28_885_056  # VGG-16 with normalisation, conv6, conv7
     features = 3 * (4608 * k + k) + (2304 * k + k) + (1152 * k + k) + (576 * k + k)
     assert count(net.encoder) + count(net.context) == encoder
-    assert count(net.guess) == 9216 * k + k
+    assert count(net.predict) == 9216 * k + k
     assert count(net) == encoder + 9216 * k + k + features + 20 * k + 5 * (18 * k**2 + k)
 
 
@@ -54,9 +54,9 @@ def test_shapes():
         for stage in net.stages:
             stage.predict.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
         *features, pool5 = net.encode(image)
-        guesses = net.guesses(image)
+        logits = net.all_logits(image)
     sizes = [(12, 15), (23, 30), (45, 60), (90, 120), (180, 240), (360, 480)]
-    assert [tuple(guess.shape[1:]) for guess in guesses] == [(11, *size) for size in sizes]
+    assert [tuple(coarse.shape[1:]) for coarse in logits] == [(11, *size) for size in sizes]
     assert [tuple(x.shape[1:]) for x in seen] == [(22, *size) for size in sizes[1:]]
     assert tuple(pool5.shape[1:]) == (512, 12, 15)
     assert [tuple(f.shape[-2:]) for f in reversed(features)] == sizes[1:]
@@ -93,11 +93,11 @@ def by_hand(net: GFRNet, image: Tensor) -> list[Tensor]:
     pool5 = x
     for conv6_or_7 in (net.context[0], net.context[2]):
         x = norm(conv6_or_7[1], conv(conv6_or_7[0], x)).clamp(min=0)
-    predictions = [conv(net.guess, x)]
+    predictions = [conv(net.predict, x)]
     low = conv(net.below, pool5)
     for name, stage in zip(reversed(names), net.stages, strict=True):
         high = norm(stage.feature[1], conv(stage.feature[0], maps[name]))
-        gate = norm(stage.normalise, high * interp(low, high))
+        gate = norm(stage.norm, high * interp(low, high))
         fusion = torch.cat([gate, interp(predictions[-1], high)], dim=1)
         predictions.append(conv(stage.predict, fusion))
         low = high  # not the gate
@@ -110,7 +110,7 @@ def test_equals_the_released_layers_one_by_one(size):
     image = torch.rand(2, 3, *size)
     wanted = by_hand(net, image)
     with torch.no_grad():
-        got = net.guesses(image)
+        got = net.all_logits(image)
     assert len(got) == 6
     for ours, theirs in zip(got, wanted, strict=True):
         assert (ours - theirs).abs().max() <= 1e-5 * max(theirs.abs().max().item(), 1.0)
@@ -127,29 +127,33 @@ def closed(net: GFRNet) -> GFRNet:
     return net.eval()
 
 
-def test_a_closed_gate_leaves_the_guess_before_alone_in_charge():
+def test_a_closed_gate_leaves_the_coarse_logits_alone_in_charge():
     torch.manual_seed(0)
     net = closed(GFRNet(3, **CLASSROOM))
-    fine, below, guess = torch.randn(1, 32, 8, 8), torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
+    features, below, coarse = (
+        torch.randn(1, 32, 8, 8),
+        torch.randn(1, 3, 4, 4),
+        torch.randn(1, 3, 4, 4),
+    )
     stage, gates = net.stages[0], []
-    stage.normalise.register_forward_hook(lambda layer, inputs, output: gates.append(output))
-    _, first = stage(fine, below, guess)
-    _, again = stage(torch.randn_like(fine), torch.randn_like(below), guess)
-    _, other = stage(fine, below, torch.randn_like(guess))
+    stage.norm.register_forward_hook(lambda layer, inputs, output: gates.append(output))
+    _, first = stage(features, below, coarse)
+    _, again = stage(torch.randn_like(features), torch.randn_like(below), coarse)
+    _, other = stage(features, below, torch.randn_like(coarse))
     assert len(gates) == 3 and not any(gate.any() for gate in gates)
     assert torch.equal(first, again) and not torch.allclose(first, other)
 
 
-def test_with_closed_gates_every_guess_follows_from_the_first():
+def test_with_closed_gates_all_logits_follow_from_the_first():
     torch.manual_seed(0)
     net, image = closed(GFRNet(3, **CLASSROOM)), torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        x, *refined = net.guesses(image)
-        for stage, guess in zip(net.stages, refined, strict=True):
+        x, *refined = net.all_logits(image)
+        for stage, coarse in zip(net.stages, refined, strict=True):
             x = F.conv2d(
-                interp(x, guess), stage.predict.weight[:, 3:], stage.predict.bias, padding=1
+                interp(x, coarse), stage.predict.weight[:, 3:], stage.predict.bias, padding=1
             )
-            assert torch.allclose(x, guess, atol=1e-5)
+            assert torch.allclose(x, coarse, atol=1e-5)
 
 
 def test_a_stage_gates_with_the_features_below_and_not_with_their_gate():
@@ -158,7 +162,7 @@ def test_a_stage_gates_with_the_features_below_and_not_with_their_gate():
     for stage in net.stages:
         stage.register_forward_pre_hook(lambda layer, inputs: given.append(inputs[1]))
         stage.feature.register_forward_hook(lambda layer, inputs, output: features.append(output))
-        stage.normalise.register_forward_hook(lambda layer, inputs, output: gates.append(output))
+        stage.norm.register_forward_hook(lambda layer, inputs, output: gates.append(output))
     net(torch.rand(1, 3, 64, 64))
     for below, feature, gate in zip(given[1:], features, gates, strict=False):
         assert below is feature
@@ -172,28 +176,25 @@ def test_a_gate_has_neither_relu_nor_sigmoid():
         nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm2d, nn.Conv2d,
     ]  # fmt: skip
     gates = []
-    stage.normalise.register_forward_hook(lambda layer, inputs, output: gates.append(output))
+    stage.norm.register_forward_hook(lambda layer, inputs, output: gates.append(output))
     stage(torch.randn(2, 8, 16, 16), torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8))
     assert gates[0].min() < -1 and gates[0].max() > 1
 
 
-# ── guesses and logits ─────────────────────────────────────────────────────────────────────────
+# ── logits at all strides ───────────────────────────────────────────────────────────────────────
 
 
-def test_six_guesses_are_enlarged_to_the_image_corner_on_corner():
+def test_six_logits_double_their_size_up_to_the_images():
     net, image = settled(GFRNet(4, **CLASSROOM)), torch.rand(2, 3, 70, 90)
     with torch.no_grad():
-        guesses, logits = net.guesses(image), net.all_logits(image)
+        logits = net.all_logits(image)
         assert torch.equal(logits[-1], net(image))
-    assert [x.shape for x in logits] == [(2, 4, 70, 90)] * 6
-    for guess, large in zip(guesses, logits, strict=True):
-        assert torch.allclose(large, interp(guess, image), atol=1e-5)
-    squares = F.interpolate(guesses[0], (70, 90), mode="bilinear", align_corners=False)
-    assert not torch.allclose(logits[0], squares, atol=1e-3)
+    sizes = [(3, 3), (5, 6), (9, 12), (18, 23), (35, 45), (70, 90)]
+    assert [x.shape for x in logits] == [(2, 4, *size) for size in sizes]
 
 
 @pytest.mark.parametrize("stage", range(6))
-def test_every_guess_trains_the_encoder(stage):
+def test_all_logits_train_the_encoder(stage):
     torch.manual_seed(0)
     net = GFRNet(3, **CLASSROOM)
     net.all_logits(torch.randn(2, 3, 64, 64))[stage].square().mean().backward()
@@ -215,7 +216,7 @@ def test_any_size_will_do(size):
     assert net(torch.zeros(2, 3, *size)).shape == (2, 5, *size)
 
 
-def test_fewer_stages_make_fewer_guesses():
+def test_fewer_stages_make_fewer_logits():
     net = GFRNet(5, width=4, depths=(1, 1, 2)).eval()
     assert len(net.all_logits(torch.zeros(1, 3, 32, 32))) == 4
 
@@ -225,7 +226,12 @@ def test_learns_to_copy_a_mask(overfit):
     truth = torch.randint(0, 2, (2, 16, 16)).repeat_interleave(4, 1).repeat_interleave(4, 2)
     image = truth[:, None].float().repeat(1, 3, 1, 1)
     net = GFRNet(2, **CLASSROOM)
-    overfit(net, lambda: sum(F.cross_entropy(logits, truth) for logits in net.all_logits(image)))
+    overfit(
+        net,
+        lambda: sum(
+            F.cross_entropy(interp(logits, image), truth) for logits in net.all_logits(image)
+        ),
+    )
     assert (net(image).argmax(dim=1) == truth).float().mean() > 0.95
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from segcourse.blocks.resnet import ResNet
 from segcourse.models.pspnet import GRIDS, PSPNet, PyramidPooling
 
-CLASSROOM = dict(layers=18, width=24, stages=3, align_corners=False, auxiliary=True)
-TINY = dict(layers=18, width=4, stages=3, auxiliary=True)
+CLASSROOM = dict(layers=18, width=24, stages=3, align_corners=False, aux_loss=True)
+TINY = dict(layers=18, width=4, stages=3, aux_loss=True)
 
 
 def parameters(net: torch.nn.Module) -> int:
@@ -26,9 +26,9 @@ def parameters(net: torch.nn.Module) -> int:
         (19, {}, 65_707_475),  # Cityscapes
         (150, {"layers": 50}, 46_782_550),  # ADE20K
         (21, {"deep_stem": False}, 65_584_725),
-        (21, {"deep_stem": False, "auxiliary": True}, 67_949_930),
+        (21, {"deep_stem": False, "aux_loss": True}, 67_949_930),
         (21, {"deep_stem": False, "layers": 50}, 46_592_597),
-        (21, {"deep_stem": False, "layers": 50, "auxiliary": True}, 48_957_802),
+        (21, {"deep_stem": False, "layers": 50, "aux_loss": True}, 48_957_802),
     ],
 )
 def test_parameters_are_those_of_the_released_networks(classes, arguments, count):
@@ -38,17 +38,17 @@ def test_parameters_are_those_of_the_released_networks(classes, arguments, count
 
 def test_the_auxiliary_head_costs_2_365_205_parameters():
     with torch.device("meta"):
-        assert parameters(PSPNet(21, auxiliary=True)) == 65_708_501 + 2_365_205
+        assert parameters(PSPNet(21, aux_loss=True)) == 65_708_501 + 2_365_205
 
 
 @pytest.mark.parametrize("side, map_side", [(473, 60), (713, 90)])
 def test_every_map_has_the_size_it_has_in_the_released_network(side, map_side):
     with torch.device("meta"):
-        net, image = PSPNet(21, auxiliary=True), torch.empty(2, 3, side, side)
+        net, image = PSPNet(21, aux_loss=True), torch.empty(2, 3, side, side)
         stem, *stages = net.backbone(image)
         half = (side + 1) // 2
         assert stem.shape == (2, 128, half, half)
-        assert net.backbone.pool(stem).shape[1:] == (128, half // 2 + 1, half // 2 + 1)
+        assert net.backbone.maxpool(stem).shape[1:] == (128, half // 2 + 1, half // 2 + 1)
         sides = [half // 2 + 1, map_side, map_side, map_side]
         channels = [256, 512, 1024, 2048]
         assert [tuple(x.shape[1:]) for x in stages] == [
@@ -56,18 +56,18 @@ def test_every_map_has_the_size_it_has_in_the_released_network(side, map_side):
         ]
         pyramid = net.pyramid(stages[-1])
         assert pyramid.shape == (2, 4096, map_side, map_side)
-        hidden, *rest = net.head
-        assert hidden(pyramid).shape == (2, 512, map_side, map_side)
-        assert net.head(pyramid).shape == (2, 21, map_side, map_side)
-        assert net.auxiliary[0](stages[2]).shape == (2, 256, map_side, map_side)
-        assert rest[0].p == net.auxiliary[1].p == 0.1
+        first, *rest = net.classifier
+        assert first(pyramid).shape == (2, 512, map_side, map_side)
+        assert net.classifier(pyramid).shape == (2, 21, map_side, map_side)
+        assert net.aux_classifier[0](stages[2]).shape == (2, 256, map_side, map_side)
+        assert rest[0].p == net.aux_classifier[3].p == 0.1
         assert [x.shape for x in net.all_logits(image)] == 2 * [(2, 21, side, side)]
 
 
 def test_every_block_of_the_last_two_stages_is_dilated():
     """As in the released networks; torchvision's and timm's first blocks keep their dilation."""
     net = PSPNet(3, layers=50, width=4)
-    spread = [[b.layers[1][0].dilation[0] for b in stage] for stage in net.backbone.stages]
+    spread = [[b.conv2.dilation[0] for b in stage] for stage in net.backbone.stages]
     assert spread == [[1] * 3, [1] * 4, [2] * 6, [4] * 3]
 
 
@@ -79,8 +79,7 @@ def test_the_backbone_equals_timms_up_to_the_first_dilated_stage_and_its_convent
             torch.nn.init.normal_(module.bias, std=0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
     ours = PSPNet(3, layers=50).backbone.eval()
-    weights = zip(ours.state_dict(), oracle.state_dict().values(), strict=True)
-    ours.load_state_dict(dict(weights))
+    ours.load_state_dict(oracle.state_dict())
     relative = ResNet(50, output_stride=8, deep_stem=True).eval()  # the other convention
     relative.load_state_dict(ours.state_dict())
     image = torch.randn(1, 3, 65, 73)
@@ -177,7 +176,7 @@ def test_any_size_and_stages_of_all_depths(size):
 def test_all_logits_end_with_the_networks_own():
     image = torch.randn(2, 3, 40, 48)
     for auxiliary in (True, False):
-        net = PSPNet(4, **{**TINY, "auxiliary": auxiliary}).eval()
+        net = PSPNet(4, **{**TINY, "aux_loss": auxiliary}).eval()
         *before, last = net.all_logits(image)
         assert torch.equal(last, net(image)) and len(before) == auxiliary
         assert all(logits.shape == last.shape for logits in before)
@@ -185,7 +184,7 @@ def test_all_logits_end_with_the_networks_own():
 
 def test_kernels_are_those_of_the_two_last_layers():
     net = PSPNet(4, kernels=(1, 5), **TINY)
-    assert net.head[0][0].kernel_size == (1, 1) and net.head[2].kernel_size == (5, 5)
+    assert net.classifier[0][0].kernel_size == (1, 1) and net.classifier[2].kernel_size == (5, 5)
     assert net(torch.zeros(2, 3, 48, 40)).shape == (2, 4, 48, 40)
 
 
@@ -219,8 +218,9 @@ def test_the_auxiliary_loss_trains_all_stages_but_the_last():
     auxiliary, _ = net.all_logits(torch.randn(2, 3, 48, 48))
     auxiliary.square().mean().backward()
     *earlier, last = net.backbone.stages
-    assert all(p.grad.any() for stage in [net.backbone.stem, *earlier] for p in stage.parameters())
-    assert all(p.grad is None for p in [*last.parameters(), *net.head.parameters()])
+    stages = [net.backbone.conv1, net.backbone.bn1, *earlier]
+    assert all(p.grad.any() for stage in stages for p in stage.parameters())
+    assert all(p.grad is None for p in [*last.parameters(), *net.classifier.parameters()])
 
 
 def test_learns_to_copy_a_coarse_mask(overfit):

@@ -57,7 +57,7 @@ def test_shapes(layout):
         paths = [tuple(x.shape[1:]) for x in reversed(stages)]
         assert paths == [(2048, 16, 16), (1024, 32, 32), (512, 64, 64), (256, 128, 128)]
         adapted = [b.adapt(x).shape[1:] for b, x in zip(net.blocks, reversed(stages), strict=True)]
-        refined = net.refine(image)
+        refined = net.refined_features(image)
         wanted = [(512, 16, 16), (256, 32, 32), (256, 64, 64), (256, 128, 128)]
         assert [tuple(shape) for shape in adapted] == wanted
         assert [tuple(x.shape[1:]) for x in refined] == wanted
@@ -227,9 +227,14 @@ def test_an_enlarged_image_makes_finer_features():
     net, twice = (RefineNet(3, **CLASSROOM, image_scale=scale).eval() for scale in (1.0, 2.0))
     twice.load_state_dict(net.state_dict())
     image = torch.randn(1, 3, 48, 40)
-    assert [x.shape[-2:] for x in twice.refine(image)] == [(3, 3), (6, 5), (12, 10), (24, 20)]
+    assert [x.shape[-2:] for x in twice.refined_features(image)] == [
+        (3, 3),
+        (6, 5),
+        (12, 10),
+        (24, 20),
+    ]
     large = resize(image, (96, 80))
-    assert torch.allclose(twice(image), resize(net.head(net.refine(large)[-1]), (48, 40)))
+    assert torch.allclose(twice(image), resize(net.head(net.refined_features(large)[-1]), (48, 40)))
 
 
 def test_learns_to_copy_a_mask(overfit):

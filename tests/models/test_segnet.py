@@ -119,11 +119,9 @@ def test_response_normalisation_equals_the_release_on_images_up_to_255():
     image = torch.rand(2, 3, 9, 11)
     net = SegNetBasic(11, width=4)
     theirs = F.local_response_norm(255 * image, size=5, alpha=1e-4, beta=0.75)
-    assert torch.allclose(255 * net.normalise(image), theirs, rtol=1e-5)
+    assert torch.allclose(255 * net.norm(image), theirs, rtol=1e-5)
     with torch.no_grad():
-        assert torch.allclose(
-            net.encoder[0](net.normalise(image)), net.encoder[0](theirs), atol=1e-3
-        )
+        assert torch.allclose(net.encoder[0](net.norm(image)), net.encoder[0](theirs), atol=1e-3)
 
 
 @both
@@ -139,9 +137,7 @@ def test_logits_depend_on_where_the_maxima_were(build):
     torch.manual_seed(0)
     net, image = build().eval(), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        x, maxima = encode(
-            net.encoder, net.normalise(image) if isinstance(net, SegNetBasic) else image
-        )
+        x, maxima = encode(net.encoder, net.norm(image) if isinstance(net, SegNetBasic) else image)
         swapped = [places._replace(indices=places.indices.flip(0)) for places in maxima]
         want = net.head(decode(net.decoder, x, maxima))
         assert torch.equal(want, net(image))

@@ -152,13 +152,17 @@ def test_a_mirrored_image_needs_no_border():
     assert reflect_pad(image, 50, 200, 300).shape == (1, 1, 200, 300)
 
 
-def test_logits_of_a_valid_tile_are_those_of_the_network():
+@pytest.mark.parametrize("tile", [8, 20, 388])
+def test_logits_of_a_valid_tile_are_those_of_the_network(tile):
+    """Where nothing is mirrored, tiles compute what the network computes."""
     torch.manual_seed(0)
     net = UNet(2, width=4, depth=2).eval()
     image = torch.rand(1, 3, 60, 60)  # 20 x 20 logits, for the middle
-    inner = image[..., net.margin : -net.margin, net.margin : -net.margin]
+    inside = (..., slice(net.margin, -net.margin), slice(net.margin, -net.margin))
     with torch.no_grad():
-        assert net(image).shape[-2:] == inner.shape[-2:]
+        logits = net(image)
+        assert logits.shape == (1, 2, 20, 20) and logits.std() > 0
+        assert torch.allclose(overlap_tile(net, image, tile=tile)[inside], logits, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +195,19 @@ def test_skips_cost_what_concatenation_adds():
     concat, add, none = (parameters(8, skip=skip, **common) for skip in SKIPS)
     assert add == none
     assert concat - add == sum(9 * (12 * 2**level) ** 2 for level in range(3))
+
+
+def test_the_skip_comes_first_in_the_concatenation_and_the_upsampled_features_second():
+    torch.manual_seed(0)
+    model, seen = UNet(2, width=4, depth=1, padding=1), {}
+    up = model.decoder[0]
+    up.upsample.register_forward_hook(lambda _, inputs, output: seen.update(up=output))
+    up.merge.register_forward_pre_hook(lambda _, inputs: seen.update(merged=inputs[0]))
+    image = torch.rand(1, 3, 16, 16)
+    model(image)
+    skip, _ = model.encode(image)
+    assert torch.equal(seen["merged"], torch.cat([skip, seen["up"]], dim=1))
+    assert not torch.equal(skip, seen["up"])
 
 
 @pytest.mark.parametrize("skip", SKIPS)
