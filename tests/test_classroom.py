@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from segcourse.classroom import AUX_WEIGHTS, NETWORKS, course_loss, supervised
 from segcourse.data.sample import Cached, batches
 from segcourse.data.toytown import CLASSES, Toytown
-from segcourse.losses.overlap import dice
-from segcourse.losses.pixelwise import class_counts, cross_entropy, log_frequency_weights
+from segcourse.losses.overlap import dice_loss
+from segcourse.losses.pixelwise import cross_entropy
+from segcourse.losses.weights import class_counts, log_frequency_weights
 from segcourse.training import fit
 
 PARAMETERS = {
@@ -77,7 +78,7 @@ def test_the_loss_adds_cross_entropy_and_dice_of_all_logits(name, terms, scenes)
         labels = F.interpolate(
             batch.semantic[:, None].double(), logits.shape[-2:], mode="nearest-exact"
         )[:, 0].long()
-        each = cross_entropy(logits, labels, weight=weight) + dice(logits, labels)
+        each = cross_entropy(logits, labels, weight=weight) + dice_loss(logits, labels)
         wanted = wanted + each * (1.0 if number == terms else share)
     loss = course_loss(scenes, aux_weight=share)
     assert loss(model, batch).item() == pytest.approx(wanted.item(), rel=1e-5)
