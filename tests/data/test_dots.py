@@ -50,7 +50,7 @@ def test_past_the_end_is_an_index_error(index):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"share": 0.0}, {"share": 0.9}, {"length": 0}, {"size": 4}, {"radius": 0.5}, {"radius": 40}],
+    [{"share": 0.0}, {"share": 0.9}, {"length": 0}, {"side": 4}, {"radius": 0.5}, {"radius": 40}],
 )
 def test_arguments_out_of_range_are_refused(wrong):
     arguments = {"length": 3, "share": 0.1, **wrong}
