@@ -78,6 +78,28 @@ def test_a_malformed_list_is_refused(root):
         CamVid(root)
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("prefix", ["", "/SegNet/CamVid/", "C:\\Users\\Zoë\\CamVid\\"])
+def test_lists_of_all_systems_are_read(root, mark, end, prefix):
+    """With or without a byte order mark, Windows line ends, and folders of either kind."""
+    names = [f"0001TP_{number:06}.png" for number in range(2)]
+    text = mark + "".join(f"{prefix}{name} {prefix}{name}{end}" for name in names) + end
+    (root / "train.txt").write_bytes(text.encode())
+    assert [image.name for image, _ in CamVid(root).frames] == names
+    assert CamVid(root)[0].image.shape == (3, 6, 8)
+
+
+def test_names_that_are_not_ascii(root):
+    for folder in ("train", "trainannot"):
+        (root / folder / "0001TP_000000.png").rename(root / folder / "große_街.png")
+    (root / "train.txt").write_text("große_街.png große_街.png\n", encoding="utf-8")
+    assert len(CamVid(root)) == 1 and CamVid(root)[0].image.shape == (3, 6, 8)
+    (root / "train.txt").write_bytes("große.png große.png".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"train.txt is no text in UTF-8"):
+        CamVid(root)
+
+
 def test_masks_that_are_none_are_refused(root):
     path = root / "trainannot" / "0001TP_000000.png"
     Image.fromarray(np.full((6, 8), 200, np.uint8)).save(path)
