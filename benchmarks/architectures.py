@@ -55,7 +55,7 @@ def train(
     fit(
         model,
         loss,
-        batches(scenes, size=TRAINING["batch"], seed=seed),
+        batches(scenes, batch_size=TRAINING["batch"], seed=seed),
         steps=steps,
         learning_rate=TRAINING["learning_rate"],
         schedule=warmup(poly(0.9), share=0.5),

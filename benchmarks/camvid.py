@@ -113,13 +113,13 @@ def main(arguments: list[str] | None = None) -> int:
     history = fit(
         model,
         loss,
-        batches(train, size=BATCH, seed=options.seed),
+        batches(train, batch_size=BATCH, seed=options.seed),
         steps=steps,
         learning_rate=LEARNING_RATE,
         schedule=warmup(poly(0.9)),
     )
     seconds = time.perf_counter() - start
-    matrix = evaluate(model, batches(test, size=8, shuffle=False), num_classes=len(CLASSES))
+    matrix = evaluate(model, batches(test, batch_size=8, shuffle=False), num_classes=len(CLASSES))
     per_class = dict(zip(CLASSES, (round(v, 4) for v in iou(matrix).tolist()), strict=True))
     for name, value in per_class.items():
         print(f"{name:12} {value:.3f}")

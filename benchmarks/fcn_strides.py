@@ -55,7 +55,7 @@ class Bench:
         fit(
             model,
             self.loss,
-            batches(self.train, size=TRAINING["batch"], seed=seed),
+            batches(self.train, batch_size=TRAINING["batch"], seed=seed),
             steps=rounds * TRAINING["steps"],
             learning_rate=TRAINING["learning_rate"],
             progress=False,

@@ -64,12 +64,14 @@ def main() -> None:
         fit(
             model,
             loss,
-            batches(train, size=TRAINING["batch"]),
+            batches(train, batch_size=TRAINING["batch"]),
             steps=options.steps,
             learning_rate=TRAINING["learning_rate"],
             schedule=warmup(poly(0.9)),
         )
-        matrix = evaluate(model, batches(test, size=25, shuffle=False), num_classes=len(CLASSES))
+        matrix = evaluate(
+            model, batches(test, batch_size=25, shuffle=False), num_classes=len(CLASSES)
+        )
         rows[name] = {
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "miou": float(mean_iou(matrix)),

@@ -107,7 +107,7 @@ def train(arm: str, scenes: Cached, seed: int, steps: int, loss: str) -> UNet:
     fit(
         model,
         lambda model, batch: cross_entropy(model(batch[0]), batch[1], weight=weight),
-        batches(dataset, size=BATCH, seed=seed),
+        batches(dataset, batch_size=BATCH, seed=seed),
         steps=steps,
         learning_rate=LEARNING_RATE,
         schedule=warmup(poly(0.9)),
@@ -120,7 +120,9 @@ def judge(model: UNet, truths: dict[str, list[Sample]]) -> dict[str, list[float]
     """IoU of every class, on labels without void, with void ignored, and with void as class 0."""
     scores = {}
     for name, samples in truths.items():
-        matrix = evaluate(model, batches(samples, size=20, shuffle=False), num_classes=len(CLASSES))
+        matrix = evaluate(
+            model, batches(samples, batch_size=20, shuffle=False), num_classes=len(CLASSES)
+        )
         scores[name] = [round(value, 4) for value in iou(matrix).tolist()]
         scores[f"{name}, mean"] = round(mean_iou(matrix), 4)
     return scores

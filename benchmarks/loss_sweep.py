@@ -76,7 +76,7 @@ def one_run(loss, share: float, seed: int, steps: int, data: dict) -> dict:
     """Train on Dots and score the foreground on validation pictures."""
     seed_everything(seed)
     model = small_unet(1, depth=2)
-    train = batches(data["train"], size=BATCH, seed=seed)
+    train = batches(data["train"], batch_size=BATCH, seed=seed)
     fit(
         model,
         lambda model, batch: loss(model(batch[0]), batch[1]),
@@ -136,7 +136,7 @@ def longer(seeds: tuple[int, ...], steps: int) -> dict:
 def rare_classes(seeds: tuple[int, ...], steps: int) -> dict:
     """Toytown under three schemes of class weights."""
     scenes = Cached(Toytown(SCENES, seed=0))
-    validation = list(batches(Cached(Toytown(60, seed=1)), size=20, shuffle=False))
+    validation = list(batches(Cached(Toytown(60, seed=1)), batch_size=20, shuffle=False))
     counts = class_counts(torch.stack([scene.semantic for scene in scenes]), len(CLASSES))
     schemes = {
         "none": None,
@@ -162,7 +162,7 @@ def toytown_run(weight, scenes, validation, seed: int, steps: int) -> dict:
     fit(
         model,
         lambda model, batch: cross_entropy(model(batch[0]), batch[1], weight=weight),
-        batches(scenes, size=BATCH, seed=seed),
+        batches(scenes, batch_size=BATCH, seed=seed),
         steps=steps,
         learning_rate=1e-2,
         progress=False,

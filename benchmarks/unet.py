@@ -76,14 +76,14 @@ def run(build: Callable[[], nn.Module], dataset: Dataset, loss: Loss, seed: int)
     fit(
         model,
         loss,
-        batches(dataset, size=BATCH, seed=seed),
+        batches(dataset, batch_size=BATCH, seed=seed),
         steps=STEPS,
         learning_rate=LEARNING_RATE,
         schedule=warmup(poly(0.9)),
         progress=False,
     )
     seconds = time.process_time() - started
-    matrix = evaluate(model, batches(validation(), size=16, shuffle=False), num_classes=8)
+    matrix = evaluate(model, batches(validation(), batch_size=16, shuffle=False), num_classes=8)
     return {
         "seed": seed,
         "miou": round(mean_iou(matrix), 4),

@@ -53,7 +53,7 @@ def loss(model, batch):
 
 
 def run(model, **options):
-    return fit(model, loss, batches(Dots(), size=2), progress=False, **options)
+    return fit(model, loss, batches(Dots(), batch_size=2), progress=False, **options)
 
 
 def test_the_loss_goes_down_and_every_step_is_recorded():
@@ -85,7 +85,7 @@ def test_an_interrupted_training_ends_in_the_same_weights(tmp_path, stop):
 
     seed_everything(0)
     with pytest.raises(Interrupt):
-        fit(network(), interrupted, batches(Dots(), size=2), steps=10, progress=False,
+        fit(network(), interrupted, batches(Dots(), batch_size=2), steps=10, progress=False,
             checkpoint=path, checkpoint_every=1)  # fmt: skip
     seed_everything(99)  # the new process starts from anywhere
     resumed = network()
@@ -125,7 +125,7 @@ def test_the_schedule_reaches_the_optimizer():
 
 def test_evaluation_counts_every_pixel_once_and_leaves_the_mode_alone():
     model = network().train()
-    matrix = evaluate(model, batches(Dots(), size=4, shuffle=False), num_classes=3)
+    matrix = evaluate(model, batches(Dots(), batch_size=4, shuffle=False), num_classes=3)
     assert matrix.sum() == 6 * 64 and model.training
 
 
@@ -213,7 +213,7 @@ def test_an_empty_dataset_is_refused():
 def test_a_loss_that_blows_up_stops_at_its_step():
     with pytest.raises(FloatingPointError, match="nan at step 0"):
         fit(network(), lambda model, batch: loss(model, batch) * math.nan,
-            batches(Dots(), size=2), steps=2, progress=False)  # fmt: skip
+            batches(Dots(), batch_size=2), steps=2, progress=False)  # fmt: skip
 
 
 def test_a_shorter_training_than_the_checkpoint_is_refused(tmp_path):
@@ -229,5 +229,5 @@ def test_the_loss_sees_samples_as_samples():
         seen.append(type(batch))
         return F.cross_entropy(model(batch.image), batch.semantic)
 
-    fit(network(), named, batches(Dots(), size=2), steps=1, progress=False)
+    fit(network(), named, batches(Dots(), batch_size=2), steps=1, progress=False)
     assert seen == [Sample]

@@ -39,7 +39,7 @@ def test_a_frame_becomes_a_sample(root):
     assert semantic.dtype == instance.dtype == torch.int64 and not instance.any()
     assert semantic[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert semantic[1, 3] == IGNORE and sorted(semantic.unique().tolist()) == [*range(11), IGNORE]
-    assert next(iter(batches(dataset, size=2))).image.shape == (2, 3, 6, 8)
+    assert next(iter(batches(dataset, batch_size=2))).image.shape == (2, 3, 6, 8)
 
 
 @pytest.mark.parametrize("nested", ["", "camvid", "CamVid"])

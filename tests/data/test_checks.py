@@ -148,7 +148,7 @@ DAMAGES = {
         images(lambda image: image / 255), WITH_NAMES, "warning", "values", "once, not twice",
     ),
     "normalised images": (
-        lambda: [T.normalise()(s) for s in clean()],
+        lambda: [T.normalize()(s) for s in clean()],
         WITH_NAMES, "warning", "values", "normalise after inspecting",
     ),
     "nan": (images(with_nan), WITH_NAMES, "error", "values", "nan"),
@@ -244,11 +244,12 @@ DAMAGES = {
         lambda: strangers(12), WITH_NAMES, "error", "alignment", "pair them by name",
     ),
     "a picture twice": (
-        lambda: [*clean(), T.noise(0.02)(clean()[5])],
+        lambda: [*clean(), T.gaussian_noise(0.02)(clean()[5])],
         WITH_NAMES, "warning", "duplicates", "e.g. 5 and 24",
     ),
     "frames in both splits": (
-        lambda: [*clean()[:-2], T.jitter()(clean(seed=1)[3]), T.blur()(clean(seed=1)[8])],
+        lambda: [*clean()[:-2], T.color_jitter()(clean(seed=1)[3]),
+                 T.gaussian_blur()(clean(seed=1)[8])],
         {**WITH_NAMES, "other_split": 1}, "error", "splits", "2 pictures are in the other split",
     ),
 }  # fmt: skip

@@ -114,7 +114,7 @@ def test_a_thin_class_in_the_open_is_no_border():
 def test_fingerprints_survive_what_copies_go_through():
     sample, other = Toytown(2)[0], Toytown(2)[1]
     print_ = fingerprint(sample.image)
-    copies = [T.resize((48, 64)), T.noise(0.03), T.jitter(), T.blur()]
+    copies = [T.resize((48, 64)), T.gaussian_noise(0.03), T.color_jitter(), T.gaussian_blur()]
     torch.manual_seed(0)
     assert all((print_ @ fingerprint(change(sample).image)) > 0.98 for change in copies)
     assert print_ @ fingerprint(other.image) < 0.95

@@ -266,7 +266,7 @@ class TestDataset:
             Toytown(3)[index]
 
     def test_batches_and_worker_processes(self):
-        batch = next(iter(batches(Cached(Toytown(4, size=(16, 24))), size=4, shuffle=False)))
+        batch = next(iter(batches(Cached(Toytown(4, size=(16, 24))), batch_size=4, shuffle=False)))
         assert batch.image.shape == (4, 3, 16, 24)
         copy = pickle.loads(pickle.dumps(Toytown(4, seed=3, void=1)))
         assert torch.equal(copy[2].semantic, Toytown(4, seed=3, void=1)[2].semantic)
