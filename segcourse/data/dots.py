@@ -1,8 +1,8 @@
-"""Dots: grey pictures whose share of foreground is a knob, for experiments with class imbalance.
+"""Dots: gray images whose share of foreground is a knob, for experiments with class imbalance.
 
 Bright discs on a cloudy background, all of one size: a larger share means more discs, not larger
 ones, so that imbalance is the only thing that changes. Noise hides single pixels, but not discs.
-Picture ``i`` of seed ``s`` is the same on every machine.
+Image ``i`` of seed ``s`` is the same on every machine.
 """
 
 import numpy as np
@@ -18,11 +18,11 @@ PALETTE = ((0, 0, 0), (230, 159, 0))
 
 
 class Dots(Dataset):
-    """``length`` pictures of ``side`` x ``side`` pixels, of which dots fill ``share`` on average.
+    """``length`` images of ``side`` x ``side`` pixels, of which dots fill ``share`` on average.
 
     Args:
-        length: how many pictures.
-        share: of the foreground, in all pictures; a single one is within one disc of it.
+        length: how many images.
+        share: of the foreground, in all images; a single one is within one disc of it.
         seed: by convention 0 for training, 1 for validation, 2 for testing.
         side: height and width in pixels.
         radius: of the discs, in pixels.
@@ -55,7 +55,7 @@ class Dots(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.length:
-            raise IndexError(f"picture {index} of {self.length}")
+            raise IndexError(f"image {index} of {self.length}")
         rng = np.random.Generator(np.random.PCG64([self.seed, index]))
         instance = self._scatter(rng)
         clouds = zoom(rng.random((5, 5)), self.side / 5, order=1, grid_mode=True, mode="nearest")

@@ -94,7 +94,7 @@ def crossing(sample):
     return sample._replace(instance=instance)
 
 
-def strangers(offset):
+def mismatched(offset):
     return [(clean()[i].image, clean()[(i + offset) % COUNT].semantic) for i in range(COUNT)]
 
 
@@ -238,10 +238,10 @@ DAMAGES = {
     "own draws for the crop": (other_draws, WITH_NAMES, "error", "alignment", "one random draw"),
     "own draws for the flip": (other_flips, WITH_NAMES, "error", "alignment", "mirrored"),
     "masks of the next picture": (
-        lambda: strangers(1), WITH_NAMES, "error", "alignment", "pair them by name",
+        lambda: mismatched(1), WITH_NAMES, "error", "alignment", "pair them by name",
     ),
     "masks of far pictures": (
-        lambda: strangers(12), WITH_NAMES, "error", "alignment", "pair them by name",
+        lambda: mismatched(12), WITH_NAMES, "error", "alignment", "pair them by name",
     ),
     "a picture twice": (
         lambda: [*clean(), T.gaussian_noise(0.02)(clean()[5])],

@@ -44,7 +44,7 @@ def test_pictures_are_reproducible_and_seeds_differ():
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_past_the_end_is_an_index_error(index):
-    with pytest.raises(IndexError, match=f"picture {index} of 3"):
+    with pytest.raises(IndexError, match=f"image {index} of 3"):
         Dots(3, share=0.1)[index]
 
 
