@@ -21,10 +21,10 @@ def root(tmp_path):
         lines = []
         for number in range(2):
             name = f"0001TP_{number:06}.png"
-            picture = np.full((6, 8, 3), 51 * number, dtype=np.uint8)
-            picture[..., 2] = 255
+            pixels = np.full((6, 8, 3), 51 * number, dtype=np.uint8)
+            pixels[..., 2] = 255
             mask = np.arange(48, dtype=np.uint8).reshape(6, 8) % 12
-            Image.fromarray(picture).save(tmp_path / split / name)
+            Image.fromarray(pixels).save(tmp_path / split / name)
             Image.fromarray(mask).save(tmp_path / f"{split}annot" / name)
             lines.append(f"/SegNet/CamVid/{split}/{name} /SegNet/CamVid/{split}annot/{name}")
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
@@ -116,7 +116,7 @@ def test_masks_that_are_none_are_refused(root):
 def test_a_mask_with_a_palette_is_read_by_its_numbers(root):
     path = root / "trainannot" / "0001TP_000000.png"
     mask = Image.new("P", (8, 6), 3)
-    mask.putpalette([value for colour in PALETTE for value in colour])
+    mask.putpalette([value for color in PALETTE for value in color])
     mask.save(path)
     assert (CamVid(root)[0].semantic == 3).all()
 

@@ -78,7 +78,7 @@ def pairs(samples):
     return [(sample.image, sample.semantic) for sample in samples]
 
 
-def coloured(sample):
+def colored(sample):
     return (sample.image, torch.stack([sample.semantic] * 3, dim=-1).to(torch.uint8))
 
 
@@ -117,7 +117,7 @@ DAMAGES = {
         images(lambda image: image.permute(1, 2, 0)),
         WITH_NAMES, "error", "loading", "permute(2, 0, 1)",
     ),
-    "colours for labels": (some(coloured), WITH_NAMES, "error", "loading", "without convert"),
+    "colours for labels": (some(colored), WITH_NAMES, "error", "loading", "without convert"),
     "mask with a channel": (
         labels(lambda mask: mask[None]), WITH_NAMES, "error", "loading", "(1, 96, 128)",
     ),

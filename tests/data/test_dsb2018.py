@@ -16,8 +16,8 @@ def root(tmp_path):
     for name, nuclei in (("b", 2), ("a", 0)):
         for folder in ("images", "masks"):
             (tmp_path / "stage1_train" / name / folder).mkdir(parents=True)
-        picture = np.full((6, 8, 4), 255, dtype=np.uint8)
-        Image.fromarray(picture).save(tmp_path / "stage1_train" / name / "images" / f"{name}.png")
+        pixels = np.full((6, 8, 4), 255, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "stage1_train" / name / "images" / f"{name}.png")
         for number in range(nuclei):
             mask = np.zeros((6, 8), dtype=np.uint8)
             mask[1:4, 2 * number : 2 * number + 3] = 255

@@ -12,8 +12,8 @@ from segcourse.data.files import find_folder, load_image, load_labels, read_text
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
 def test_a_picture_of_any_kind_has_three_colours(tmp_path, mode):
-    picture = Image.fromarray(np.full((4, 6, 3), (255, 0, 51), dtype=np.uint8)).convert(mode)
-    picture.save(tmp_path / "a.png")
+    pixels = Image.fromarray(np.full((4, 6, 3), (255, 0, 51), dtype=np.uint8)).convert(mode)
+    pixels.save(tmp_path / "a.png")
     image = load_image(tmp_path / "a.png")
     assert image.shape == (3, 4, 6) and image.dtype == torch.float32
     if mode != "L":
