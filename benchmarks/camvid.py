@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
         progress=True,
     )
     seconds = time.perf_counter() - start
-    matrix = evaluate(model, batches(test, size=8, shuffle=False), num_classes=len(CLASSES))
+    matrix = evaluate(model, batches(test, batch_size=8, shuffle=False), num_classes=len(CLASSES))
     scores = recipe.semantic_scores(matrix, CLASSES)
     for name, value in scores["iou"].items():
         print(f"{name:12} {value:.3f}")

@@ -134,7 +134,7 @@ def train(
     """Train with the course's loop; returns the seconds of the processor."""
     started = time.process_time()
     own = {"schedule": warmup(poly(0.9)), "progress": False, **options}
-    fit(model, loss, batches(data, size=batch, seed=seed), **own)
+    fit(model, loss, batches(data, batch_size=batch, seed=seed), **own)
     return time.process_time() - started
 
 

@@ -72,7 +72,9 @@ def main() -> None:
             schedule=warmup(poly(0.9)),
             progress=True,
         )
-        matrix = evaluate(model, batches(test, size=25, shuffle=False), num_classes=len(CLASSES))
+        matrix = evaluate(
+            model, batches(test, batch_size=25, shuffle=False), num_classes=len(CLASSES)
+        )
         rows[name] = {
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "miou": float(mean_iou(matrix)),

@@ -120,7 +120,9 @@ def judge(model: UNet, truths: dict[str, list[Sample]]) -> dict[str, list[float]
     """IoU of every class, on labels without void, with void ignored, and with void as class 0."""
     scores = {}
     for name, samples in truths.items():
-        matrix = evaluate(model, batches(samples, size=20, shuffle=False), num_classes=len(CLASSES))
+        matrix = evaluate(
+            model, batches(samples, batch_size=20, shuffle=False), num_classes=len(CLASSES)
+        )
         scores[name] = rounded(iou(matrix))
         scores[f"{name}, mean"] = round(mean_iou(matrix), 4)
     return scores

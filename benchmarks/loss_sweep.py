@@ -138,7 +138,7 @@ def longer(seeds: tuple[int, ...], steps: int) -> dict:
 def rare_classes(seeds: tuple[int, ...], steps: int) -> dict:
     """Toytown under three schemes of class weights."""
     scenes = Cached(Toytown(SCENES, seed=0))
-    validation = list(batches(Cached(Toytown(60, seed=1)), size=20, shuffle=False))
+    validation = list(batches(Cached(Toytown(60, seed=1)), batch_size=20, shuffle=False))
     counts = class_counts(torch.stack([scene.semantic for scene in scenes]), len(CLASSES))
     schemes = {
         "none": None,

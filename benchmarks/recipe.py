@@ -38,7 +38,7 @@ def train(
     return fit(
         model,
         loss,
-        batches(dataset, size=batch, seed=seed),
+        batches(dataset, batch_size=batch, seed=seed),
         steps=steps,
         learning_rate=learning_rate,
         schedule=schedule,

@@ -73,7 +73,7 @@ def run(build: Callable[[], nn.Module], dataset: Dataset, loss: Loss, seed: int)
     started = time.process_time()
     model = learn(build, dataset, loss, seed=seed, schedule=warmup(poly(0.9)), **TRAINING)
     seconds = time.process_time() - started
-    matrix = evaluate(model, batches(validation(), size=16, shuffle=False), num_classes=8)
+    matrix = evaluate(model, batches(validation(), batch_size=16, shuffle=False), num_classes=8)
     return {
         "seed": seed,
         **semantic_scores(matrix, CLASSES),

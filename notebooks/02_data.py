@@ -474,7 +474,7 @@ def train(prepare):
     history = fit(
         model,
         lambda model, batch: cross_entropy(model(batch[0]), batch[1], weight=weight),
-        batches(scenes, size=16),
+        batches(scenes, batch_size=16),
         steps=300,
         learning_rate=1e-2,
         schedule=warmup(poly(0.9)),
@@ -498,7 +498,9 @@ viz.show_curves(
 
 # %% tags=["tol=0.06"]
 matrices = {
-    name: evaluate(model, batches(validation, size=20, shuffle=False), num_classes=8)
+    name: evaluate(
+        model, batches(validation, batch_size=20, shuffle=False), num_classes=8
+    )
     for name, model in models.items()
 }
 scores = {name: iou(matrix).tolist() for name, matrix in matrices.items()}
@@ -716,7 +718,7 @@ nine = F.pad(correct, (0, 1, 0, 1))  # a ninth class that does not exist
 swap = torch.tensor([2, 1, 0, 3, 4, 5, 6, 7])  # sky and road have each other's name
 known = Cached(T.Transformed(Toytown(80), nearest_labels))  # seen in training
 seen = evaluate(
-    models["nearest"], batches(known, size=20, shuffle=False), num_classes=8
+    models["nearest"], batches(known, batch_size=20, shuffle=False), num_classes=8
 )
 viz.print_table(
     [

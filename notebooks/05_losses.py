@@ -81,7 +81,7 @@ def train(loss):
     history = fit(
         net,
         lambda net, batch: loss(net(batch[0]), batch[1]),
-        batches(pictures, size=8, seed=0),
+        batches(pictures, batch_size=8, seed=0),
         steps=160,
         learning_rate=3e-3,
     )

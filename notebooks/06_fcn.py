@@ -557,7 +557,7 @@ def loss(model, batch):
     return cross_entropy(model(image), semantic, weight=weight)
 
 
-history = fit(model, loss, batches(train, size=16), steps=200, learning_rate=1e-2)
+history = fit(model, loss, batches(train, batch_size=16), steps=200, learning_rate=1e-2)
 
 # %%
 viz.show_curves(
@@ -569,7 +569,7 @@ viz.show_curves(
 )
 
 # %% tags=["tol=0.05"]
-checks = batches(validation, size=16, shuffle=False)
+checks = batches(validation, batch_size=16, shuffle=False)
 matrix = evaluate(model, checks, num_classes=len(CLASSES))
 viz.print_table(
     [

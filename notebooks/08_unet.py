@@ -575,7 +575,7 @@ model = UNet(8, width=12, depth=3, padding=1, batch_norm=True, dropout=0.0)
 history = fit(
     model,
     loss,
-    batches(scenes, size=4),
+    batches(scenes, batch_size=4),
     steps=760,
     learning_rate=1.5e-2,
     schedule=warmup(poly(0.9), share=0.5),
@@ -592,7 +592,9 @@ viz.show_curves(
 )
 
 # %% tags=["tol=0.05"]
-matrix = evaluate(model, batches(validation, size=20, shuffle=False), num_classes=8)
+matrix = evaluate(
+    model, batches(validation, batch_size=20, shuffle=False), num_classes=8
+)
 viz.print_table(
     [
         {"class": name, "IoU": value, "perfect shares, stride 8": fcn}
@@ -722,7 +724,9 @@ print(
 large = {f: Cached(Toytown(24, seed=1, size=(96 * f, 128 * f))) for f in (1, 2, 3)}
 rows = []
 for factor, streets in large.items():
-    scores = evaluate(model, batches(streets, size=4, shuffle=False), num_classes=8)
+    scores = evaluate(
+        model, batches(streets, batch_size=4, shuffle=False), num_classes=8
+    )
     rows.append({"times as large": factor, "mean IoU": mean_iou(scores)})
 viz.print_table(rows)
 

@@ -2,7 +2,7 @@
 
     model = NETWORKS["pspnet"](len(CLASSES))
     loss = course_loss(scenes, aux_weight=AUX_WEIGHTS.get("pspnet", 1.0))
-    fit(model, loss, batches(scenes, size=4), steps=760)
+    fit(model, loss, batches(scenes, batch_size=4), steps=760)
 
 Images of Toytown have 96 x 128 pixels; the networks are small enough to learn from them within
 minutes on a processor, and large enough to show what their ideas are worth.

@@ -279,7 +279,7 @@ def untrained_detr():
     pretrained.quiet_start(model)
     pretrained.start_masks(head, model)
     model.mask_head = head
-    return model.eval(), next(iter(batches(detectors.new_scenes(size=None), size=2, seed=0)))
+    return model.eval(), next(iter(batches(detectors.new_scenes(size=None), batch_size=2, seed=0)))
 
 
 def test_a_query_begins_with_what_the_token_holds_that_it_looks_at(untrained_detr):

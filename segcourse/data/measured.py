@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-FOLDERS = (
+_FOLDERS = (
     Path(__file__).parents[2] / "results",  # a checkout
     Path(__file__).parents[1] / "_results",  # an installed wheel carries a copy
 )
@@ -15,11 +15,11 @@ def measured(name: str) -> dict:
     Raises:
         FileNotFoundError: if nothing of that name was measured.
     """
-    for folder in FOLDERS:
+    for folder in _FOLDERS:
         path = folder / f"{name}.json"
         if path.exists():
-            return json.loads(path.read_text())
-    known = sorted(path.stem for folder in FOLDERS for path in folder.glob("*.json"))
+            return json.loads(path.read_text(encoding="utf-8"))
+    known = sorted(path.stem for folder in _FOLDERS for path in folder.glob("*.json"))
     raise FileNotFoundError(
         f"there is no measurement named {name!r}, only {known}: run python -m benchmarks.{name}."
     )

@@ -1,12 +1,12 @@
-"""Photographs: eight real pictures that ship inside scikit-image, outlined for this course.
+"""Photographs: eight real photographs that ship inside scikit-image, outlined for this course.
 
-No file is downloaded: the pictures come with the package scikit-image, the outlines with this one
+No file is downloaded: the images come with the package scikit-image, the outlines with this one
 (``photographs.json``: COCO's format, polygons, made and reviewed by hand).
 
     astronaut  camera  cat  cell  coffee  coins  retina  rocket
 
 Conventions of the outlines:
-    - (x, y) in pixels of the original picture, its corner at (0, 0); a pixel is inside where its
+    - (x, y) in pixels of the original image, its corner at (0, 0); a pixel is inside where its
       centre is (``segcourse.ops.polygons``). They are good to a pixel or two; where a border is
       out of focus (the cat), to three.
     - They are painted in the order of their ids, later ones over earlier ones: the coffee lies on
@@ -40,7 +40,7 @@ CLASSES = (
     "sky", "ground", "building", "coffee", "table", "retina",
 )  # fmt: skip
 THINGS = tuple(range(1, 15))
-PALETTE = (  # classes that meet in one picture differ for colour-blind readers too
+PALETTE = (  # classes that meet in one image differ for colour-blind readers too
     (128, 128, 128), (204, 121, 167), (230, 159, 0), (240, 228, 66), (0, 114, 178),
     (190, 110, 170), (221, 204, 119), (51, 187, 238), (245, 245, 235), (0, 80, 160),
     (235, 150, 20), (0, 100, 190), (250, 220, 90), (0, 158, 125), (255, 240, 150),
@@ -59,7 +59,7 @@ class Photographs(Dataset):
 
     Args:
         names: which ones, in which order; see NAMES.
-        longest: shrink a picture until no side is longer, the outlines with it; default: as it is.
+        longest: shrink a image until no side is longer, the outlines with it; default: as it is.
 
     Raises:
         ValueError: if there is no photograph of a name, or if ``longest`` is not positive.
@@ -82,14 +82,14 @@ class Photographs(Dataset):
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"photograph {index} of {len(self)}")
-        picture = load(self.names[index])
-        height, width = picture.shape[:2]
+        pixels = load(self.names[index])
+        height, width = pixels.shape[:2]
         scale = min(1.0, (self.longest or max(height, width)) / max(height, width))
         size = max(1, round(height * scale)), max(1, round(width * scale))
         if size != (height, width):
-            shrunk = Image.fromarray(picture).resize(size[::-1], Image.Resampling.BOX)
-            picture = np.asarray(shrunk)
-        image = torch.from_numpy(picture.astype(np.float32).transpose(2, 0, 1) / 255)
+            shrunk = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BOX)
+            pixels = np.asarray(shrunk)
+        image = torch.from_numpy(pixels.astype(np.float32).transpose(2, 0, 1) / 255)
         zoom = torch.tensor([size[1] / width, size[0] / height], dtype=torch.float64)
         return Sample(image.contiguous(), *paint(self.names[index], size, zoom))
 
@@ -121,9 +121,9 @@ def rings(annotation: dict) -> list[Tensor]:
 
 
 def load(name: str) -> np.ndarray:
-    """The picture as scikit-image ships it, grey ones in three equal channels: (H, W, 3) uint8."""
-    picture = getattr(data, name)()
-    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture
+    """The image as scikit-image ships it, grey ones in three equal channels: (H, W, 3) uint8."""
+    pixels = getattr(data, name)()
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def paint(name: str, size: tuple[int, int], zoom: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Sample(NamedTuple):
-    """One image and its truth. Boxes, masks and panoptic segments are derived from these three."""
+    """One image and its labels. Boxes, masks and panoptic segments are derived from these three."""
 
     image: Tensor  # (3, H, W) float32 in [0, 1]
     semantic: Tensor  # (H, W) int64 class per pixel, or segcourse.ops.labels.IGNORE
@@ -46,25 +46,44 @@ class Cached(Dataset):
         return self.samples[index]
 
 
-def batches(dataset: Dataset, *, size: int, seed: int = 0, shuffle: bool = True) -> DataLoader:
-    """Batches of ``size`` samples, shuffled anew every epoch, in an order that ``seed`` decides.
+def batches(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    shuffle: bool = True,
+    num_workers: int = 0,
+) -> DataLoader:
+    """Batches of ``batch_size`` samples: a loader that yields Samples with a leading axis N.
 
-    The last, smaller batch of an epoch is left out when shuffling (batch normalisation dislikes
-    tiny batches) and kept otherwise (an evaluation counts every sample).
+    With ``shuffle``, every epoch has another order, which ``seed`` decides. The last, smaller
+    batch of an epoch is then left out, because the statistics of batch normalisation are poor for
+    few samples; without ``shuffle`` it is kept, because an evaluation counts every sample.
+
+    Args:
+        dataset: yields Samples of one size.
+        batch_size: samples in a batch.
+        seed: of the order, and of the random transforms in worker processes.
+        shuffle: whether to shuffle.
+        num_workers: processes that make the samples; 0 makes them in this one.
 
     Raises:
-        ValueError: if ``size`` is not positive, or exceeds a dataset that is to be shuffled.
+        ValueError: if ``batch_size`` is not positive, or exceeds a dataset that is to be shuffled,
+            or if ``num_workers`` is negative.
     """
-    if size < 1 or (shuffle and size > len(dataset)):
+    if batch_size < 1 or (shuffle and batch_size > len(dataset)):
         raise ValueError(
-            f"batches of {size} cannot be made from {len(dataset)} samples: "
-            f"choose a size from 1 to {len(dataset)}."
+            f"batches of {batch_size} cannot be made from {len(dataset)} samples: "
+            f"choose a batch_size from 1 to {len(dataset)}."
         )
+    if num_workers < 0:
+        raise ValueError(f"num_workers={num_workers} is negative: 0 works in this process.")
     return DataLoader(
         dataset,
-        batch_size=size,
+        batch_size=batch_size,
         shuffle=shuffle,
         drop_last=shuffle,
         collate_fn=stack,
+        num_workers=num_workers,
         generator=torch.Generator().manual_seed(seed),
     )

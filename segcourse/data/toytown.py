@@ -30,7 +30,7 @@ from segcourse.data.toytown_canvas import (
     PLASTER,
     ROAD,
     SKY,
-    Dice,
+    RandomStream,
     Scene,
 )
 from segcourse.data.toytown_street import (
@@ -38,7 +38,7 @@ from segcourse.data.toytown_street import (
     LAYOUT,
     LIGHT,
     MARKINGS,
-    MOST,
+    MAX_THINGS,
     SKIES,
     SKYLINE,
     STREAMS,
@@ -71,8 +71,8 @@ PALETTE = (  # after Okabe and Ito: the colour-blind tell them from each other a
     (100, 0, 60),
 )
 
-CLASS_OF_SURFACE = (0, 1, 1, 2, 3, 4, 4)  # sky, brick, plaster, road, grass, leaves, bark
-ROADS = (
+_CLASS_OF_SURFACE = (0, 1, 1, 2, 3, 4, 4)  # sky, brick, plaster, road, grass, leaves, bark
+_ROADS = (
     (112, 112, 116), (94, 94, 98), (132, 126, 120),
     (146, 138, 128), (122, 104, 96), (104, 110, 106),
 )  # fmt: skip
@@ -120,21 +120,21 @@ class Toytown(Dataset):
         noise: float = 0.015,
         void: int = 0,
     ):
-        self.length = whole("length", length, 0, 2**62)
-        self.seed = whole("seed", seed, 0, 2**62)
-        self.size = pair("size", size, whole, 16, 2048, ordered=False)
-        self.cars = pair("cars", cars, whole, 0, MOST)
-        self.people = pair("people", people, whole, 0, MOST)
-        self.lamps = pair("lamps", lamps, whole, 0, MOST)
-        self.trees = pair("trees", trees, whole, 0, MOST)
-        self.houses = pair("houses", houses, whole, 0, MOST)
-        self.person_scale = number("person_scale", person_scale, 0.1, 5)
-        self.lamp_scale = number("lamp_scale", lamp_scale, 0.1, 5)
-        self.variety = number("variety", variety, 0, 2)
-        self.texture = number("texture", texture, 0, 2)
-        self.light = pair("light", light, number, 0, 3)
-        self.noise = number("noise", noise, 0, 1)
-        self.void = whole("void", void, 0, 64)
+        self.length = _integer("length", length, 0, 2**62)
+        self.seed = _integer("seed", seed, 0, 2**62)
+        self.size = _pair("size", size, _integer, 16, 2048, ordered=False)
+        self.cars = _pair("cars", cars, _integer, 0, MAX_THINGS)
+        self.people = _pair("people", people, _integer, 0, MAX_THINGS)
+        self.lamps = _pair("lamps", lamps, _integer, 0, MAX_THINGS)
+        self.trees = _pair("trees", trees, _integer, 0, MAX_THINGS)
+        self.houses = _pair("houses", houses, _integer, 0, MAX_THINGS)
+        self.person_scale = _real("person_scale", person_scale, 0.1, 5)
+        self.lamp_scale = _real("lamp_scale", lamp_scale, 0.1, 5)
+        self.variety = _real("variety", variety, 0, 2)
+        self.texture = _real("texture", texture, 0, 2)
+        self.light = _pair("light", light, _real, 0, 3)
+        self.noise = _real("noise", noise, 0, 1)
+        self.void = _integer("void", void, 0, 64)
 
     def __len__(self) -> int:
         return self.length
@@ -154,40 +154,40 @@ class Toytown(Dataset):
         bits = np.random.PCG64(np.random.SeedSequence([self.seed, index]))
         words = memoryview(bits.random_raw(STREAMS * WORDS))  # quicker to index than an array
 
-        def stream(number: int) -> Dice:
-            return Dice(words, number * WORDS, self.variety)
+        def stream(number: int) -> RandomStream:
+            return RandomStream(words, number * WORDS, self.variety)
 
-        scene, street = self.paint_stuff(stream)
-        kinds = self.paint_things(stream, scene, street)
+        scene, street = self._paint_stuff(stream)
+        kinds = self._paint_things(stream, scene, street)
         identities = np.asarray(scene.identities)
-        image = self.develop(stream, scene, identities, bits)
-        return self.label(image, identities[::2, ::2], kinds)
+        image = self._render(stream, scene, identities, bits)
+        return self._label(image, identities[::2, ::2], kinds)
 
-    def paint_stuff(self, stream: Callable[[int], Dice]) -> tuple[Scene, Street]:
+    def _paint_stuff(self, stream: Callable[[int], RandomStream]) -> tuple[Scene, Street]:
         """Sky, skyline, lawn and road."""
         height, width = 2 * self.size[0], 2 * self.size[1]
-        dice = stream(LAYOUT)
-        mood, horizon = dice.vary(MOODS), height * dice.between(38, 52) // 200 * 2
-        street = Street(dice, horizon, height, width)
-        road, lawn = dice.tint(dice.vary(ROADS)), dice.tint(dice.vary(LAWNS))
-        colours = np.empty((height, width, 3), dtype=np.uint8)
-        colours[:horizon] = paint_sky(stream(SKIES), mood, horizon, width)
-        colours[horizon:] = fade(lawn, mood, height - horizon)[:, None]
-        scene = Scene(colours, horizon, street.vanishing, dice.choose((-1, 1)), mood)
-        draw_skyline(scene, stream(SKYLINE), crowded=dice.choose((95, 85, 70, 45, 15)))
+        rng = stream(LAYOUT)
+        mood, horizon = rng.vary(MOODS), height * rng.between(38, 52) // 200 * 2
+        street = Street(rng, horizon, height, width)
+        road, lawn = rng.tint(rng.vary(_ROADS)), rng.tint(rng.vary(LAWNS))
+        colors = np.empty((height, width, 3), dtype=np.uint8)
+        colors[:horizon] = paint_sky(stream(SKIES), mood, horizon, width)
+        colors[horizon:] = fade(lawn, mood, height - horizon)[:, None]
+        scene = Scene(colors, horizon, street.vanishing, rng.choose((-1, 1)), mood)
+        draw_skyline(scene, stream(SKYLINE), crowded=rng.choose((95, 85, 70, 45, 15)))
         below = horizon + 1  # the lawn hides the feet of the skyline
-        scene.colours.paste(Image.fromarray(colours[below:]), (0, below))
+        scene.colors.paste(Image.fromarray(colors[below:]), (0, below))
         scene.mark.rectangle((0, below, width, height), fill=GRASS)
         scatter_flowers(scene, stream(FLOWERBEDS), street)
         mask = Image.new("L", (width, height - horizon))
         ImageDraw.Draw(mask).polygon([(x, y - horizon) for x, y in street.strip(-100, 100)], 255)
         asphalt = np.repeat(fade(road, mood, height - horizon)[:, None], width, axis=1)
-        scene.colours.paste(Image.fromarray(asphalt), (0, horizon), mask)
+        scene.colors.paste(Image.fromarray(asphalt), (0, horizon), mask)
         scene.mark.polygon(street.strip(-100, 100), fill=ROAD)
         paint_markings(scene, stream(MARKINGS), street, road)
         return scene, street
 
-    def paint_things(self, stream: Callable, scene: Scene, street: Street) -> list[int]:
+    def _paint_things(self, stream: Callable, scene: Scene, street: Street) -> list[int]:
         """All that stands on the ground, far to near: the classes of the things, in that order."""
         stage = place_houses(stream, street, self.houses) + place_trees(stream, street, self.trees)
         things = place_cars(stream, street, self.cars)
@@ -200,23 +200,23 @@ class Toytown(Dataset):
             draw(scene, *how)
         return [kind for _, kind, *_ in things]
 
-    def develop(
-        self, stream: Callable[[int], Dice], scene: Scene, identities: np.ndarray, bits
+    def _render(
+        self, stream: Callable[[int], RandomStream], scene: Scene, identities: np.ndarray, bits
     ) -> np.ndarray:
         """Texture, light and noise turn the canvas into a photograph: (3, H, W) float32."""
         relief = np.full(identities.shape, 128, dtype=np.uint8)
-        for surface, piece in self.textures(stream(TEXTURES), scene).items():
+        for surface, piece in self._textures(stream(TEXTURES), scene).items():
             first = len(relief) - len(piece)
             np.copyto(relief[first:], piece, where=identities[first:] == surface)
         relief = np.asarray(Image.fromarray(relief).reduce(2), dtype=np.float32)
-        dice, (dark, bright), width = stream(LIGHT), self.light, self.size[1]
-        level = dark + (bright - dark) * dice.between(0, 1000) / 1000
-        slope = scene.sun * dice.between(0, 20) / 100 / width  # brighter where the sun stands
+        rng, (dark, bright), width = stream(LIGHT), self.light, self.size[1]
+        level = dark + (bright - dark) * rng.between(0, 1000) / 1000
+        slope = scene.sun * rng.between(0, 20) / 100 / width  # brighter where the sun stands
         ramp = 1 + slope * (np.arange(width, dtype=np.float32) - width / 2)
         factor = (1 + self.texture / 128 * (relief - 128)) * (ramp * (level / 255))
         factor = factor.astype(np.float32)
         sky = identities[::2, ::2] == SKY
-        image = np.asarray(scene.colours.reduce(2)).transpose(2, 0, 1).astype(np.float32, order="C")
+        image = np.asarray(scene.colors.reduce(2)).transpose(2, 0, 1).astype(np.float32, order="C")
         for plane, percent in zip(image, scene.mood.light, strict=True):
             plane *= np.where(sky, factor, factor * np.float32(percent / 100))
         if self.noise:
@@ -230,25 +230,25 @@ class Toytown(Dataset):
             image += (total - np.int16(510)) * np.float32(self.noise / 147.8)
         return np.clip(image, 0, 1, out=image)
 
-    def textures(self, dice: Dice, scene: Scene) -> dict[int, np.ndarray]:
+    def _textures(self, rng: RandomStream, scene: Scene) -> dict[int, np.ndarray]:
         """A piece of photograph for every surface that has one: {surface: (rows, width) uint8}."""
-        width, height = scene.colours.size
+        width, height = scene.colors.size
 
         def on_ground(name: str, contrast: int, *fineness: int) -> np.ndarray:
-            variant, mirrored = dice.between(0, 7), dice.chance(50)
+            variant, mirrored = rng.between(0, 7), rng.chance(50)
             piece = lying(
-                name, contrast, dice.choose(fineness) * 192 // height, variant, height, width
+                name, contrast, rng.choose(fineness) * 192 // height, variant, height, width
             )
             start = width - scene.vanishing  # so that the pattern meets the road's vanishing point
             piece = piece[: height - scene.horizon, :: -1 if mirrored else 1]
             return piece[:, start : start + width]
 
         def on_wall(name: str, contrast: int, *sides: int) -> np.ndarray:
-            side = max(8, dice.choose(sides) * height // 192)
-            y, x = dice.between(0, height), dice.between(0, width)
+            side = max(8, rng.choose(sides) * height // 192)
+            y, x = rng.between(0, height), rng.between(0, width)
             return upright(name, contrast, side, height, width)[y : y + height, x : x + width]
 
-        cobbled = dice.chance(22)
+        cobbled = rng.chance(22)
         return {
             ROAD: on_ground("brick", 70, 130) if cobbled else on_ground("gravel", 45, 120, 200),
             GRASS: on_ground("grass", 60, 100, 160),
@@ -257,10 +257,10 @@ class Toytown(Dataset):
             LEAVES: on_wall("grass", 80, 128, 176, 256),
         }
 
-    def label(self, image: np.ndarray, identities: np.ndarray, kinds: list[int]) -> Sample:
+    def _label(self, image: np.ndarray, identities: np.ndarray, kinds: list[int]) -> Sample:
         """Identities become classes and objects 1, 2, ... from far to near, of those in sight."""
         classes, numbers = np.zeros((2, 256), dtype=np.int64)
-        classes[:FIRST_THING] = CLASS_OF_SURFACE
+        classes[:FIRST_THING] = _CLASS_OF_SURFACE
         classes[FIRST_THING : FIRST_THING + len(kinds)] = kinds
         in_sight = np.flatnonzero(np.bincount(identities.ravel(), minlength=256)[FIRST_THING:])
         numbers[FIRST_THING + in_sight] = np.arange(1, len(in_sight) + 1)
@@ -271,7 +271,7 @@ class Toytown(Dataset):
         return Sample(*(torch.from_numpy(part) for part in (image, semantic, instance)))
 
 
-def whole(name: str, value: int, low: int, high: int) -> int:
+def _integer(name: str, value: int, low: int, high: int) -> int:
     """An argument that must be an integer from ``low`` to ``high``."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, but is {value!r}: pass one from {low} up.")
@@ -281,7 +281,7 @@ def whole(name: str, value: int, low: int, high: int) -> int:
     return value
 
 
-def number(name: str, value: float, low: float, high: float) -> float:
+def _real(name: str, value: float, low: float, high: float) -> float:
     """An argument that must be a number from ``low`` to ``high``."""
     if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
         raise TypeError(
@@ -292,7 +292,7 @@ def number(name: str, value: float, low: float, high: float) -> float:
     return float(value)
 
 
-def pair(
+def _pair(
     name: str, value: tuple, kind: Callable, low: int, high: int, ordered: bool = True
 ) -> tuple:
     """An argument that must be two numbers from ``low`` to ``high``, the smaller one first."""

@@ -1,4 +1,4 @@
-"""What Toytown is drawn with: dice, colours, and a canvas that is painted and labelled at once.
+"""What Toytown is drawn with: random streams, colours, and a canvas with labels.
 
 Every outline has integer corners and is drawn twice: its colour on one picture, its identity on
 another. Nothing here rounds a sine or a square root, so that scenes are equal on every machine.
@@ -16,7 +16,7 @@ Points = Sequence[tuple[int, int]]
 SKY, BRICK, PLASTER, ROAD, GRASS, LEAVES, BARK, FIRST_THING = range(8)
 
 
-class Dice:
+class RandomStream:
     """Integers from the raw words of a bit generator, whose values NumPy promises never to change.
 
     ``variety`` says how far choices and colours go: 0 always takes the first, plain one.
@@ -41,19 +41,19 @@ class Dice:
         """One of the first options: of few where there is little variety."""
         return options[self.between(0, max(round(min(self.variety, 1) * len(options)), 1) - 1)]
 
-    def tint(self, colour: Color, percent: int = 100) -> Color:
+    def tint(self, color: Color, percent: int = 100) -> Color:
         """A colour nearby: brighter or darker as a whole, and a little in every channel."""
         spread = round(14 * self.variety) * percent // 100
         shift = self.between(-spread, spread)
         red, green, blue = (
-            min(255, max(0, part + shift + self.between(-spread, spread) // 2)) for part in colour
+            min(255, max(0, part + shift + self.between(-spread, spread) // 2)) for part in color
         )
         return red, green, blue
 
 
-def mix(colour: Color, other: Color, percent: int) -> Color:
+def mix(color: Color, other: Color, percent: int) -> Color:
     """``percent`` of the way from one colour to another."""
-    (r, g, b), (s, h, c), rest = colour, other, 100 - percent
+    (r, g, b), (s, h, c), rest = color, other, 100 - percent
     return (
         (r * rest + s * percent) // 100,
         (g * rest + h * percent) // 100,
@@ -61,9 +61,9 @@ def mix(colour: Color, other: Color, percent: int) -> Color:
     )
 
 
-def shade(colour: Color, percent: int) -> Color:
+def shade(color: Color, percent: int) -> Color:
     """A colour at ``percent`` of its brightness."""
-    red, green, blue = (min(255, part * percent // 100) for part in colour)
+    red, green, blue = (min(255, part * percent // 100) for part in color)
     return red, green, blue
 
 
@@ -77,38 +77,38 @@ def outline(points: Points, x: int, foot: int, size: int, facing: int = 1) -> Po
 class Scene:
     """Two pictures of one scene at twice its size, and what its things need to know of it."""
 
-    def __init__(self, colours: np.ndarray, horizon: int, vanishing: int, sun: int, mood):
-        self.colours = Image.fromarray(colours)
-        self.identities = Image.new("L", self.colours.size, SKY)
-        self.paint = ImageDraw.Draw(self.colours, "RGBA")  # a fourth number is an opacity
+    def __init__(self, colors: np.ndarray, horizon: int, vanishing: int, sun: int, mood):
+        self.colors = Image.fromarray(colors)
+        self.identities = Image.new("L", self.colors.size, SKY)
+        self.paint = ImageDraw.Draw(self.colors, "RGBA")  # a fourth number is an opacity
         self.mark = ImageDraw.Draw(self.identities)
         self.horizon, self.vanishing = horizon, vanishing  # a row, a column
         self.sun, self.mood = sun, mood  # the sun stands on the left (-1) or on the right (1)
 
-    def polygon(self, points: Points, colour: Color, identity: int) -> None:
-        self.paint.polygon(points, fill=colour)
+    def polygon(self, points: Points, color: Color, identity: int) -> None:
+        self.paint.polygon(points, fill=color)
         self.mark.polygon(points, fill=identity)
 
-    def rectangle(self, x0: int, y0: int, x1: int, y1: int, colour: Color, identity: int) -> None:
+    def rectangle(self, x0: int, y0: int, x1: int, y1: int, color: Color, identity: int) -> None:
         if x0 <= x1 and y0 <= y1:
-            self.paint.rectangle((x0, y0, x1, y1), fill=colour)
+            self.paint.rectangle((x0, y0, x1, y1), fill=color)
             self.mark.rectangle((x0, y0, x1, y1), fill=identity)
 
-    def disc(self, x: int, y: int, radius: int, colour: Color, identity: int) -> None:
+    def disc(self, x: int, y: int, radius: int, color: Color, identity: int) -> None:
         box = (x - radius, y - radius, x + radius, y + radius)
-        self.paint.ellipse(box, fill=colour)
+        self.paint.ellipse(box, fill=color)
         self.mark.ellipse(box, fill=identity)
 
-    def spot(self, x: int, y: int, radius: int, colour: Color) -> None:
+    def spot(self, x: int, y: int, radius: int, color: Color) -> None:
         """A disc of colour that belongs to what it lies on."""
-        self.paint.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+        self.paint.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
 
     def shadow(self, x: int, foot: int, wide: int, opacity: int) -> None:
         tall = wide // 6
         box = (x - wide, foot - tall, x + wide, foot + tall)
         self.paint.ellipse(box, fill=(0, 0, 0, opacity))
 
-    def haze(self, colour: Color, depth: int) -> Color:
+    def haze(self, color: Color, depth: int) -> Color:
         """Distance turns a colour into that of the sky; ``depth`` counts rows below the horizon."""
-        clear = self.colours.height // 13
-        return mix(colour, self.mood.low, 42 * clear // (depth + clear))
+        clear = self.colors.height // 13
+        return mix(color, self.mood.low, 42 * clear // (depth + clear))

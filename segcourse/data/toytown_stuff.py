@@ -9,20 +9,20 @@ from segcourse.data.toytown_canvas import (
     LEAVES,
     PLASTER,
     Color,
-    Dice,
+    RandomStream,
     Scene,
     mix,
     outline,
     shade,
 )
 
-WALLS = (
+_WALLS = (
     (176, 92, 70), (214, 190, 150), (150, 150, 152), (150, 78, 62), (226, 214, 190),
     (196, 140, 98), (118, 122, 130), (186, 182, 176), (104, 140, 150), (202, 158, 160),
     (222, 178, 96), (92, 100, 122), (170, 160, 150),
 )  # fmt: skip
-ROOFS = ((140, 62, 48), (92, 66, 60), (74, 78, 88), (120, 88, 64), (66, 90, 84))
-PANES = ((58, 74, 98), (86, 110, 134), (40, 46, 58))
+_ROOFS = ((140, 62, 48), (92, 66, 60), (74, 78, 88), (120, 88, 64), (66, 90, 84))
+_PANES = ((58, 74, 98), (86, 110, 134), (40, 46, 58))
 CROWNS = ((70, 122, 54), (54, 104, 58), (92, 134, 58), (104, 128, 70), (62, 98, 74), (128, 130, 56))
 AUTUMN = ((196, 122, 48), (178, 82, 46), (206, 164, 62), (70, 122, 54))
 LAWNS = (
@@ -35,17 +35,19 @@ LAWNS = (
 )
 
 
-def draw_building(scene: Scene, dice: Dice, left: int, right: int, depth: int, tall: int) -> None:
+def draw_building(
+    scene: Scene, rng: RandomStream, left: int, right: int, depth: int, tall: int
+) -> None:
     """A block of flats, a tower or a house, its front towards us; near ones show a side as well."""
     foot, top, width = scene.horizon + depth, scene.horizon + depth - tall, right - left
-    surface, plain = dice.vary((BRICK, PLASTER)), dice.tint(dice.vary(WALLS))
+    surface, plain = rng.vary((BRICK, PLASTER)), rng.tint(rng.vary(_WALLS))
     wall, dark = scene.haze(plain, depth + 8), scene.haze(shade(plain, 72), depth + 8)
-    glass = scene.haze(dice.tint(dice.vary(PANES)), depth + 8)
-    lit = (255, 220, 130) if dice.chance(scene.mood.lit + 6) else None
-    cell = max(6, min(width // dice.between(2, 4), tall // 3, 10 + depth // 3))
+    glass = scene.haze(rng.tint(rng.vary(_PANES)), depth + 8)
+    lit = (255, 220, 130) if rng.chance(scene.mood.lit + 6) else None
+    cell = max(6, min(width // rng.between(2, 4), tall // 3, 10 + depth // 3))
     edge = right if right < scene.vanishing else left
     if depth > 6 and not left <= scene.vanishing <= right:  # the side towards the vanishing point
-        part = dice.between(25, 50)
+        part = rng.between(25, 50)
         far, far_top, far_foot = (
             near + (end - near) * part // 100
             for near, end in ((edge, scene.vanishing), (top, scene.horizon), (foot, scene.horizon))
@@ -53,15 +55,15 @@ def draw_building(scene: Scene, dice: Dice, left: int, right: int, depth: int, t
         side = wall if (far - edge) * scene.sun < 0 else dark
         scene.polygon(((edge, top), (far, far_top), (far, far_foot), (edge, foot)), side, surface)
         corners = ((edge, top, foot), (far, far_top, far_foot))
-        draw_windows(scene, dice, corners, max(4, cell * 2 // 3), side, glass, lit)
+        _draw_windows(scene, rng, corners, max(4, cell * 2 // 3), side, glass, lit)
     scene.rectangle(left, top, right, foot, wall, surface)
-    draw_windows(scene, dice, ((left, top, foot), (right, top, foot)), cell, wall, glass, lit)
-    draw_roof(scene, dice, (left, top, right, foot), dark, surface, depth)
+    _draw_windows(scene, rng, ((left, top, foot), (right, top, foot)), cell, wall, glass, lit)
+    _draw_roof(scene, rng, (left, top, right, foot), dark, surface, depth)
 
 
-def draw_windows(
+def _draw_windows(
     scene: Scene,
-    dice: Dice,
+    rng: RandomStream,
     corners: tuple[tuple[int, int, int], tuple[int, int, int]],
     cell: int,
     wall: Color,
@@ -77,15 +79,15 @@ def draw_windows(
     if columns < 1 or floors < 1:
         return
 
-    def pane(u0: int, v0: int, u1: int, v1: int, colour: Color) -> None:  # in 1/1024 of the wall
+    def pane(u0: int, v0: int, u1: int, v1: int, color: Color) -> None:  # in 1/1024 of the wall
         points = []
         for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1)):
             top, foot = top0 + (top1 - top0) * u // 1024, foot0 + (foot1 - foot0) * u // 1024
             points.append((x0 + (x1 - x0) * u // 1024, top + (foot - top) * v // 1024))
         if top0 == top1 and foot0 == foot1:
-            scene.paint.rectangle((*points[0], *points[2]), fill=colour)  # quicker
+            scene.paint.rectangle((*points[0], *points[2]), fill=color)  # quicker
         else:
-            scene.paint.polygon(points, fill=colour)
+            scene.paint.polygon(points, fill=color)
 
     gap = 340 // columns
     for floor in range(floors):
@@ -94,14 +96,14 @@ def draw_windows(
     for column in range(1, columns):
         pane(1024 * column // columns - gap, 0, 1024 * column // columns + gap, 1024, wall)
     for _ in range(1 + columns * floors // 4 if lit else 0):
-        u, v = 1024 * dice.between(0, columns - 1), 1024 * dice.between(0, floors - 1)
+        u, v = 1024 * rng.between(0, columns - 1), 1024 * rng.between(0, floors - 1)
         left, right = u // columns + gap, (u + 1024) // columns - gap
         pane(left, (v + 300) // floors, right, (v + 840) // floors, lit)
 
 
-def draw_roof(
+def _draw_roof(
     scene: Scene,
-    dice: Dice,
+    rng: RandomStream,
     front: tuple[int, int, int, int],
     dark: Color,
     surface: int,
@@ -109,12 +111,12 @@ def draw_roof(
 ) -> None:
     """A gable with a chimney and a door for a house, a ledge or a lift shaft for higher ones."""
     left, top, right, foot = front
-    width, tall, style = right - left, foot - top, dice.between(0, 9)
-    tile = scene.haze(dice.tint(dice.vary(ROOFS)), depth + 8)
+    width, tall, style = right - left, foot - top, rng.between(0, 9)
+    tile = scene.haze(rng.tint(rng.vary(_ROOFS)), depth + 8)
     if tall < width * 3 // 2 and style < 6:
-        rise, over, inset = max(3, width // 4), max(1, width // 20), width // dice.choose((2, 4, 8))
-        if dice.chance(50):
-            x = left + width * dice.between(15, 75) // 100
+        rise, over, inset = max(3, width // 4), max(1, width // 20), width // rng.choose((2, 4, 8))
+        if rng.chance(50):
+            x = left + width * rng.between(15, 75) // 100
             scene.rectangle(x, top - rise, x + max(2, width // 12), top - 1, dark, surface)
         ridge = top - rise
         gable = (
@@ -124,7 +126,7 @@ def draw_roof(
             (right + over, top),
         )
         scene.polygon(gable, tile, PLASTER)
-        door, x = max(2, width // 12), left + width * dice.between(20, 70) // 100
+        door, x = max(2, width // 12), left + width * rng.between(20, 70) // 100
         scene.rectangle(x, max(top, foot - 2 * door), x + door, foot, tile, surface)
     elif style < 8:
         scene.rectangle(left - 1, top - 1, right + 1, top + max(1, tall // 40), dark, surface)
@@ -133,13 +135,13 @@ def draw_roof(
         scene.rectangle(x - width // 5, top - width // 6, x + width // 5, top, dark, surface)
 
 
-def draw_skyline(scene: Scene, dice: Dice, crowded: int) -> None:
+def draw_skyline(scene: Scene, rng: RandomStream, crowded: int) -> None:
     """Hills, a wood and a row of buildings along the horizon."""
-    horizon, (width, height) = scene.horizon, scene.colours.size
-    if dice.chance(25):
-        green = mix(dice.tint(dice.vary(LAWNS)), scene.mood.low, dice.between(35, 60))
+    horizon, (width, height) = scene.horizon, scene.colors.size
+    if rng.chance(25):
+        green = mix(rng.tint(rng.vary(LAWNS)), scene.mood.low, rng.between(35, 60))
         ends = [
-            (x * width // 6, horizon - height * dice.between(1, 13) // 100) for x in range(-1, 8)
+            (x * width // 6, horizon - height * rng.between(1, 13) // 100) for x in range(-1, 8)
         ]
         ridge = []
         for (x0, y0), (x1, y1) in pairwise(ends):  # corners are cut, as Chaikin did
@@ -148,28 +150,28 @@ def draw_skyline(scene: Scene, dice: Dice, crowded: int) -> None:
                 ((x0 + 3 * x1) // 4, (y0 + 3 * y1) // 4),
             ]
         scene.polygon([(-width, horizon), *ridge, (2 * width, horizon)], green, GRASS)
-    if dice.chance(45):
-        green = mix(dice.tint(dice.vary(CROWNS)), scene.mood.low, dice.between(20, 40))
+    if rng.chance(45):
+        green = mix(rng.tint(rng.vary(CROWNS)), scene.mood.low, rng.between(20, 40))
         x, step = -8, max(3, height // 24)
         while x < width + step:
-            size = step * dice.between(80, 180) // 100
-            scene.disc(x, horizon - size // 4, size, shade(green, dice.between(88, 108)), LEAVES)
+            size = step * rng.between(80, 180) // 100
+            scene.disc(x, horizon - size // 4, size, shade(green, rng.between(88, 108)), LEAVES)
             x += size + step // 3
-    tallest = height * dice.choose((14, 22, 32)) // 100
-    x = -dice.between(0, height // 8)
+    tallest = height * rng.choose((14, 22, 32)) // 100
+    x = -rng.between(0, height // 8)
     while x < width:
-        wide, tall = height * dice.between(6, 20) // 100, tallest * dice.between(30, 100) // 100
-        if dice.chance(crowded):
-            draw_building(scene, dice, x, x + wide, dice.between(1, 5), max(6, tall))
-        x += wide + (dice.between(0, height // 12) if dice.chance(40) else 1)
+        wide, tall = height * rng.between(6, 20) // 100, tallest * rng.between(30, 100) // 100
+        if rng.chance(crowded):
+            draw_building(scene, rng, x, x + wide, rng.between(1, 5), max(6, tall))
+        x += wide + (rng.between(0, height // 12) if rng.chance(40) else 1)
 
 
-def draw_tree(scene: Scene, dice: Dice, x: int, depth: int, colour: Color) -> None:
+def draw_tree(scene: Scene, rng: RandomStream, x: int, depth: int, color: Color) -> None:
     """A round tree, a poplar, a conifer or a bush: bark, and leaves that are lighter to the sun."""
-    foot, tall, sun = scene.horizon + depth, (depth + 6) * dice.between(100, 180) // 100, scene.sun
-    leaf, bark = scene.haze(shade(colour, 88), depth), scene.haze(dice.tint((92, 70, 54)), depth)
+    foot, tall, sun = scene.horizon + depth, (depth + 6) * rng.between(100, 180) // 100, scene.sun
+    leaf, bark = scene.haze(shade(color, 88), depth), scene.haze(rng.tint((92, 70, 54)), depth)
     dark, bright = shade(leaf, 76), shade(mix(leaf, (255, 250, 160), 12), 114)
-    kind = dice.choose(("conifer", "poplar", "bush", "round", "round", "round", "round", "conifer"))
+    kind = rng.choose(("conifer", "poplar", "bush", "round", "round", "round", "round", "conifer"))
     scene.shadow(x, foot, tall // 3, 45)
     if kind == "conifer":
         half = tall // 40 + 1
@@ -183,15 +185,11 @@ def draw_tree(scene: Scene, dice: Dice, x: int, depth: int, colour: Color) -> No
         return
     if kind == "bush":
         tall = tall * 2 // 5
-        crown = [
-            (dice.between(-45, 45), dice.between(20, 55), dice.between(22, 34)) for _ in range(6)
-        ]
+        crown = [(rng.between(-45, 45), rng.between(20, 55), rng.between(22, 34)) for _ in range(6)]
     elif kind == "poplar":
-        crown = [(dice.between(-6, 6), 30 + 11 * k, 19 - abs(k - 2) * 2) for k in range(6)]
+        crown = [(rng.between(-6, 6), 30 + 11 * k, 19 - abs(k - 2) * 2) for k in range(6)]
     else:
-        crown = [
-            (dice.between(-24, 24), dice.between(52, 84), dice.between(16, 25)) for _ in range(8)
-        ]
+        crown = [(rng.between(-24, 24), rng.between(52, 84), rng.between(16, 25)) for _ in range(8)]
         crown.append((0, 68, 26))
     if kind != "bush":
         trunk = ((-5, 0), (-3, 60), (3, 60), (5, 0))

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from segcourse.data.toytown_canvas import Color, Dice, mix
+from segcourse.data.toytown_canvas import Color, RandomStream, mix
 
 
 class Mood(NamedTuple):
@@ -91,22 +91,22 @@ def clouds() -> Image.Image:
     return Image.fromarray(total.astype(np.uint8))
 
 
-def paint_sky(dice: Dice, mood: Mood, height: int, width: int) -> np.ndarray:
+def paint_sky(rng: RandomStream, mood: Mood, height: int, width: int) -> np.ndarray:
     """A gradient, clouds, and now and then the sun: (height, width, 3) uint8, for even sides."""
     rows, columns = height // 2, width // 2
     fall = (np.arange(rows, dtype=np.float32) / rows)[:, None, None]
-    top, low = np.float32(dice.tint(mood.zenith)), np.float32(dice.tint(mood.low, 60))
+    top, low = np.float32(rng.tint(mood.zenith)), np.float32(rng.tint(mood.low, 60))
     sky = (top + (low - top) * (fall * fall)).repeat(columns, axis=1)
-    if dice.chance(mood.sun):
-        x, y = dice.between(0, columns), dice.between(rows // 3, rows)
-        radius = max(2, rows // dice.between(9, 14))
+    if rng.chance(mood.sun):
+        x, y = rng.between(0, columns), rng.between(rows // 3, rows)
+        radius = max(2, rows // rng.between(9, 14))
         away = (np.arange(columns) - x) ** 2 + (np.arange(rows)[:, None] - y) ** 2
         glow = (12 * radius**2 / (12 * radius**2 + away)).astype(np.float32)
         glow = np.where(away <= radius**2, np.float32(1), np.float32(0.7) * glow * glow)
         sky += (np.float32((255, 244, 206)) - sky) * glow[..., None]
-    threshold = 200 - 130 * (mood.clouds + dice.between(-30, 20)) // 100
+    threshold = 200 - 130 * (mood.clouds + rng.between(-30, 20)) // 100
     wide, tall = 176, min(256, max(8, 176 * rows // columns))
-    x, y = dice.between(0, 512 - wide), dice.between(0, 256 - tall)
+    x, y = rng.between(0, 512 - wide), rng.between(0, 256 - tall)
     bank = clouds().resize((columns, rows), Image.Resampling.BILINEAR, (x, y, x + wide, y + tall))
     cover = np.clip(np.asarray(bank, np.float32) - threshold, 0, 64) / 72
     white = np.float32(mix((250, 250, 250), mood.low, 35 if mood.lit < 30 else 70))
@@ -114,9 +114,9 @@ def paint_sky(dice: Dice, mood: Mood, height: int, width: int) -> np.ndarray:
     return np.clip(sky, 0, 255).astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
 
 
-def fade(colour: Color, mood: Mood, height: int) -> np.ndarray:
+def fade(color: Color, mood: Mood, height: int) -> np.ndarray:
     """Ground from the horizon down, its far rows in the haze: (height, 3) uint8."""
     depth, clear = np.arange(height, dtype=np.int32)[:, None], 8 + height // 12
     haze = (100 * clear // (depth + clear)) ** 2 // 150  # per cent
-    blend = np.int32(colour) * (100 - haze) + np.int32(mood.low) * haze
+    blend = np.int32(color) * (100 - haze) + np.int32(mood.low) * haze
     return (blend // 100).astype(np.uint8)

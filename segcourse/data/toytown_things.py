@@ -1,22 +1,22 @@
 """The things of Toytown: cars, people and lamps, each drawn with the number of its object."""
 
-from segcourse.data.toytown_canvas import Color, Dice, Points, Scene, mix, outline, shade
+from segcourse.data.toytown_canvas import Color, Points, RandomStream, Scene, mix, outline, shade
 
 CAR, PERSON, LAMP = 5, 6, 7  # their classes
 
-PAINTS = (  # cars are mostly blue, green, grey or white ...
+_PAINTS = (  # cars are mostly blue, green, grey or white ...
     (40, 86, 168), (228, 230, 232), (196, 44, 44), (48, 50, 56), (160, 166, 176), (30, 112, 104),
     (104, 176, 204), (70, 62, 140), (26, 66, 128), (88, 142, 196), (128, 150, 170), (226, 122, 50),
 )  # fmt: skip
-CLOTHES = (  # ... and clothes warm, but there are red cars and blue shirts
+_CLOTHES = (  # ... and clothes warm, but there are red cars and blue shirts
     (214, 48, 56), (244, 196, 56), (232, 120, 50), (226, 104, 160), (240, 236, 226), (196, 60, 120),
     (248, 160, 60), (46, 92, 180), (236, 90, 84), (170, 66, 150),
 )  # fmt: skip
-TROUSERS = ((40, 44, 84), (46, 46, 52), (74, 60, 52), (58, 66, 112), (92, 50, 56))
-SKINS = ((244, 208, 180), (226, 178, 142), (186, 132, 96), (140, 94, 66), (94, 62, 46))
-HAIRS = ((44, 34, 30), (92, 62, 40), (160, 112, 60), (214, 184, 120), (150, 146, 144))
-POLES = ((48, 52, 56), (38, 58, 50), (66, 58, 50), (92, 96, 100))
-BODIES = (  # a car seen from the side, then its panes; per cent of its length, facing right
+_TROUSERS = ((40, 44, 84), (46, 46, 52), (74, 60, 52), (58, 66, 112), (92, 50, 56))
+_SKINS = ((244, 208, 180), (226, 178, 142), (186, 132, 96), (140, 94, 66), (94, 62, 46))
+_HAIRS = ((44, 34, 30), (92, 62, 40), (160, 112, 60), (214, 184, 120), (150, 146, 144))
+_POLES = ((48, 52, 56), (38, 58, 50), (66, 58, 50), (92, 96, 100))
+_BODIES = (  # a car seen from the side, then its panes; per cent of its length, facing right
     (((-50, 8), (-50, 24), (-44, 27), (-32, 40), (6, 40), (22, 27), (44, 24), (50, 18), (50, 8)),
      ((-38, 27), (-30, 37), (-14, 37), (-14, 27)),
      ((-11, 27), (-11, 37), (4, 37), (16, 27))),  # saloon
@@ -32,30 +32,30 @@ BODIES = (  # a car seen from the side, then its panes; per cent of its length, 
 )  # fmt: skip
 
 
-def draw_car(scene: Scene, dice: Dice, x: int, depth: int, size: int, identity: int) -> None:
+def draw_car(scene: Scene, rng: RandomStream, x: int, depth: int, size: int, identity: int) -> None:
     """A car of length ``size``, seen from the side, from behind or from the front."""
-    colour = scene.haze(dice.tint(dice.vary(PAINTS)), depth + 10)
+    color = scene.haze(rng.tint(rng.vary(_PAINTS)), depth + 10)
     glass = scene.haze(mix((46, 58, 76), scene.mood.low, 30), depth)
-    draw = dice.choose((draw_car_side, draw_car_side, draw_car_end))
-    draw(scene, dice, x, scene.horizon + depth, size, identity, colour, glass)
+    draw = rng.choose((_draw_car_side, _draw_car_side, _draw_car_end))
+    draw(scene, rng, x, scene.horizon + depth, size, identity, color, glass)
 
 
-def draw_car_side(
+def _draw_car_side(
     scene: Scene,
-    dice: Dice,
+    rng: RandomStream,
     x: int,
     foot: int,
     size: int,
     identity: int,
-    colour: Color,
+    color: Color,
     glass: Color,
 ) -> None:
     """Body, windows, two wheels, lights."""
-    facing, (body, *panes) = dice.choose((-1, 1)), dice.choose(BODIES)
+    facing, (body, *panes) = rng.choose((-1, 1)), rng.choose(_BODIES)
     scene.shadow(x, foot, size * 54 // 100, 70)
-    scene.polygon(outline(body, x, foot, size, facing), colour, identity)
+    scene.polygon(outline(body, x, foot, size, facing), color, identity)
     sill = outline(((-50, 8), (-50, 14), (50, 14), (50, 8)), x, foot, size, facing)
-    scene.paint.polygon(sill, fill=shade(colour, 72))
+    scene.paint.polygon(sill, fill=shade(color, 72))
     for pane in panes:
         scene.paint.polygon(outline(pane, x, foot, size, facing), fill=glass)
     for u, v in outline(((-28, 9), (29, 9)), x, foot, size, facing):
@@ -66,19 +66,19 @@ def draw_car_side(
     scene.spot(*back, max(1, size // 28), (220, 40, 40))
 
 
-def draw_car_end(
+def _draw_car_end(
     scene: Scene,
-    dice: Dice,
+    rng: RandomStream,
     x: int,
     foot: int,
     size: int,
     identity: int,
-    colour: Color,
+    color: Color,
     glass: Color,
 ) -> None:
     """Wheels, body, a window, two lights, a number plate or a grille."""
-    wide, roof = size * 6 // 10, dice.choose((76, 82, 100))
-    tail, plate = dice.choose((((216, 36, 36), (236, 232, 210)), ((255, 246, 206), (50, 52, 58))))
+    wide, roof = size * 6 // 10, rng.choose((76, 82, 100))
+    tail, plate = rng.choose((((216, 36, 36), (236, 232, 210)), ((255, 246, 206), (50, 52, 58))))
 
     def quad(x0: int, y0: int, x1: int, y1: int, lean: int = 0) -> Points:
         return outline(((x0, y0), (x0 + lean, y1), (x1 - lean, y1), (x1, y0)), x, foot, wide)
@@ -86,25 +86,27 @@ def draw_car_end(
     scene.shadow(x, foot, wide * 58 // 100, 70)
     scene.polygon(quad(-46, 0, -30, 18), (28, 28, 32), identity)
     scene.polygon(quad(30, 0, 46, 18), (28, 28, 32), identity)
-    scene.polygon(quad(-50, 10, 50, 48), colour, identity)
-    scene.polygon(quad(-46, 48, 46, roof, lean=12), colour, identity)
-    scene.paint.polygon(quad(-50, 10, 50, 18), fill=shade(colour, 66))
+    scene.polygon(quad(-50, 10, 50, 48), color, identity)
+    scene.polygon(quad(-46, 48, 46, roof, lean=12), color, identity)
+    scene.paint.polygon(quad(-50, 10, 50, 18), fill=shade(color, 66))
     scene.paint.polygon(quad(-38, 50, 38, roof - 6, lean=9), fill=glass)
     scene.paint.polygon(quad(-46, 30, -32, 40), fill=tail)
     scene.paint.polygon(quad(32, 30, 46, 40), fill=tail)
     scene.paint.polygon(quad(-14, 24, 14, 32), fill=plate)
 
 
-def draw_person(scene: Scene, dice: Dice, x: int, depth: int, size: int, identity: int) -> None:
+def draw_person(
+    scene: Scene, rng: RandomStream, x: int, depth: int, size: int, identity: int
+) -> None:
     """A head with hair, a shirt or a coat with arms, and legs in a stride."""
-    foot, facing, stride = scene.horizon + depth, dice.choose((-1, 1)), dice.choose((3, 7, 11))
+    foot, facing, stride = scene.horizon + depth, rng.choose((-1, 1)), rng.choose((3, 7, 11))
     top, legs, skin, hair = (
-        scene.haze(dice.tint(dice.choose(colours)), depth + 10)
-        for colours in (CLOTHES, TROUSERS, SKINS, HAIRS)
+        scene.haze(rng.tint(rng.choose(colors)), depth + 10)
+        for colors in (_CLOTHES, _TROUSERS, _SKINS, _HAIRS)
     )
-    hem, swing = dice.choose((44, 44, 30, 24)), dice.between(-5, 5)
+    hem, swing = rng.choose((44, 44, 30, 24)), rng.between(-5, 5)
     scene.shadow(x, foot, size // 5, 40)
-    for points, colour in (
+    for points, color in (
         (((-10, 48), (-stride - 7, 0), (-stride + 4, 0), (2, 46)), shade(legs, 82)),
         (((-2, 48), (stride - 4, 0), (stride + 7, 0), (10, 48)), legs),
         (((-15, 80), (-20 - swing, 48), (-14 - swing, 48), (-10, 78)), shade(top, 80)),
@@ -112,7 +114,7 @@ def draw_person(scene: Scene, dice: Dice, x: int, depth: int, size: int, identit
         (((10, 78), (14 + swing, 48), (20 + swing, 48), (15, 80)), shade(top, 86)),
         (((-4, 82), (-4, 88), (4, 88), (4, 82)), skin),
     ):
-        scene.polygon(outline(points, x, foot, size, facing), colour, identity)
+        scene.polygon(outline(points, x, foot, size, facing), color, identity)
     ((head_x, head_y),) = outline(((0, 91),), x, foot, size)
     radius = max(2, size * 10 // 100)
     scene.disc(head_x, head_y, radius, hair, identity)
@@ -120,14 +122,14 @@ def draw_person(scene: Scene, dice: Dice, x: int, depth: int, size: int, identit
 
 
 def draw_lamp(
-    scene: Scene, dice: Dice, x: int, depth: int, size: int, identity: int, road: int
+    scene: Scene, rng: RandomStream, x: int, depth: int, size: int, identity: int, road: int
 ) -> None:
     """A street lamp: a thin pole, an arm towards the road, and a head that shines after sunset."""
     foot, top = scene.horizon + depth, scene.horizon + depth - size
-    pole = scene.haze(dice.tint(dice.vary(POLES)), depth + 14)
+    pole = scene.haze(rng.tint(rng.vary(_POLES)), depth + 14)
     half, head, glows = max(1, size // 30), max(2, size // 20), scene.mood.lit >= 30
     shine = (255, 236, 170) if glows else (232, 232, 220)
-    style = dice.choose(("arm", "arm", "two arms", "lantern"))
+    style = rng.choose(("arm", "arm", "two arms", "lantern"))
     x = (x - half) // 2 * 2 + half  # whole pixels: a pole one pixel wide is not two grey ones
     scene.rectangle(x - half, top, x + half - 1, foot, pole, identity)
     scene.rectangle(x - 2 * half, foot - size // 14, x + 2 * half - 1, foot, pole, identity)

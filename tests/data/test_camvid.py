@@ -21,10 +21,10 @@ def root(tmp_path):
         lines = []
         for number in range(2):
             name = f"0001TP_{number:06}.png"
-            picture = np.full((6, 8, 3), 51 * number, dtype=np.uint8)
-            picture[..., 2] = 255
+            pixels = np.full((6, 8, 3), 51 * number, dtype=np.uint8)
+            pixels[..., 2] = 255
             mask = np.arange(48, dtype=np.uint8).reshape(6, 8) % 12
-            Image.fromarray(picture).save(tmp_path / split / name)
+            Image.fromarray(pixels).save(tmp_path / split / name)
             Image.fromarray(mask).save(tmp_path / f"{split}annot" / name)
             lines.append(f"/SegNet/CamVid/{split}/{name} /SegNet/CamVid/{split}annot/{name}")
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
@@ -39,7 +39,7 @@ def test_a_frame_becomes_a_sample(root):
     assert semantic.dtype == instance.dtype == torch.int64 and not instance.any()
     assert semantic[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert semantic[1, 3] == IGNORE and sorted(semantic.unique().tolist()) == [*range(11), IGNORE]
-    assert next(iter(batches(dataset, size=2))).image.shape == (2, 3, 6, 8)
+    assert next(iter(batches(dataset, batch_size=2))).image.shape == (2, 3, 6, 8)
 
 
 @pytest.mark.parametrize("nested", ["", "camvid", "CamVid"])
@@ -78,6 +78,28 @@ def test_a_malformed_list_is_refused(root):
         CamVid(root)
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("prefix", ["", "/SegNet/CamVid/", "C:\\Users\\Zoë\\CamVid\\"])
+def test_lists_of_all_systems_are_read(root, mark, end, prefix):
+    """With or without a byte order mark, Windows line ends, and folders of either kind."""
+    names = [f"0001TP_{number:06}.png" for number in range(2)]
+    text = mark + "".join(f"{prefix}{name} {prefix}{name}{end}" for name in names) + end
+    (root / "train.txt").write_bytes(text.encode())
+    assert [image.name for image, _ in CamVid(root).frames] == names
+    assert CamVid(root)[0].image.shape == (3, 6, 8)
+
+
+def test_names_that_are_not_ascii(root):
+    for folder in ("train", "trainannot"):
+        (root / folder / "0001TP_000000.png").rename(root / folder / "große_街.png")
+    (root / "train.txt").write_text("große_街.png große_街.png\n", encoding="utf-8")
+    assert len(CamVid(root)) == 1 and CamVid(root)[0].image.shape == (3, 6, 8)
+    (root / "train.txt").write_bytes("große.png große.png".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"train.txt is no text in UTF-8"):
+        CamVid(root)
+
+
 def test_masks_that_are_none_are_refused(root):
     path = root / "trainannot" / "0001TP_000000.png"
     Image.fromarray(np.full((6, 8), 200, np.uint8)).save(path)
@@ -94,7 +116,7 @@ def test_masks_that_are_none_are_refused(root):
 def test_a_mask_with_a_palette_is_read_by_its_numbers(root):
     path = root / "trainannot" / "0001TP_000000.png"
     mask = Image.new("P", (8, 6), 3)
-    mask.putpalette([value for colour in PALETTE for value in colour])
+    mask.putpalette([value for color in PALETTE for value in color])
     mask.save(path)
     assert (CamVid(root)[0].semantic == 3).all()
 

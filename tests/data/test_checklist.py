@@ -10,6 +10,7 @@ from segcourse.data.camvid import CLASSES as CAMVID_CLASSES
 from segcourse.data.camvid import CamVid
 from segcourse.data.checklist import evenly, inspect
 from segcourse.data.toytown import CLASSES, Toytown
+from segcourse.ops.labels import IGNORE
 
 
 def test_the_report_is_a_table():
@@ -43,6 +44,37 @@ def test_the_limit_spreads_over_the_dataset():
     assert evenly(10, 4) == [0, 2, 5, 7] and evenly(3, 10) == [0, 1, 2]
     report = inspect(Toytown(100), classes=CLASSES, limit=10)
     assert (report.inspected, report.length) == (10, 100)
+
+
+@pytest.mark.parametrize("names", [("background", "pet", "border"), ("sky", "road", "background")])
+@pytest.mark.parametrize("instance", [True, False])
+def test_a_truth_that_is_void_everywhere_is_one_error(names, instance):
+    void = torch.full((20, 30), IGNORE)
+    items = [(torch.rand(3, 20, 30), void, void * 0)[: 3 if instance else 2] for _ in range(6)]
+    report = inspect(items, classes=names)
+    assert [each.check for each in report.errors] == ["empty masks"]
+    assert [each.check for each in report.warnings] == ["void"]
+    assert report.frequencies[-1] == ("void", 1.0, 6) and "100.00%" in str(report)
+
+
+def test_void_around_the_images_is_not_what_surrounds_them():
+    labels = torch.full((40, 40), IGNORE)
+    labels[4:36, 4:36] = 0
+    labels[15:25, 15:25] = 1
+    report = inspect([(torch.rand(3, 40, 40), labels)], classes=("background", "pet"))
+    assert "names" not in [each.check for each in report.warnings]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1), (16, 4000)])
+def test_images_one_pixel_high_or_wide_are_inspected(size):
+    items = [(torch.rand(3, *size), torch.randint(2, size)) for _ in range(6)]
+    assert "6 of 6 samples inspected" in str(inspect(items, num_classes=2, other_split=items))
+
+
+def test_gray_and_color_images_and_unreadable_ones_in_the_other_split():
+    items = [(torch.rand(channels, 20, 30), torch.randint(2, (20, 30))) for channels in (1, 3, 4)]
+    report = inspect(items, num_classes=2, other_split=[None, items[1]])
+    assert [each.where for each in report.errors if each.check == "splits"] == [(1,)]
 
 
 def test_nothing_readable_is_still_a_report():

@@ -78,7 +78,7 @@ def pairs(samples):
     return [(sample.image, sample.semantic) for sample in samples]
 
 
-def coloured(sample):
+def colored(sample):
     return (sample.image, torch.stack([sample.semantic] * 3, dim=-1).to(torch.uint8))
 
 
@@ -94,7 +94,7 @@ def crossing(sample):
     return sample._replace(instance=instance)
 
 
-def strangers(offset):
+def mismatched(offset):
     return [(clean()[i].image, clean()[(i + offset) % COUNT].semantic) for i in range(COUNT)]
 
 
@@ -117,7 +117,7 @@ DAMAGES = {
         images(lambda image: image.permute(1, 2, 0)),
         WITH_NAMES, "error", "loading", "permute(2, 0, 1)",
     ),
-    "colours for labels": (some(coloured), WITH_NAMES, "error", "loading", "without convert"),
+    "colours for labels": (some(colored), WITH_NAMES, "error", "loading", "without convert"),
     "mask with a channel": (
         labels(lambda mask: mask[None]), WITH_NAMES, "error", "loading", "(1, 96, 128)",
     ),
@@ -148,7 +148,7 @@ DAMAGES = {
         images(lambda image: image / 255), WITH_NAMES, "warning", "values", "once, not twice",
     ),
     "normalised images": (
-        lambda: [T.normalise()(s) for s in clean()],
+        lambda: [T.normalize()(s) for s in clean()],
         WITH_NAMES, "warning", "values", "normalise after inspecting",
     ),
     "nan": (images(with_nan), WITH_NAMES, "error", "values", "nan"),
@@ -238,17 +238,18 @@ DAMAGES = {
     "own draws for the crop": (other_draws, WITH_NAMES, "error", "alignment", "one random draw"),
     "own draws for the flip": (other_flips, WITH_NAMES, "error", "alignment", "mirrored"),
     "masks of the next picture": (
-        lambda: strangers(1), WITH_NAMES, "error", "alignment", "pair them by name",
+        lambda: mismatched(1), WITH_NAMES, "error", "alignment", "pair them by name",
     ),
     "masks of far pictures": (
-        lambda: strangers(12), WITH_NAMES, "error", "alignment", "pair them by name",
+        lambda: mismatched(12), WITH_NAMES, "error", "alignment", "pair them by name",
     ),
     "a picture twice": (
-        lambda: [*clean(), T.noise(0.02)(clean()[5])],
+        lambda: [*clean(), T.gaussian_noise(0.02)(clean()[5])],
         WITH_NAMES, "warning", "duplicates", "e.g. 5 and 24",
     ),
     "frames in both splits": (
-        lambda: [*clean()[:-2], T.jitter()(clean(seed=1)[3]), T.blur()(clean(seed=1)[8])],
+        lambda: [*clean()[:-2], T.color_jitter()(clean(seed=1)[3]),
+                 T.gaussian_blur()(clean(seed=1)[8])],
         {**WITH_NAMES, "other_split": 1}, "error", "splits", "2 pictures are in the other split",
     ),
 }  # fmt: skip

@@ -44,13 +44,13 @@ def test_pictures_are_reproducible_and_seeds_differ():
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_past_the_end_is_an_index_error(index):
-    with pytest.raises(IndexError, match=f"picture {index} of 3"):
+    with pytest.raises(IndexError, match=f"image {index} of 3"):
         Dots(3, share=0.1)[index]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"share": 0.0}, {"share": 0.9}, {"length": 0}, {"size": 4}, {"radius": 0.5}, {"radius": 40}],
+    [{"share": 0.0}, {"share": 0.9}, {"length": 0}, {"side": 4}, {"radius": 0.5}, {"radius": 40}],
 )
 def test_arguments_out_of_range_are_refused(wrong):
     arguments = {"length": 3, "share": 0.1, **wrong}

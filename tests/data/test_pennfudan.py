@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from segcourse.data.pennfudan import PennFudan
-from segcourse.data.things import things_of
+from segcourse.ops.instances import instances_from_maps
 
 
 @pytest.fixture
@@ -22,17 +22,20 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_pictures_in_the_order_of_their_names(root):
+def test_images_in_the_order_of_their_names(root):
     data = PennFudan(root)
     assert len(data) == 2
     image, semantic, instance = data[1]
     assert image.shape == (3, 6, 8) and image[0, 0, 0].item() == pytest.approx(0.4)
     assert instance.unique().tolist() == [0, 1, 2] and semantic.unique().tolist() == [0, 1]
-    things = things_of(data[1], [1])
-    assert things.boxes.tolist() == [[1, 1, 3, 4], [5, 2, 7, 5]] and things.labels.tolist() == [
-        0,
-        0,
-    ]
+    people = instances_from_maps(semantic, instance, [1])
+    assert people.boxes.tolist() == [[1, 1, 3, 4], [5, 2, 7, 5]]
+    assert people.labels.tolist() == [0, 0]
+
+
+def test_files_that_macos_adds_are_passed_over(root):
+    (root / "PNGImages" / "._FudanPed00001.png").write_bytes(b"Mac OS X")
+    assert len(PennFudan(root)) == 2
 
 
 def test_what_is_missing_or_does_not_fit_is_named(root, tmp_path):
@@ -42,7 +45,7 @@ def test_what_is_missing_or_does_not_fit_is_named(root, tmp_path):
     with pytest.raises(ValueError, match=r"FudanPed00001.png has \(6, 8\) pixels"):
         PennFudan(root)[0]
     (root / "PedMasks" / "FudanPed00002_mask.png").unlink()
-    with pytest.raises(FileNotFoundError, match="2 pictures, of which 1 have no mask"):
+    with pytest.raises(FileNotFoundError, match="2 images, of which 1 have no mask"):
         PennFudan(root)
     with pytest.raises(FileNotFoundError, match=r"Penn-Fudan was not found.*PennFudanPed.zip"):
         PennFudan(root / "PNGImages")
@@ -52,10 +55,11 @@ def test_the_boxes_are_those_of_the_annotations(real_data):
     data = PennFudan(real_data("pennfudan_layout"))
     assert len(data) == 20
     count = 0
-    for index, picture in enumerate(data.pictures):
-        text = (data.root / "Annotation" / f"{picture.stem}.txt").read_text()
+    for index, image in enumerate(data.images):
+        text = (data.root / "Annotation" / f"{image.stem}.txt").read_text()
         wanted = [line.rpartition(" : ")[2] for line in text.splitlines() if "(Xmax" in line]
-        boxes = things_of(data[index], [1]).boxes.int().tolist()
+        _, semantic, instance = data[index]
+        boxes = instances_from_maps(semantic, instance, [1]).boxes.int().tolist()
         count += len(boxes)
         assert [f"({x0 + 1}, {y0 + 1}) - ({x1}, {y1})" for x0, y0, x1, y1 in boxes] == wanted
     assert count == 38

@@ -47,18 +47,25 @@ def test_a_cached_dataset_is_drawn_once():
 
 
 def test_the_seed_decides_the_order_and_epochs_differ():
-    loader = batches(Numbers(), size=2, seed=5)
+    loader = batches(Numbers(), batch_size=2, seed=5)
     first, second = numbers(loader), numbers(loader)
-    assert first != second and numbers(batches(Numbers(), size=2, seed=5)) == first
-    assert numbers(batches(Numbers(), size=2, seed=6)) != first
+    assert first != second and numbers(batches(Numbers(), batch_size=2, seed=5)) == first
+    assert numbers(batches(Numbers(), batch_size=2, seed=6)) != first
 
 
 def test_training_drops_the_short_batch_and_evaluation_keeps_it():
-    assert [len(b) for b in numbers(batches(Numbers(), size=2))] == [2, 2, 2]
-    assert numbers(batches(Numbers(), size=3, shuffle=False)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [len(b) for b in numbers(batches(Numbers(), batch_size=2))] == [2, 2, 2]
+    assert numbers(batches(Numbers(), batch_size=3, shuffle=False)) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_workers_make_the_same_batches():
+    wanted = numbers(batches(Numbers(), batch_size=2, seed=5))
+    assert numbers(batches(Numbers(), batch_size=2, seed=5, num_workers=2)) == wanted
+    with pytest.raises(ValueError, match="num_workers=-1 is negative"):
+        batches(Numbers(), batch_size=2, num_workers=-1)
 
 
 @pytest.mark.parametrize("size", [0, -1, 8])
 def test_impossible_batch_sizes_are_refused(size):
-    with pytest.raises(ValueError, match="choose a size from 1 to 7"):
-        batches(Numbers(), size=size)
+    with pytest.raises(ValueError, match="choose a batch_size from 1 to 7"):
+        batches(Numbers(), batch_size=size)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from skimage.color import rgb2lab
 
 from segcourse.data.sample import Cached, batches
-from segcourse.data.toytown import CLASSES, MOST, PALETTE, THINGS, Toytown
+from segcourse.data.toytown import CLASSES, MAX_THINGS, PALETTE, THINGS, Toytown
 from segcourse.ops.labels import IGNORE, check_labels
 
 CAR, PERSON, LAMP = THINGS
@@ -126,8 +126,8 @@ class TestTruths:
         knobs=st.fixed_dictionaries(
             {
                 "variety": st.sampled_from((0.0, 0.5, 1.0, 2.0)),
-                "people": st.sampled_from(((0, 0), (1, 4), (MOST, MOST))),
-                "cars": st.sampled_from(((0, 0), (1, 4), (MOST, MOST))),
+                "people": st.sampled_from(((0, 0), (1, 4), (MAX_THINGS, MAX_THINGS))),
+                "cars": st.sampled_from(((0, 0), (1, 4), (MAX_THINGS, MAX_THINGS))),
                 "lamp_scale": st.sampled_from((0.1, 1.0, 5.0)),
                 "void": st.sampled_from((0, 1, 3)),
             }
@@ -169,9 +169,9 @@ class TestTruths:
         scenes = [Toytown(60)[i] for i in range(60)]
         images = torch.stack([scene.image for scene in scenes]).movedim(1, -1).reshape(-1, 3)
         truth = torch.stack([scene.semantic for scene in scenes]).flatten()
-        colour = (images * 15).long() @ torch.tensor([256, 16, 1])
+        color = (images * 15).long() @ torch.tensor([256, 16, 1])
         table = torch.zeros(4096, len(CLASSES)).index_put_(
-            (colour, truth), torch.ones(len(truth)), accumulate=True
+            (color, truth), torch.ones(len(truth)), accumulate=True
         )
         assert table.max(dim=1).values.sum() / table.sum() < 0.75
 
@@ -266,16 +266,16 @@ class TestDataset:
             Toytown(3)[index]
 
     def test_batches_and_worker_processes(self):
-        batch = next(iter(batches(Cached(Toytown(4, size=(16, 24))), size=4, shuffle=False)))
+        batch = next(iter(batches(Cached(Toytown(4, size=(16, 24))), batch_size=4, shuffle=False)))
         assert batch.image.shape == (4, 3, 16, 24)
         copy = pickle.loads(pickle.dumps(Toytown(4, seed=3, void=1)))
         assert torch.equal(copy[2].semantic, Toytown(4, seed=3, void=1)[2].semantic)
 
     @pytest.mark.parametrize("sight", SIGHTS)
     def test_the_palette_can_be_told_apart(self, sight):
-        colours = np.array([*PALETTE, (0, 0, 0)]) / 255  # void is black
-        assert colours.shape == (len(CLASSES) + 1, 3)
-        linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+        colors = np.array([*PALETTE, (0, 0, 0)]) / 255  # void is black
+        assert colors.shape == (len(CLASSES) + 1, 3)
+        linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
         seen = np.clip(linear @ np.array(SIGHTS[sight]).T, 0, 1)
         seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
         lab = rgb2lab(seen[None])[0]
@@ -300,7 +300,7 @@ BAD = [
     ({"cars": 3}, TypeError, r"cars must be a pair.*such as"),
     ({"cars": (4, 1)}, ValueError, "cars must be .*swap"),
     ({"people": (-1, 2)}, ValueError, r"people\[0\] must lie from 0"),
-    ({"people": (0, MOST + 1)}, ValueError, r"people\[1\] must lie from 0 to"),
+    ({"people": (0, MAX_THINGS + 1)}, ValueError, r"people\[1\] must lie from 0 to"),
     ({"lamps": (0.5, 2)}, TypeError, r"lamps\[0\] must be an integer"),
     ({"trees": None}, TypeError, "trees must be a pair"),
     ({"houses": "12"}, TypeError, "houses must be a pair"),

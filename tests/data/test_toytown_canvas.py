@@ -1,47 +1,47 @@
-"""Dice, colours and canvas of Toytown."""
+"""Random streams, colours and canvas of Toytown."""
 
 import numpy as np
 import pytest
 
-from segcourse.data.toytown_canvas import Dice, Scene, mix, outline, shade
+from segcourse.data.toytown_canvas import RandomStream, Scene, mix, outline, shade
 from segcourse.data.toytown_surfaces import MOODS
 
 
-def roll(variety: float = 1.0, count: int = 600) -> Dice:
-    return Dice(memoryview(np.random.PCG64(7).random_raw(count)), 0, variety)
+def stream(variety: float = 1.0, count: int = 600) -> RandomStream:
+    return RandomStream(memoryview(np.random.PCG64(7).random_raw(count)), 0, variety)
 
 
 def blank(horizon: int = 20) -> Scene:
     return Scene(np.full((48, 64, 3), 200, dtype=np.uint8), horizon, 32, 1, MOODS[0])
 
 
-def test_dice_reach_both_ends_evenly():
-    dice = roll()
-    throws = [dice.between(1, 6) for _ in range(600)]
-    assert sorted(set(throws)) == [1, 2, 3, 4, 5, 6]
-    assert min(throws.count(face) for face in range(1, 7)) > 70
+def test_random_integers_reach_both_ends_evenly():
+    rng = stream()
+    drawn = [rng.between(1, 6) for _ in range(600)]
+    assert sorted(set(drawn)) == [1, 2, 3, 4, 5, 6]
+    assert min(drawn.count(face) for face in range(1, 7)) > 70
 
 
-def test_dice_are_the_words_of_pcg64_on_every_machine():
-    dice = roll()
-    assert [dice.between(0, 999) for _ in range(6)] == [625, 897, 775, 225, 300, 873]
+def test_random_integers_are_the_words_of_pcg64_on_every_machine():
+    rng = stream()
+    assert [rng.between(0, 999) for _ in range(6)] == [625, 897, 775, 225, 300, 873]
 
 
-def test_dice_go_round_when_their_words_run_out():
-    dice = roll(count=3)
-    assert [dice.between(0, 99) for _ in range(3)] == [dice.between(0, 99) for _ in range(3)]
+def test_a_stream_starts_again_when_its_words_run_out():
+    rng = stream(count=3)
+    assert [rng.between(0, 99) for _ in range(3)] == [rng.between(0, 99) for _ in range(3)]
 
 
 def test_without_variety_every_choice_is_the_first_and_plain():
-    dice = roll(variety=0)
-    assert {dice.vary("abc") for _ in range(50)} == {"a"}
-    assert {dice.tint((9, 99, 199)) for _ in range(50)} == {(9, 99, 199)}
-    assert len({dice.choose("abc") for _ in range(50)}) == 3  # what is no matter of colour
+    rng = stream(variety=0)
+    assert {rng.vary("abc") for _ in range(50)} == {"a"}
+    assert {rng.tint((9, 99, 199)) for _ in range(50)} == {(9, 99, 199)}
+    assert len({rng.choose("abc") for _ in range(50)}) == 3  # what is no matter of colour
 
 
 def test_tints_stay_colours():
-    dice = roll(variety=2)
-    tints = np.array([dice.tint((0, 128, 255)) for _ in range(100)])
+    rng = stream(variety=2)
+    tints = np.array([rng.tint((0, 128, 255)) for _ in range(100)])
     assert tints.min() == 0 and tints.max() == 255 and np.ptp(tints[:, 1]) > 20
 
 
@@ -70,7 +70,7 @@ def test_what_is_painted_is_marked(draw):
     scene = blank()
     draw(scene)
     marked = np.asarray(scene.identities) == 9
-    painted = (np.asarray(scene.colours) == (1, 2, 3)).all(axis=-1)
+    painted = (np.asarray(scene.colors) == (1, 2, 3)).all(axis=-1)
     assert marked.sum() > 100 and np.array_equal(marked, painted)
 
 
@@ -79,8 +79,8 @@ def test_spots_and_shadows_belong_to_what_they_lie_on():
     scene.spot(20, 20, 5, (255, 0, 0))
     scene.shadow(40, 40, 12, 100)
     assert not np.asarray(scene.identities).any()
-    colours = np.asarray(scene.colours)
-    assert tuple(colours[20, 20]) == (255, 0, 0) and 100 < colours[40, 40, 0] < 200
+    colors = np.asarray(scene.colors)
+    assert tuple(colors[20, 20]) == (255, 0, 0) and 100 < colors[40, 40, 0] < 200
 
 
 def test_haze_thickens_with_distance():

@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from segcourse.data.toytown_canvas import ROAD, SKY, Dice, Scene
+from segcourse.data.toytown_canvas import ROAD, SKY, RandomStream, Scene
 from segcourse.data.toytown_street import (
-    MOST,
+    MAX_THINGS,
     STREAMS,
     WORDS,
     Street,
@@ -25,7 +25,7 @@ from segcourse.data.toytown_things import CAR, LAMP, PERSON
 
 def streams(seed: int):
     words = memoryview(np.random.PCG64(seed).random_raw(STREAMS * WORDS))
-    return lambda number: Dice(words, number * WORDS, 1.0)
+    return lambda number: RandomStream(words, number * WORDS, 1.0)
 
 
 def street(seed: int) -> Street:
@@ -46,7 +46,7 @@ def test_markings_lie_on_the_road_and_flowers_are_grass(seed):
     scene = Scene(np.full((192, 256, 3), 90, dtype=np.uint8), 60, 128, 1, MOODS[0])
     paint_markings(scene, streams(seed)(12), street(seed), (90, 90, 90))
     assert set(np.unique(np.asarray(scene.identities))) <= {SKY, ROAD}
-    assert (np.asarray(scene.colours) != 90).any()
+    assert (np.asarray(scene.colors) != 90).any()
     before = np.asarray(scene.identities).copy()
     scatter_flowers(scene, streams(seed)(13), street(seed))
     assert np.array_equal(before, np.asarray(scene.identities))
@@ -58,7 +58,7 @@ def test_markings_lie_on_the_road_and_flowers_are_grass(seed):
     ids=["cars", "people", "lamps"],
 )
 class TestThings:
-    @pytest.mark.parametrize("count", [(0, 0), (2, 5), (MOST, MOST)])
+    @pytest.mark.parametrize("count", [(0, 0), (2, 5), (MAX_THINGS, MAX_THINGS)])
     def test_as_many_as_asked_for(self, place, kind, more, count):
         for seed in range(10):
             things = place(streams(seed), street(seed), count, *more)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from segcourse.data.toytown_canvas import Dice
+from segcourse.data.toytown_canvas import RandomStream
 from segcourse.data.toytown_surfaces import MOODS, clouds, fade, lying, paint_sky, texture, upright
 
 
-def roll(start: int = 0) -> Dice:
-    return Dice(memoryview(np.random.PCG64(3).random_raw(400)), start, 1.0)
+def roll(start: int = 0) -> RandomStream:
+    return RandomStream(memoryview(np.random.PCG64(3).random_raw(400)), start, 1.0)
 
 
 @pytest.mark.parametrize("name", ["brick", "grass", "gravel"])

@@ -1,34 +1,37 @@
 """Transforms keep image and truth aligned, invent no label and repeat under a seed."""
 
 import math
+import pickle
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from segcourse.data import transforms as T
-from segcourse.data.sample import Sample, batches
+from segcourse.data.sample import Cached, Sample, batches, stack
 from segcourse.ops.labels import IGNORE
 
-COLOURS = torch.tensor(
+COLORS = torch.tensor(
     [[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]]
 )
 
 
 def blobs(height: int, width: int, seed: int = 0) -> Sample:
-    """A sample whose image shows its labels, in the colours of COLOURS."""
+    """A sample whose image shows its labels, in the colours of COLORS."""
     g = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(1, len(COLOURS), 4, 4, generator=g)
+    coarse = torch.rand(1, len(COLORS), 4, 4, generator=g)
     scores = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
     labels = scores[0].argmax(dim=0)
-    return Sample(COLOURS[labels].permute(2, 0, 1), labels, labels * 70_001)
+    return Sample(COLORS[labels].permute(2, 0, 1), labels, labels * 70_001)
 
 
 def read_off(image: torch.Tensor) -> torch.Tensor:
     """The label whose colour is nearest: (3, H, W) -> (H, W)."""
-    return (image.permute(1, 2, 0)[..., None, :] - COLOURS).norm(dim=-1).argmin(dim=-1)
+    return (image.permute(1, 2, 0)[..., None, :] - COLORS).norm(dim=-1).argmin(dim=-1)
 
 
 GEOMETRIC = {
@@ -47,10 +50,10 @@ GEOMETRIC = {
     "compose": T.compose(T.random_flip(), T.elastic(3.0), T.resize((40, 56))),
 }
 PHOTOMETRIC = {
-    "jitter": T.jitter(0.3, 0.3, 0.3, 0.1),
-    "noise": T.noise(0.1),
-    "blur": T.blur(1.5),
-    "normalise": T.normalise(),
+    "color_jitter": T.color_jitter(0.3, 0.3, 0.3, 0.1),
+    "gaussian_noise": T.gaussian_noise(0.1),
+    "gaussian_blur": T.gaussian_blur(1.5),
+    "normalize": T.normalize(),
 }
 RANDOM = ("random_flip", "random_scale_crop", "random_rotate", "elastic", "compose")
 
@@ -85,7 +88,7 @@ def test_photometric_transforms_leave_the_truth_alone(name):
     assert torch.equal(changed.instance, sample.instance)
     assert changed.image.shape == sample.image.shape
     assert not torch.equal(changed.image, sample.image)
-    if name != "normalise":
+    if name != "normalize":
         assert changed.image.min() >= 0 and changed.image.max() <= 1
 
 
@@ -204,7 +207,7 @@ def test_displacements_have_the_spread_that_was_asked_for():
     assert torch.stack(moves).std().item() == pytest.approx(std, rel=0.15)
 
 
-@pytest.mark.parametrize("name", [*RANDOM, "jitter", "noise"])
+@pytest.mark.parametrize("name", [*RANDOM, "color_jitter", "gaussian_noise"])
 def test_the_seed_decides(name):
     transform = {**GEOMETRIC, **PHOTOMETRIC}[name]
     sample, drawn = blobs(40, 50), []
@@ -222,8 +225,8 @@ def test_the_seed_decides(name):
         lambda g: T.random_scale_crop((20, 20), generator=g),
         lambda g: T.random_rotate(20, generator=g),
         lambda g: T.elastic(4.0, generator=g),
-        lambda g: T.jitter(generator=g),
-        lambda g: T.noise(generator=g),
+        lambda g: T.color_jitter(generator=g),
+        lambda g: T.gaussian_noise(generator=g),
     ],
 )
 def test_a_generator_of_its_own_is_used_alone(make):
@@ -242,17 +245,17 @@ def test_half_of_the_samples_are_flipped():
     assert 160 < flips < 240
 
 
-def test_normalise_is_what_it_says():
-    image = T.normalise((0.5, 0.5, 0.5), (0.25, 0.5, 1.0))(blobs(4, 4)).image
+def test_normalize_is_what_it_says():
+    image = T.normalize((0.5, 0.5, 0.5), (0.25, 0.5, 1.0))(blobs(4, 4)).image
     assert torch.allclose(image[0].abs(), torch.tensor(2.0))
     assert torch.allclose(image[2].abs(), torch.tensor(0.5))
 
 
-def test_blur_keeps_the_mean_and_agrees_with_torchvision():
+def test_gaussian_blur_keeps_the_mean_and_agrees_with_torchvision():
     from torchvision.transforms.v2.functional import gaussian_blur
 
     sample = Sample(torch.rand(3, 40, 40), *blobs(40, 40)[1:])
-    blurred = T.blur(1.5)(sample).image
+    blurred = T.gaussian_blur(1.5)(sample).image
     reference = gaussian_blur(sample.image, kernel_size=[11, 11], sigma=[1.5, 1.5])
     assert torch.allclose(blurred[:, 5:-5, 5:-5], reference[:, 5:-5, 5:-5], atol=1e-4)
 
@@ -260,10 +263,131 @@ def test_blur_keeps_the_mean_and_agrees_with_torchvision():
 def test_a_transformed_dataset_goes_into_batches():
     dataset = T.Transformed([blobs(20, 20, seed) for seed in range(4)], T.resize((8, 12)))
     assert len(dataset) == 4
-    (batch,) = batches(dataset, size=4, shuffle=False)
+    (batch,) = batches(dataset, batch_size=4, shuffle=False)
     assert batch.image.shape == (4, 3, 8, 12)
     with pytest.raises(IndexError):
         dataset[4]
+
+
+# ── processes: pickling, workers, generators ────────────────────────────────────────────────────
+
+EVERYTHING = {**GEOMETRIC, **PHOTOMETRIC}
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_transforms_survive_pickling(name):
+    copy, sample = pickle.loads(pickle.dumps(EVERYTHING[name])), blobs(20, 30)
+    torch.manual_seed(4)
+    wanted = EVERYTHING[name](sample)
+    torch.manual_seed(4)
+    assert all(torch.equal(a, b) for a, b in zip(wanted, copy(sample), strict=True))
+
+
+def test_a_pickled_transform_shares_its_generator_as_before():
+    g = torch.Generator().manual_seed(3)
+    transform = T.compose(T.random_flip(generator=g), T.gaussian_noise(generator=g))
+    copy = pickle.loads(pickle.dumps(transform))
+    assert len(T.generators_of(copy)) == 1
+    sample = blobs(8, 8)
+    assert all(torch.equal(transform(sample).image, copy(sample).image) for _ in range(3))
+
+
+def grains(seed: int = 0) -> Dataset:
+    """Eight equal gray samples; the transform with a generator of its own makes them differ."""
+    gray = Sample(torch.full((3, 4, 4), 0.5), torch.zeros(4, 4).long(), torch.zeros(4, 4).long())
+    g = torch.Generator().manual_seed(seed)
+    return T.Transformed([gray] * 8, T.compose(T.gaussian_noise(0.1, generator=g)))
+
+
+def draws(loader) -> list[float]:
+    """The sum of every image that two epochs yield."""
+    return [round(float(batch.image.sum()), 4) for _ in range(2) for batch in loader]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_workers": 0},
+        {"num_workers": 2, "multiprocessing_context": "fork"},
+        {"num_workers": 2, "multiprocessing_context": "fork", "persistent_workers": True},
+        {"num_workers": 2, "multiprocessing_context": "spawn", "persistent_workers": True},
+    ],
+)
+def test_a_generator_of_its_own_draws_differently_in_every_worker_and_epoch(options):
+    torch.manual_seed(0)
+    found = draws(DataLoader(grains(), batch_size=1, collate_fn=stack, **options))
+    assert len(found) == 16 and len(set(found)) == 16
+
+
+def test_the_seeds_of_loader_and_generator_decide_what_workers_draw():
+    first, again, other_order, other_grain = (
+        draws(batches(grains(grain), batch_size=1, seed=seed, num_workers=2))
+        for seed, grain in ((1, 0), (1, 0), (2, 0), (1, 1))
+    )
+    assert first == again
+    assert not set(first) & set(other_order) and not set(first) & set(other_grain)
+
+
+def test_generators_are_found_where_they_draw():
+    one, two, three, four = (torch.Generator() for _ in range(4))
+
+    def own(sample):
+        return T.random_rotate(3, generator=four)(sample)
+
+    inner = T.Transformed([GOOD] * 4, T.compose(T.flip, T.random_flip(generator=one)))
+    shared = T.compose(T.elastic(1.0, generator=two), T.compose(T.color_jitter(generator=one)))
+    outer = ConcatDataset([Subset(T.Transformed(inner, shared), [1, 2]), Cached(inner)])
+    dataset = T.Transformed(outer, T.compose(T.random_scale_crop((8, 8), generator=three), own))
+    assert {id(g) for g in T.generators_of(dataset)} == {id(g) for g in (one, two, three, four)}
+    assert T.generators_of(shared) == [two, one]  # each once, in a fixed order
+    assert T.generators_of(partial(T.flip)) == T.generators_of([GOOD]) == []
+
+
+def test_draws_go_on_where_the_states_of_the_generators_were_stored():
+    stopped, resumed = grains(), grains(seed=9)
+    stopped[0]
+    states = [g.get_state() for g in T.generators_of(stopped)]
+    for g, state in zip(T.generators_of(resumed), states, strict=True):
+        g.set_state(state)
+    assert all(torch.equal(stopped[i].image, resumed[i].image) for i in range(4))
+
+
+# ── types and sizes ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_floats_of_any_width_give_what_float32_gives(name, dtype):
+    sample = blobs(20, 30)._replace(image=torch.rand(3, 20, 30).to(dtype))
+    torch.manual_seed(4)
+    found = EVERYTHING[name](sample)
+    torch.manual_seed(4)
+    wanted = EVERYTHING[name](sample._replace(image=sample.image.float()))
+    assert found.image.dtype == torch.float32
+    assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32]
+)
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_labels_of_any_width_become_int64_and_void_stays_255(name, dtype):
+    image, semantic, _ = blobs(20, 30)
+    torch.manual_seed(4)
+    found = EVERYTHING[name](Sample(image, semantic.to(dtype), semantic.to(dtype)))
+    torch.manual_seed(4)
+    wanted = EVERYTHING[name](Sample(image, semantic, semantic))
+    assert found.semantic.dtype == found.instance.dtype == torch.int64
+    assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_samples_one_pixel_high_or_wide(name, size):
+    torch.manual_seed(0)
+    labels = torch.ones(size).long()
+    image, semantic, instance = EVERYTHING[name](Sample(torch.rand(3, *size), labels, labels))
+    assert image.shape[1:] == semantic.shape == instance.shape and image.isfinite().all()
 
 
 GOOD = blobs(8, 8)
@@ -282,21 +406,23 @@ GOOD = blobs(8, 8)
         (lambda: T.pad_to_multiple(0), ValueError, "multiple=0.*stride"),
         (lambda: T.affine(scale=0), ValueError, "scale above 0"),
         (lambda: T.rotate(math.nan), ValueError, "finite"),
-        (lambda: T.random_rotate(-3), ValueError, "-3 degrees is negative"),
+        (lambda: T.random_rotate(-3), ValueError, "max_degrees=-3 is negative"),
         (lambda: T.elastic(-1), ValueError, "std=-1.*at least 0"),
         (lambda: T.elastic(1, grid=1), ValueError, "grid at least 2"),
-        (lambda: T.jitter(2.0), ValueError, r"lie in \[0, 1\]"),
-        (lambda: T.jitter(hue=0.9), ValueError, r"hue in \[0, 0.5\]"),
-        (lambda: T.noise(-0.1), ValueError, "negative"),
-        (lambda: T.blur(0), ValueError, "above 0"),
-        (lambda: T.normalise((0.5,), (0.5, 0.5)), ValueError, "one value per channel"),
-        (lambda: T.normalise((0.5,), (0.5,))(GOOD), ValueError, "1 means.*3 channels"),
-        (lambda: T.normalise((0.5,) * 3, (0.5, 0, 1)), ValueError, "deviations above 0"),
+        (lambda: T.color_jitter(2.0), ValueError, r"lie in \[0, 1\]"),
+        (lambda: T.color_jitter(hue=0.9), ValueError, r"hue in \[0, 0.5\]"),
+        (lambda: T.gaussian_noise(-0.1), ValueError, "negative"),
+        (lambda: T.gaussian_blur(0), ValueError, "above 0"),
+        (lambda: T.normalize((0.5,), (0.5, 0.5)), ValueError, "one value per channel"),
+        (lambda: T.normalize((0.5,), (0.5,))(GOOD), ValueError, "1 means.*3 channels"),
+        (lambda: T.normalize((0.5,) * 3, (0.5, 0, 1)), ValueError, "deviations above 0"),
         (lambda: T.compose(T.flip, "resize"), TypeError, "number 1 is 'resize'"),
         (lambda: T.Transformed([GOOD], [T.flip]), TypeError, "list.*compose"),
         (lambda: T.flip((GOOD.image, GOOD.semantic)), TypeError, "takes a Sample, but got tuple"),
         (lambda: T.flip(GOOD._replace(image=GOOD.semantic)), TypeError, "divide by 255"),
         (lambda: T.flip(GOOD._replace(semantic=GOOD.image[0])), TypeError, "never interpolate"),
+        (lambda: T.flip(GOOD._replace(semantic=GOOD.semantic > 0)), TypeError, "torch.bool"),
+        (lambda: T.random_rotate(math.nan), ValueError, "max_degrees=nan .* not finite"),
         (lambda: T.flip(Sample(*(p[None] for p in GOOD))), ValueError, "become a batch"),
         (lambda: T.flip(GOOD._replace(semantic=GOOD.semantic[:4])), ValueError, "of one size"),
         (lambda: T.warp(GOOD, torch.zeros(8, 8)), ValueError, r"\(H, W, 2\).*pixel_grid"),
