@@ -31,7 +31,7 @@ from segcourse.exercises.core import Exercise
 from segcourse.losses import boundary as boundary_losses
 from segcourse.losses import lovasz, overlap, pixelwise
 from segcourse.losses import weights as loss_weights
-from segcourse.metrics import boundary, semantic
+from segcourse.metrics import boundary, instance, panoptic, semantic
 from segcourse.models.deconvnet import DeconvNet
 from segcourse.models.deeplab_v1 import DeepLabV1
 from segcourse.models.deeplab_v2 import DeepLabV2
@@ -121,6 +121,11 @@ CALLS = [
     (lambda: semantic.confusion_matrix(LABELS, LABELS[:1], 3), "(1, 8, 8)", "(2, 8, 8)"),
     (lambda: semantic.confusion_matrix(LABELS, LABELS, 0), "0", "class"),
     (lambda: semantic.iou(torch.zeros(2, 3)), "(2, 3)", "confusion"),
+    (lambda: semantic.f_beta(torch.ones(2, 2), beta=-1), "beta=-1", "from 0 on"),
+    (lambda: panoptic.panoptic_counts(LABELS, LABELS, 3, divisor=0), "divisor=0", "at least 1"),
+    (lambda: panoptic.panoptic_counts(LABELS - 1, LABELS, 3), "-1", "panoptic_ids"),
+    (lambda: instance.coco_mask_iou(LOGITS[0], LOGITS[0]), "float32", "threshold"),
+    (lambda: instance.average_precision([]), "no image", "one Matches for each"),
     (lambda: boundary.boundary_iou(MASK, MASK[:4]), "(4, 8)", "(8, 8)"),
     (lambda: boundary.hausdorff_distance(MASK.float() + 0.5, MASK), "float32", ""),
     (lambda: boundary.boundary_f1(MASK, MASK, tolerance=-1), "-1", ""),
@@ -159,6 +164,9 @@ CALLS = [
     (lambda: superpixels.slic(GREY, 0), "0 superpixels", "1 to 64"),
     (lambda: felzenszwalb.felzenszwalb(GREY, k=-1), "k=-1", "negative"),
     (lambda: watershed.watershed(GREY, LABELS[0]), "no marker", "number some pixels"),
+    (lambda: watershed.split_touching(MASK, min_distance=0), "min_distance=0", "1 or more"),
+    (lambda: kmeans.kmeans(torch.rand(3, 2) / 0, 2), "infinite", "drop it"),
+    (lambda: contours.active_contour(GREY[:1], torch.rand(9, 2)), "1 x 8", "at least 3 x 3"),
     (lambda: grabcut.trimap_from_box((5, 5, 3, 9), (16, 16)), "(5, 5, 3, 9)", "(x0, y0, x1, y1)"),
     (lambda: grabcut.grabcut(GREY, LABELS[0, :4]), "(4, 8)", "every pixel"),
     (lambda: contours.circle((3, 3), -1), "radius=-1", "above 0"),

@@ -23,11 +23,11 @@ from torch import Tensor
 from segcourse.classical.pixels import gray, lab
 from segcourse.ops.labels import IGNORE, check_labels
 
-SIGMAS = (1.0, 2.0, 4.0, 8.0)  # pixels
+_SIGMAS = (1.0, 2.0, 4.0, 8.0)  # pixels
 
 
 def pixel_features(
-    image: Tensor, *, sigmas: tuple[float, ...] = SIGMAS, position: bool = False
+    image: Tensor, *, sigmas: tuple[float, ...] = _SIGMAS, position: bool = False
 ) -> Tensor:
     """What surrounds every pixel: image in [0, 1] or uint8 -> (F, H, W) float32.
 

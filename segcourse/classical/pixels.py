@@ -19,7 +19,11 @@ from torch import Tensor
 
 from segcourse.ops.labels import check_integers
 
-LUMINANCE = (0.2125, 0.7154, 0.0721)  # shares of red, green and blue in a grey value (ITU-R BT.709)
+_LUMINANCE = (
+    0.2125,
+    0.7154,
+    0.0721,
+)  # shares of red, green and blue in a grey value (BT.709)
 _CONNECTIVITIES = (4, 8)
 
 
@@ -53,7 +57,7 @@ def gray(image: Tensor) -> Tensor:
     stack = channels(image)
     if len(stack) == 1:
         return stack[0]
-    return torch.einsum("chw,c->hw", stack, torch.tensor(LUMINANCE, dtype=torch.float64))
+    return torch.einsum("chw,c->hw", stack, torch.tensor(_LUMINANCE, dtype=torch.float64))
 
 
 def unit(image: Tensor) -> Tensor:

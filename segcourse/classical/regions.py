@@ -23,7 +23,7 @@ from torch import Tensor
 
 from segcourse.classical.pixels import channels, offsets
 
-RULES = ("seed", "mean", "neighbor")
+_RULES = ("seed", "mean", "neighbor")
 
 
 def region_growing(
@@ -88,5 +88,5 @@ def _check_arguments(
         )
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance={tolerance} lets nothing join: give a number from 0 on.")
-    if rule not in RULES:
-        raise ValueError(f"there is no rule {rule!r} for growing: choose one of {RULES}.")
+    if rule not in _RULES:
+        raise ValueError(f"there is no rule {rule!r} for growing: choose one of {_RULES}.")

@@ -101,7 +101,7 @@ def our_matches(annotations: dict, results: list[dict], kind: str, **options) ->
                 overlap,
                 scores=torch.tensor([r["score"] for r in preds], dtype=torch.float64),
                 labels=torch.tensor([r["category_id"] for r in preds]).long(),
-                areas=areas,
+                areas=options.pop("areas", areas),
                 target_labels=torch.tensor([a["category_id"] for a in anns]).long(),
                 target_areas=torch.tensor([a["area"] for a in anns], dtype=torch.float64),
                 iscrowd=iscrowd,
@@ -209,6 +209,37 @@ def test_of_many_objects_a_hundred_detections_count():
     target = torch.stack(rows)
     got = average_precision([matched(target, target, scores=torch.linspace(1, 0, 369))])
     assert got["AR100"] == pytest.approx(100 / 369) and got["AR10"] == pytest.approx(10 / 369)
+
+
+def disc_files(with_boxes: bool) -> tuple[dict, list[dict]]:
+    """A medium object that is found, and a false disc of 901 pixels in a box of 33 x 33 = 1089."""
+    y, x = np.mgrid[:160, :200]
+    disc, other = (y - 80) ** 2 + (x - 100) ** 2 <= 16.9**2, (y < 40) & (x < 40)
+    codes = [coco_mask.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in (disc, other)]
+    common = {"image_id": 1, "category_id": 1}
+    target = {"images": [{"id": 1, "height": 160, "width": 200}], "categories": [{"id": 1}]}
+    area = {"area": float(other.sum()), "bbox": [0, 0, 40, 40], "iscrowd": 0, "id": 1}
+    target["annotations"] = [{**common, **area, "segmentation": codes[1]}]
+    results = [
+        {**common, "segmentation": code, "score": score}
+        | ({"bbox": coco_mask.toBbox(code).tolist()} if with_boxes else {})
+        for code, score in zip(codes, (0.9, 0.5), strict=True)
+    ]
+    return target, results
+
+
+def test_pycocotools_takes_the_area_of_the_box_where_results_have_one():
+    """A false positive of 901 pixels is outside "medium"; its box of 1089 pixels is inside."""
+    numbers = {}
+    for with_boxes in (False, True):
+        target, results = disc_files(with_boxes)
+        theirs = dict(zip(NAMES, coco_numbers(target, results, "segm"), strict=True))
+        numbers[with_boxes] = theirs["AP_medium"]
+    assert numbers == pytest.approx({False: 1, True: 0.5})
+    ours = average_precision(our_matches(*disc_files(False), "segm"))
+    assert ours["AP_medium"] == pytest.approx(numbers[False])
+    match = our_matches(*disc_files(False), "segm", areas=torch.tensor([33.0 * 33, 40 * 40]))
+    assert average_precision(match)["AP_medium"] == pytest.approx(numbers[True])
 
 
 # ── options ─────────────────────────────────────────────────────────────────────────────────────

@@ -199,10 +199,10 @@ def test_f_beta_is_that_of_scikit_learn_and_torchmetrics(kind, beta):
     preds, target = nasty(kind)
     counted = target != 255
     ours = confusion_matrix(preds, target, 5)
-    for absent in (0.0, 1.0, NAN):
-        setting = {"labels": list(range(5)), "average": None, "zero_division": absent, "beta": beta}
+    for value in (0.0, 1.0, NAN):
+        setting = {"labels": list(range(5)), "average": None, "zero_division": value, "beta": beta}
         wanted = sk.fbeta_score(target[counted].numpy(), preds[counted].numpy(), **setting)
-        assert near(f_beta(ours, beta, zero_division=absent), wanted)
+        assert near(f_beta(ours, beta, zero_division=value), wanted)
     if beta > 0:  # theirs wants a positive one
         theirs = MulticlassFBetaScore(float(beta), 5, average="none", ignore_index=255)(
             preds, target
