@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from segcourse.data.sample import Sample
-from segcourse.ops.borders import mirror
+from segcourse.ops.borders import reflect_pad
 from segcourse.ops.labels import IGNORE
 
 Transform = Callable[[Sample], Sample]
@@ -186,7 +186,7 @@ def _pad_to_multiple(sample: Sample, multiple: int, mirrored: bool) -> Sample:
     sample = _check_sample(sample)
     height, width = (math.ceil(side / multiple) * multiple for side in sample.semantic.shape)
     wide = _pad(sample, height, width)
-    return wide._replace(image=mirror(sample.image, 0, height, width)) if mirrored else wide
+    return wide._replace(image=reflect_pad(sample.image, 0, height, width)) if mirrored else wide
 
 
 def _pad(sample: Sample, height: int, width: int) -> Sample:

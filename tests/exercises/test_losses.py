@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from segcourse.exercises import losses as chapter
-from segcourse.losses.overlap import dice, lovasz_weights
-from segcourse.losses.pixelwise import median_frequency_weights
+from segcourse.losses.lovasz import lovasz_weights
+from segcourse.losses.overlap import dice_loss
+from segcourse.losses.weights import median_frequency_weights
 
 
 def weights_with_loops(counts):

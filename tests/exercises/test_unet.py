@@ -8,7 +8,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import nn
 
 from segcourse.exercises import unet as chapter
-from segcourse.losses.pixelwise import border_weights
+from segcourse.losses.weights import border_weights
 from segcourse.models.unet import UNet
 
 
