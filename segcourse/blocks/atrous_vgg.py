@@ -38,7 +38,7 @@ class AtrousVGG(nn.Module):
     An image of 321 x 321 gives (N, 64, 161, 161), (N, 128, 81, 81), (N, 256, 41, 41) and twice
     (N, 512, 41, 41). Odd sides are halved as 2n + 1 -> n + 1; even ones as 2n -> n + 1, as Caffe
     does it: then the last position lies one pixel beyond the border. ``channels`` lists the second
-    axis.
+    axis, ``strides`` the pixels from one position to the next.
 
     Args:
         width: channels of the first stage; they double until eight times as many.
@@ -53,6 +53,7 @@ class AtrousVGG(nn.Module):
                 "least 1."
             )
         self.channels = [width * factor for factor in (1, 2, 4, 8, 8)]
+        self.strides = list(STRIDES)
         self.stages = nn.ModuleList()
         self.pools = nn.ModuleList()
         before, stride = 3, 1

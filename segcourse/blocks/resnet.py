@@ -87,7 +87,8 @@ class ResNet(nn.Module):
     """Features of the stem and of every stage: (N, C, H, W) -> list of 1 + stages, finest first.
 
     ResNet-50 on 224 x 224: (N, 64, 112, 112), (N, 256, 56, 56), (N, 512, 28, 28),
-    (N, 1024, 14, 14), (N, 2048, 7, 7); ``channels`` lists the second axis.
+    (N, 1024, 14, 14), (N, 2048, 7, 7); ``channels`` lists the second axis, ``strides`` the pixels
+    from one position to the next.
 
     Args:
         layers: 18, 34, 50, 101 or 152.
@@ -126,6 +127,7 @@ class ResNet(nn.Module):
         self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1, ceil_mode=ceil_mode)
         self.stages = nn.ModuleList()
         self.channels = [width * 2 if deep_stem else width]
+        self.strides = [2]
         before = 1
         for level, dilation in enumerate(DILATIONS[output_stride][:stages]):
             strided = level > 0 and dilation == before
@@ -144,6 +146,7 @@ class ResNet(nn.Module):
                 stage.append(block)
             self.stages.append(stage)
             self.channels.append(stage[-1].out_channels)
+            self.strides.append(self.strides[-1] * (2 if strided or level == 0 else 1))
             before = dilation
 
     def forward(self, image: Tensor) -> list[Tensor]:

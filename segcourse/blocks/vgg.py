@@ -57,7 +57,8 @@ class VGG(nn.Module):
     """Features of every stage, each pooled to half its size: (N, C, H, W) -> list, finest first.
 
     With ``width=64`` and an image of 224 x 224: (N, 64, 112, 112), (N, 128, 56, 56),
-    (N, 256, 28, 28), (N, 512, 14, 14), (N, 512, 7, 7).
+    (N, 256, 28, 28), (N, 512, 14, 14), (N, 512, 7, 7). ``channels`` lists the second axis,
+    ``strides`` the pixels from one position to the next.
 
     Args:
         in_channels: channels of the image.
@@ -86,6 +87,7 @@ class VGG(nn.Module):
             )
         self.ceil_mode = ceil_mode
         self.channels = [width * min(2**level, 8) for level in range(len(depths))]
+        self.strides = [2 ** (level + 1) for level in range(len(depths))]
         wiring = zip([in_channels, *self.channels], self.channels, depths, strict=False)
         self.stages = nn.ModuleList(
             vgg_stage(

@@ -117,8 +117,9 @@ class Xception(nn.Module):
     """Features just before every halving, and the last: (N, C, H, W) -> list of five, finest first.
 
     Xception-65 on 224 x 224: (N, 128, 112, 112), (N, 256, 56, 56), (N, 728, 28, 28),
-    (N, 1024, 14, 14), (N, 2048, 7, 7); ``channels`` lists the second axis. All but the last are
-    the inner features of blocks and may be negative, as those of the official code.
+    (N, 1024, 14, 14), (N, 2048, 7, 7); ``channels`` lists the second axis, ``strides`` the pixels
+    from one position to the next. All but the last are the inner features of blocks and may be
+    negative, as those of the official code.
 
     Args:
         layers: 41, 65 or 71.
@@ -147,7 +148,7 @@ class Xception(nn.Module):
         self.stem = nn.Sequential(
             conv_bn_relu(in_channels, width, stride=2), conv_bn_relu(width, 2 * width)
         )
-        self.blocks, self.channels = nn.ModuleList(), []
+        self.blocks, self.channels, self.strides = nn.ModuleList(), [], []
         before, reached, dilation = 2 * width, 2, 1
         for wanted, stride in plan:
             channels = scaled(wanted, width)
@@ -158,6 +159,7 @@ class Xception(nn.Module):
             )
             if stride == 2:
                 self.channels.append(channels[1])
+                self.strides.append(reached)
             before, reached, dilation = channels[2], reached * kept, dilation * stride // kept
         self.halves = [stride == 2 for _, stride in plan]  # or would, without an output stride
         first, second, third = scaled(EXIT[1], width)
@@ -167,6 +169,7 @@ class Xception(nn.Module):
             separable_conv(second, third, dilation=dilation),
         )
         self.channels.append(third)
+        self.strides.append(reached)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = EPSILON

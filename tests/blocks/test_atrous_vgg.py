@@ -145,3 +145,12 @@ def test_the_positions_over_the_image_are_those_of_every_eighth_pixel(size):
 def test_what_cannot_be_is_refused_with_the_remedy(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_the_strides_are_those_of_the_shapes():
+    """Sides of 8n + 1: positions lie on the first and on the last pixel."""
+    with torch.device("meta"):
+        net = AtrousVGG(width=4)
+        features = net(torch.empty(1, 3, 321, 641))
+    wanted = [(320 // s + 1, 640 // s + 1) for s in net.strides]
+    assert wanted == [tuple(f.shape[-2:]) for f in features]

@@ -66,3 +66,11 @@ def test_features_neither_fade_nor_explode_at_the_start():
 def test_a_stage_without_layers_is_refused(wrong):
     with pytest.raises(ValueError, match="at least 1"):
         VGG(**wrong)
+
+
+@pytest.mark.parametrize("depths", [(1, 1), (1, 1, 1, 1, 1)])
+def test_the_strides_are_those_of_the_shapes(depths):
+    with torch.device("meta"):
+        net = VGG(width=4, depths=depths)
+        features = net(torch.empty(1, 3, 320, 640))
+    assert [(320 // s, 640 // s) for s in net.strides] == [tuple(f.shape[-2:]) for f in features]

@@ -204,3 +204,12 @@ def test_refuses_what_does_not_exist(arguments, message):
 def test_refuses_an_image_without_a_batch():
     with pytest.raises(ValueError, match=r"\(3, 32, 32\).*image\[None\]"):
         Xception(41, width=4)(torch.zeros(3, 32, 32))
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("layers", [41, 71])
+def test_the_strides_are_those_of_the_shapes(layers, output_stride):
+    with torch.device("meta"):
+        net = Xception(layers, width=4, output_stride=output_stride)
+        features = net(torch.empty(1, 3, 320, 640))
+    assert [(320 // s, 640 // s) for s in net.strides] == [tuple(f.shape[-2:]) for f in features]
