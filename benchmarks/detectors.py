@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from segcourse.blocks.resnet import ResNet
+from segcourse.blocks.rpn import RPN
 from segcourse.data.sample import Cached, Sample, batches
-from segcourse.data.things import things_of
 from segcourse.data.toytown import CLASSES, THINGS, Toytown
 from segcourse.data.transforms import Transformed, compose, random_flip, resize
 from segcourse.losses.set_matching import ObjectSet, set_loss
@@ -25,25 +25,34 @@ from segcourse.metrics.instance import (
     precision_curves,
 )
 from segcourse.models.detr import DETR, detections
-from segcourse.models.mask_rcnn import Detections, Objects
-from segcourse.ops.boxes import box_area, to_cxcywh
+from segcourse.ops.boxes import box_area
+from segcourse.ops.instances import (
+    Detections,
+    Instances,
+    instances_from_maps,
+    normalized_cxcywh,
+)
 from segcourse.training import fit, poly, seed_everything, warmup
 
 SIZE = (192, 256)
 NAMES = tuple(CLASSES[thing] for thing in THINGS)
-LEAST = 16  # pixels that an object must show, twice as large; four of the scene's own
+MIN_AREA = 16  # pixels that an object must show, twice as large; four of the scene's own
 ENDLESS = 10**6  # scenes, so that none is seen twice
 
 MASK_RCNN = MappingProxyType(
     dict(
         backbone=partial(ResNet, 18, width=16),
+        rpn=partial(
+            RPN,
+            anchor_sizes=(16, 32, 64, 96, 128),
+            aspect_ratios=(0.5, 1.0, 2.0, 4.0),
+            pre_nms_top_n=100,
+            post_nms_top_n=60,
+        ),
         channels=32,
-        hidden=64,
-        anchor_sides=(16, 32, 64, 96, 128),
-        anchor_ratios=(0.5, 1.0, 2.0, 4.0),
-        canonical=112,
-        proposals=(100, 60),
-        regions=64,
+        representation_size=64,
+        canonical_scale=112,
+        box_batch_size_per_image=64,
     )
 )
 DETR_SIZE = MappingProxyType(
@@ -59,7 +68,7 @@ DETR_SIZE = MappingProxyType(
 )
 
 Network = Callable[[Tensor], list[Detections]]
-Pair = tuple[Detections, Objects]
+Pair = tuple[Detections, Instances]
 
 
 def scenes(count: int, seed: int) -> Cached:
@@ -74,27 +83,28 @@ def new_scenes(seed: int = 0, *, size: tuple[int, int] | None = SIZE) -> Dataset
     return Transformed(Toytown(ENDLESS, seed=seed), transform)
 
 
-def objects_of(sample: Sample, things: Sequence[int] = THINGS, least: int = LEAST) -> Objects:
-    """The things of one scene that show ``least`` pixels, labelled from 1."""
-    boxes, labels, masks = things_of(sample, things, least=least)
-    return Objects(boxes, labels + 1, masks)
+def objects_of(
+    sample: Sample, things: Sequence[int] = THINGS, min_area: int = MIN_AREA
+) -> Instances:
+    """The things of one scene that show ``min_area`` pixels."""
+    return instances_from_maps(sample.semantic, sample.instance, things, min_area=min_area)
 
 
-def all_objects(batch: Sample, things: Sequence[int] = THINGS, least: int = LEAST) -> list[Objects]:
+def all_objects(
+    batch: Sample, things: Sequence[int] = THINGS, min_area: int = MIN_AREA
+) -> list[Instances]:
     """The things of every scene of a batch."""
-    return [objects_of(Sample(*parts), things, least) for parts in zip(*batch, strict=True)]
+    return [objects_of(Sample(*parts), things, min_area) for parts in zip(*batch, strict=True)]
 
 
-def object_set(objects: Objects) -> ObjectSet:
-    """The same for DETR: labels from 0, centre and size as shares of the image."""
-    height, width = objects.masks.shape[-2:]
-    scale = objects.boxes.new_tensor([width, height, width, height])
-    return ObjectSet(objects.labels - 1, to_cxcywh(objects.boxes) / scale)
+def object_set(objects: Instances) -> ObjectSet:
+    """The same for DETR: centre and size as shares of the image."""
+    return ObjectSet(objects.labels, normalized_cxcywh(objects.boxes, objects.masks.shape[-2:]))
 
 
 def small_sets(batch: Sample) -> list[ObjectSet]:
     """The same for a batch of scenes in their own size, where objects are found more cheaply."""
-    return [object_set(each) for each in all_objects(batch, least=LEAST // 4)]
+    return [object_set(each) for each in all_objects(batch, min_area=MIN_AREA // 4)]
 
 
 def detector_loss(model: nn.Module, batch: Sample, things: Sequence[int] = THINGS) -> Tensor:
@@ -209,4 +219,4 @@ def at_half(matches: list[Matches], names: Sequence[str]) -> dict[str, float]:
     """Average precision of every class at an IoU of one half."""
     curves = precision_curves(matches)
     heights = curves.precision[:, 0, 0].mean(dim=-1).tolist()
-    return {names[k - 1]: round(v, 4) for k, v in zip(curves.classes, heights, strict=True)}
+    return {names[k]: round(v, 4) for k, v in zip(curves.classes, heights, strict=True)}

@@ -70,7 +70,8 @@ def tiles(names: list[str]) -> Cached:
 
 def build() -> MaskRCNN:
     """The classroom's network; there may be many nuclei in a tile."""
-    return MaskRCNN(len(THINGS), **{**MASK_RCNN, "proposals": (300, 150)})
+    rpn = partial(MASK_RCNN["rpn"], pre_nms_top_n=300, post_nms_top_n=150)
+    return MaskRCNN(len(THINGS), **{**MASK_RCNN, "rpn": rpn})
 
 
 def main(arguments: list[str] | None = None) -> int:

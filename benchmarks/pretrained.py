@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from benchmarks.architectures import TEST_SEED
 from benchmarks.detectors import (
     DETR_SIZE,
-    LEAST,
     MASK_RCNN,
+    MIN_AREA,
     all_objects,
     ask_queries,
     box_scores,
@@ -177,7 +177,7 @@ def mask_loss(model: DETR, head: MaskHead, batch: Sample) -> Tensor:
 
     ``model`` stays as it is. Scenes have their own size, twice as large as a mask.
     """
-    objects = all_objects(batch, least=LEAST // 4)
+    objects = all_objects(batch, min_area=MIN_AREA // 4)
     with torch.no_grad():
         finer, coarse, tokens, places = model.look_at(enlarge(batch.image))
         answers, memory = model.transformer(tokens, places, model.names.weight)

@@ -63,19 +63,21 @@ SMP_PYRAMID: Table = {  # grids 1, 2, 3, 6 there, 6, 3, 2, 1 here
     "blocks.3.pool.1.1": "reduce.0.1",
 }
 MASK_RCNN: Table = {
-    "backbone.fpn.inner_blocks.*.0": "pyramid.lateral.*",
-    "backbone.fpn.layer_blocks.*.0": "pyramid.output.*",
-    "rpn.head.conv.0.0": "rpn.layer",
-    "rpn.head.cls_logits": "rpn.score",
-    "rpn.head.bbox_pred": "rpn.delta",
-    "roi_heads.box_head.fc6": "box_head.layers.1",
-    "roi_heads.box_head.fc7": "box_head.layers.3",
-    "roi_heads.box_predictor.cls_score": "box_head.score",
-    "roi_heads.box_predictor.bbox_pred": "box_head.delta",
-    "roi_heads.mask_head.*.0": "mask_head.layers.*.0",
-    "roi_heads.mask_predictor.conv5_mask": "mask_head.enlarge",
-    "roi_heads.mask_predictor.mask_fcn_logits": "mask_head.score",
-}
+    "backbone.fpn.inner_blocks.*.0": "fpn.inner_blocks.*",
+    "backbone.fpn.layer_blocks.*.0": "fpn.layer_blocks.*",
+    "rpn.head.conv.0.0": "rpn.head.conv",
+    **{f"{prefix}{layer}": layer for prefix, layer in (  # as theirs
+        ("", "rpn.head.cls_logits"),
+        ("", "rpn.head.bbox_pred"),
+        ("roi_heads.", "box_head.fc6"),
+        ("roi_heads.", "box_head.fc7"),
+        ("roi_heads.", "box_predictor.cls_score"),
+        ("roi_heads.", "box_predictor.bbox_pred"),
+        ("roi_heads.", "mask_head.*.0"),
+        ("roi_heads.", "mask_predictor.conv5_mask"),
+        ("roi_heads.", "mask_predictor.mask_fcn_logits"),
+    )},
+}  # fmt: skip
 CONVOLUTION: Table = {"conv": "0", "norm": "1"}
 DETR_MASKS: Table = {
     **{f"mask_head.conv1.{a}": f"mask_head.first.0.{b}" for a, b in CONVOLUTION.items()},

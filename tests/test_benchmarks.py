@@ -28,7 +28,7 @@ from benchmarks import (
 )
 from segcourse.data.sample import batches
 from segcourse.losses.set_matching import ObjectSet, match_sets, set_mask_loss
-from segcourse.models.mask_rcnn import Detections, Objects
+from segcourse.ops.instances import Detections, Instances
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
 
@@ -179,8 +179,8 @@ def test_doubled_and_wrong_answers_are_told_apart():
     square = torch.tensor([[0.0, 0, 10, 10]])
     boxes = torch.cat([square, square + 1, square + 50, square])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.4])
-    found = Detections(boxes, torch.tensor([1, 1, 1, 1]), scores, None, scores)
-    truth = Objects(torch.cat([square, square + 90]), torch.tensor([1, 2]), None)
+    found = Detections(boxes, torch.tensor([0, 0, 0, 0]), scores, None, scores)
+    truth = Instances(torch.cat([square, square + 90]), torch.tensor([0, 1]), None)
     shares = sets.sure_answers([(found, truth)])
     assert shares == {"found": 0.5, "found_again": 0.5, "wrong": 0.5}
 
@@ -198,13 +198,13 @@ def test_panoptic_quality_of_the_truth_is_one():
     model, test = panoptic.build().eval(), detectors.scenes(2, seed=2)
 
     def branch(levels):
-        truth = model.branch_truth(sample.semantic)
+        truth = model.branch_target(sample.semantic)
         return 30.0 * F.one_hot(truth, len(panoptic.STUFF) + 1).permute(2, 0, 1)[None]
 
-    model.branch.forward = branch
+    model.semantic_logits = branch
     for sample in test:
-        model.least_stuff = 1
-        model.detector.detect_all = lambda levels, size, s=sample: [
+        model.min_stuff_area = 1
+        model.detector.detect_all = lambda levels, sizes, s=sample: [
             panoptic.known(detectors.objects_of(s))
         ]
         found = panoptic.scores(model, [sample])
@@ -348,7 +348,7 @@ def test_the_mask_head_begins_where_queries_look_and_listens(untrained_detr):
 def test_only_matched_queries_are_drawn_and_nothing_else_changes(untrained_detr):
     model, batch = untrained_detr
     found = model(detectors.enlarge(batch.image))
-    objects = detectors.all_objects(batch, least=detectors.LEAST // 4)
+    objects = detectors.all_objects(batch, min_area=detectors.MIN_AREA // 4)
     wanted = 0
     for index, each in enumerate(objects):
         pairs = match_sets(found.logits[index], found.boxes[index], detectors.object_set(each))

@@ -23,7 +23,6 @@ from benchmarks.networks import NETWORKS, course_loss
 from benchmarks.pretrained import mask_loss
 from segcourse import viz
 from segcourse.data.sample import Sample
-from segcourse.data.things import things_of
 from segcourse.data.toytown import THINGS, Toytown
 from segcourse.losses import boundary, overlap, pixelwise
 from segcourse.losses.set_matching import ObjectSet, match_sets, set_loss, set_mask_loss
@@ -38,9 +37,10 @@ from segcourse.ops import boxes as box_ops
 from segcourse.ops import labels as label_ops
 from segcourse.ops import masks as mask_ops
 from segcourse.ops import polygons, rle
-from segcourse.ops.anchors import cell_anchors, decode, encode, grid_anchors
+from segcourse.ops.anchors import cell_anchors, decode_boxes, encode_boxes, grid_anchors
 from segcourse.ops.components import connected_components, objects_from_classes
 from segcourse.ops.crf import brute_force_crf, dense_crf
+from segcourse.ops.instances import instances_from_maps
 from segcourse.ops.merging import merge, merge_by_argmax
 from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
 from segcourse.ops.roi import crop_masks, paste_masks, paste_rounded, roi_align, roi_pool
@@ -228,10 +228,6 @@ def semantic_scores(found: Tensor, truth: Tensor) -> float:
     return mean_iou(confusion_matrix(found, truth, 4))
 
 
-def things(*parts: Tensor):
-    return things_of(Sample(*parts), (4, 5, 6))
-
-
 # What lies where its arguments lie.
 THERE = {
     "box_iou": (box_ops.box_iou, CORNERS, CORNERS),
@@ -239,9 +235,9 @@ THERE = {
     "clip_boxes": (partial(box_ops.clip_boxes, size=(30, 40)), CORNERS),
     "nms": (lambda b, s, n: box_ops.nms(b, s, labels=n, threshold=0.5), CORNERS, SCORES, NAMES),
     "soft_nms": (box_ops.soft_nms, CORNERS, SCORES),
-    "grid_anchors": (partial(grid_anchors, size=(3, 4), stride=(8, 8)), cell_anchors(16)),
-    "encode": (partial(encode, weights=(10, 10, 5, 5)), CORNERS, CORNERS.flip(0)),
-    "decode": (partial(decode, weights=(10, 10, 5, 5)), CORNERS / 100, CORNERS),
+    "grid_anchors": (partial(grid_anchors, grid_size=(3, 4), stride=8), cell_anchors(16)),
+    "encode_boxes": (partial(encode_boxes, weights=(10, 10, 5, 5)), CORNERS, CORNERS.flip(0)),
+    "decode_boxes": (partial(decode_boxes, weights=(10, 10, 5, 5)), CORNERS / 100, CORNERS),
     "roi_align": (partial(roi_align, size=(7, 7), scale=0.5), MAPS, CORNERS),
     "roi_align_adaptive": (partial(roi_align, size=(3, 4), samples=0), MAPS, CORNERS),
     "roi_pool": (partial(roi_pool, size=(7, 7), scale=0.5), MAPS, CORNERS),
@@ -271,7 +267,8 @@ THERE = {
     "mask_overlaps": (instance.mask_overlaps, SHAPES, SHAPES.roll(1, 2), NAMES == 2),
     "box_overlaps": (instance.box_overlaps, CORNERS, CORNERS + 2),
     "panoptic_counts": (panoptic_counts, OTHER_IDS, IDS, OBJECTS == 3),
-    "things_of": (things, *SCENE),
+    "instances_from_maps": (
+        partial(instances_from_maps, things=THINGS), SCENE.semantic, SCENE.instance),
     "class_counts": (partial(pixelwise.class_counts, num_classes=4), LABELS),
     "border_weights": (pixelwise.border_weights, OBJECTS),
     "signed_distance": (partial(boundary.signed_distance, num_classes=4), LABELS),

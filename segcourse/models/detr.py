@@ -33,9 +33,9 @@ from torch import Tensor, nn
 from segcourse.blocks.conv import conv_gn_relu
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import resize
-from segcourse.models.mask_rcnn import Detections
 from segcourse.models.transformer import Transformer, sine_positions
 from segcourse.ops.boxes import from_cxcywh
+from segcourse.ops.instances import Detections
 
 conv = partial(conv_gn_relu, groups=8, bias=True)
 
@@ -193,7 +193,7 @@ def detections(found: Queries, size: tuple[int, int]) -> list[Detections]:
     if found.masks is not None:
         masks = resize(found.masks, size).sigmoid()
     answers = []
-    for box, label, score, mask in zip(boxes, labels + 1, scores, masks, strict=True):
+    for box, label, score, mask in zip(boxes, labels, scores, masks, strict=True):
         order = score.argsort(descending=True, stable=True)
         score = score[order]
         mask = None if mask is None else mask[order]

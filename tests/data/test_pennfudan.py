@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from segcourse.data.pennfudan import PennFudan
-from segcourse.data.things import things_of
+from segcourse.ops.instances import instances_from_maps
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_pictures_in_the_order_of_their_names(root):
     image, semantic, instance = data[1]
     assert image.shape == (3, 6, 8) and image[0, 0, 0].item() == pytest.approx(0.4)
     assert instance.unique().tolist() == [0, 1, 2] and semantic.unique().tolist() == [0, 1]
-    things = things_of(data[1], [1])
+    things = instances_from_maps(semantic, instance, [1])
     assert things.boxes.tolist() == [[1, 1, 3, 4], [5, 2, 7, 5]] and things.labels.tolist() == [
         0,
         0,
@@ -55,7 +55,8 @@ def test_the_boxes_are_those_of_the_annotations(real_data):
     for index, picture in enumerate(data.pictures):
         text = (data.root / "Annotation" / f"{picture.stem}.txt").read_text()
         wanted = [line.rpartition(" : ")[2] for line in text.splitlines() if "(Xmax" in line]
-        boxes = things_of(data[index], [1]).boxes.int().tolist()
+        _, semantic, instance = data[index]
+        boxes = instances_from_maps(semantic, instance, [1]).boxes.int().tolist()
         count += len(boxes)
         assert [f"({x0 + 1}, {y0 + 1}) - ({x1}, {y1})" for x0, y0, x1, y1 in boxes] == wanted
     assert count == 38

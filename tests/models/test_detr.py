@@ -142,7 +142,7 @@ def test_answers_become_detections_best_first():
     boxes[0, 1] = torch.tensor([0.25, 0.75, 0.5, 0.5])
     masks = torch.arange(6.0).view(2, 3, 1, 1).expand(2, 3, 4, 8)
     first, second = detections(Queries(logits, boxes, masks), (40, 80))
-    assert first.labels.tolist() == [2, 1, 1] and second.labels.tolist() == [1, 2, 1]
+    assert first.labels.tolist() == [1, 0, 0] and second.labels.tolist() == [0, 1, 0]
     assert torch.equal(first.boxes[0], torch.tensor([20.0, 15, 60, 25]))
     assert torch.equal(first.boxes[1], torch.tensor([0.0, 20, 40, 40]))
     share = logits.softmax(dim=-1)
