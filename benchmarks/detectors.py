@@ -2,20 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from segcourse.blocks.resnet import ResNet
 from segcourse.data.sample import Cached, Sample, batches
-from segcourse.data.things import things_of
 from segcourse.data.toytown import CLASSES, THINGS, Toytown
 from segcourse.data.transforms import Transformed, compose, random_flip, resize
-from segcourse.losses.set_matching import ObjectSet, set_loss
 from segcourse.metrics.instance import (
     Matches,
     average_precision,
@@ -25,41 +20,17 @@ from segcourse.metrics.instance import (
     precision_curves,
 )
 from segcourse.models.detr import DETR, detections
-from segcourse.models.mask_rcnn import Detections, Objects
-from segcourse.ops.boxes import box_area, to_cxcywh
+from segcourse.ops.boxes import box_area
+from segcourse.ops.instances import Detections, Instances, instances_from_maps
 from segcourse.training import fit, poly, seed_everything, warmup
 
 SIZE = (192, 256)
 NAMES = tuple(CLASSES[thing] for thing in THINGS)
-LEAST = 16  # pixels that an object must show, twice as large; four of the scene's own
+MIN_AREA = 16  # pixels that an object must show, twice as large; four of the scene's own
 ENDLESS = 10**6  # scenes, so that none is seen twice
 
-MASK_RCNN = MappingProxyType(
-    dict(
-        backbone=partial(ResNet, 18, width=16),
-        channels=32,
-        hidden=64,
-        anchor_sides=(16, 32, 64, 96, 128),
-        anchor_ratios=(0.5, 1.0, 2.0, 4.0),
-        canonical=112,
-        proposals=(100, 60),
-        regions=64,
-    )
-)
-DETR_SIZE = MappingProxyType(
-    dict(
-        backbone=partial(ResNet, 18, width=16, stages=3),
-        channels=128,
-        heads=4,
-        hidden=256,
-        layers=(2, 2),
-        queries=16,
-        dropout=0.0,
-    )
-)
-
 Network = Callable[[Tensor], list[Detections]]
-Pair = tuple[Detections, Objects]
+Pair = tuple[Detections, Instances]
 
 
 def scenes(count: int, seed: int) -> Cached:
@@ -74,27 +45,23 @@ def new_scenes(seed: int = 0, *, size: tuple[int, int] | None = SIZE) -> Dataset
     return Transformed(Toytown(ENDLESS, seed=seed), transform)
 
 
-def objects_of(sample: Sample, things: Sequence[int] = THINGS, least: int = LEAST) -> Objects:
-    """The things of one scene that show ``least`` pixels, labelled from 1."""
-    boxes, labels, masks = things_of(sample, things, least=least)
-    return Objects(boxes, labels + 1, masks)
+def objects_of(
+    sample: Sample, things: Sequence[int] = THINGS, min_area: int = MIN_AREA
+) -> Instances:
+    """The things of one scene that show ``min_area`` pixels."""
+    return instances_from_maps(sample.semantic, sample.instance, things, min_area=min_area)
 
 
-def all_objects(batch: Sample, things: Sequence[int] = THINGS, least: int = LEAST) -> list[Objects]:
+def all_objects(
+    batch: Sample, things: Sequence[int] = THINGS, min_area: int = MIN_AREA
+) -> list[Instances]:
     """The things of every scene of a batch."""
-    return [objects_of(Sample(*parts), things, least) for parts in zip(*batch, strict=True)]
+    return [objects_of(Sample(*parts), things, min_area) for parts in zip(*batch, strict=True)]
 
 
-def object_set(objects: Objects) -> ObjectSet:
-    """The same for DETR: labels from 0, centre and size as shares of the image."""
-    height, width = objects.masks.shape[-2:]
-    scale = objects.boxes.new_tensor([width, height, width, height])
-    return ObjectSet(objects.labels - 1, to_cxcywh(objects.boxes) / scale)
-
-
-def small_sets(batch: Sample) -> list[ObjectSet]:
-    """The same for a batch of scenes in their own size, where objects are found more cheaply."""
-    return [object_set(each) for each in all_objects(batch, least=LEAST // 4)]
+def small_targets(batch: Sample) -> list[Instances]:
+    """The same for scenes in their own size, where objects are found more cheaply."""
+    return all_objects(batch, min_area=MIN_AREA // 4)
 
 
 def detector_loss(model: nn.Module, batch: Sample, things: Sequence[int] = THINGS) -> Tensor:
@@ -102,14 +69,9 @@ def detector_loss(model: nn.Module, batch: Sample, things: Sequence[int] = THING
     return sum(model.loss(batch.image, all_objects(batch, things)).values())
 
 
-def query_loss(model: DETR, batch: Sample, **rules: object) -> Tensor:
-    """The set loss of every decoder layer's answers to scenes in their own size.
-
-    ``rules`` are arguments of ``set_loss``.
-    """
-    truth = small_sets(batch)
-    answers = model.all_answers(enlarge(batch.image))
-    return sum(sum(set_loss(each.logits, each.boxes, truth, **rules).values()) for each in answers)
+def query_loss(model: DETR, batch: Sample, **options: object) -> Tensor:
+    """The sum of DETR's losses of scenes in their own size; ``options`` are those of the loss."""
+    return sum(model.loss(enlarge(batch.image), small_targets(batch), **options).values())
 
 
 def enlarge(images: Tensor) -> Tensor:
@@ -119,7 +81,7 @@ def enlarge(images: Tensor) -> Tensor:
 
 def ask_queries(model: nn.Module) -> Network:
     """DETR behind the interface of the others."""
-    return lambda images: detections(model(images), images.shape[-2:])
+    return lambda images: detections(model(images), [images.shape[-2:]] * len(images))
 
 
 def train(
@@ -209,4 +171,4 @@ def at_half(matches: list[Matches], names: Sequence[str]) -> dict[str, float]:
     """Average precision of every class at an IoU of one half."""
     curves = precision_curves(matches)
     heights = curves.precision[:, 0, 0].mean(dim=-1).tolist()
-    return {names[k - 1]: round(v, 4) for k, v in zip(curves.classes, heights, strict=True)}
+    return {names[k]: round(v, 4) for k, v in zip(curves.classes, heights, strict=True)}

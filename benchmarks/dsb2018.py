@@ -16,7 +16,6 @@ from functools import partial
 
 from benchmarks import runs
 from benchmarks.detectors import (
-    MASK_RCNN,
     box_scores,
     detector_loss,
     look,
@@ -25,6 +24,7 @@ from benchmarks.detectors import (
     train,
 )
 from benchmarks.report import write
+from segcourse.classroom import MASK_RCNN_OPTIONS
 from segcourse.data.dsb2018 import CLASSES, DSB2018, THINGS
 from segcourse.data.sample import Cached, Sample
 from segcourse.data.transforms import Transformed, pad_to_multiple, random_flip, resize
@@ -70,7 +70,8 @@ def tiles(names: list[str]) -> Cached:
 
 def build() -> MaskRCNN:
     """The classroom's network; there may be many nuclei in a tile."""
-    return MaskRCNN(len(THINGS), **{**MASK_RCNN, "proposals": (300, 150)})
+    rpn = partial(MASK_RCNN_OPTIONS["rpn"], pre_nms_top_n=300, post_nms_top_n=150)
+    return MaskRCNN(len(THINGS), **{**MASK_RCNN_OPTIONS, "rpn": rpn})
 
 
 def main(arguments: list[str] | None = None) -> int:

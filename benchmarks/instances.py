@@ -20,7 +20,6 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from benchmarks import runs
 from benchmarks.architectures import CHOICE_SEED, TEST_SEED
 from benchmarks.detectors import (
-    MASK_RCNN,
     SIZE,
     box_scores,
     detector_loss,
@@ -30,9 +29,9 @@ from benchmarks.detectors import (
     start,
     train,
 )
+from segcourse.classroom import DETECTORS, MASK_RCNN_OPTIONS
 from segcourse.data.toytown import THINGS
-from segcourse.models.mask_rcnn import Detections, MaskRCNN, Objects
-from segcourse.models.mask_scoring import MaskScoringRCNN
+from segcourse.ops.instances import Detections, Instances
 from segcourse.ops.roi import roi_pool
 
 TRAINING = dict(steps=1150, batch=2, learning_rate=3e-3, scenes=800)
@@ -48,34 +47,41 @@ class Yardstick(nn.Module):
         backbone = resnet_fpn_backbone(
             backbone_name="resnet18", weights=None, trainable_layers=5, norm_layer=nn.BatchNorm2d
         )
-        each_map, image = MASK_RCNN["proposals"]
+        proposals = MASK_RCNN_OPTIONS["rpn"].keywords
         self.network = TorchvisionMaskRCNN(
             backbone,
             num_classes + 1,
             min_size=SIZE[0],
             max_size=SIZE[1],
-            rpn_pre_nms_top_n_train=each_map,
-            rpn_post_nms_top_n_train=image,
-            box_batch_size_per_image=MASK_RCNN["regions"],
+            rpn_pre_nms_top_n_train=proposals["pre_nms_top_n"],
+            rpn_post_nms_top_n_train=proposals["post_nms_top_n"],
+            box_batch_size_per_image=MASK_RCNN_OPTIONS["box_batch_size_per_image"],
         )
 
-    def loss(self, images: Tensor, objects: list[Objects]) -> dict[str, Tensor]:
-        targets = [{**each._asdict(), "masks": each.masks.byte()} for each in objects]
-        return self.network(list(images), targets)
+    def loss(self, images: Tensor, targets: list[Instances]) -> dict[str, Tensor]:
+        theirs = [
+            {"boxes": boxes, "labels": labels + 1, "masks": masks.byte()}
+            for boxes, labels, masks in targets
+        ]
+        return self.network(list(images), theirs)
 
     def forward(self, images: Tensor) -> list[Detections]:
         return [
             Detections(
-                each["boxes"], each["labels"], each["scores"], each["masks"][:, 0], each["scores"]
+                each["boxes"],
+                each["labels"] - 1,
+                each["scores"],
+                each["masks"][:, 0],
+                each["scores"],
             )
             for each in self.network(list(images))
         ]
 
 
 ARMS: dict[str, Callable[[int], nn.Module]] = {
-    "mask_rcnn": partial(MaskRCNN, **MASK_RCNN),
-    "roi_pool": partial(MaskRCNN, crop=roi_pool, **MASK_RCNN),
-    "mask_scoring": partial(MaskScoringRCNN, **MASK_RCNN),
+    "mask_rcnn": DETECTORS["mask_rcnn"],
+    "roi_pool": partial(DETECTORS["mask_rcnn"], crop=roi_pool),
+    "mask_scoring": DETECTORS["mask_scoring_rcnn"],
     "yardstick": Yardstick,
 }
 

@@ -21,10 +21,10 @@ from torchmetrics.detection import MeanAveragePrecision, PanopticQuality
 
 from benchmarks.metrics import seconds
 from benchmarks.report import write
-from segcourse.data.things import things_of
 from segcourse.data.toytown import CLASSES, THINGS, Toytown
 from segcourse.metrics.instance import average_precision, coco_mask_iou, match_detections
 from segcourse.metrics.panoptic import mean_panoptic_quality, panoptic_counts
+from segcourse.ops.instances import instances_from_maps
 from segcourse.ops.panoptic import panoptic_ids
 
 SCENES, SEED = 200, 0
@@ -46,7 +46,7 @@ def images() -> list[Image]:
     generator = torch.Generator().manual_seed(SEED)
     made = []
     for scene in Toytown(SCENES):
-        _, labels, masks = things_of(scene, THINGS)
+        _, labels, masks = instances_from_maps(scene.semantic, scene.instance, THINGS)
         shifts = torch.randint(-2, 3, (len(masks) + 1, 2), generator=generator).tolist()
         invented = masks[:1] if len(masks) else torch.zeros(1, *scene.semantic.shape).bool()
         preds = torch.stack(

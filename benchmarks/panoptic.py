@@ -12,26 +12,25 @@ from torch import Tensor
 
 from benchmarks import runs
 from benchmarks.architectures import CHOICE_SEED, TEST_SEED
-from benchmarks.detectors import MASK_RCNN, all_objects, objects_of, scenes, start, train
-from segcourse.blocks.upsample import resize
+from benchmarks.detectors import all_objects, objects_of, scenes, start, train
+from segcourse.classroom import DETECTORS
 from segcourse.data.sample import Cached, Sample
 from segcourse.data.toytown import CLASSES, THINGS
 from segcourse.metrics.panoptic import mean_panoptic_quality, panoptic_counts, panoptic_quality
-from segcourse.models.mask_rcnn import Detections, Objects
 from segcourse.models.panoptic_fpn import PanopticFPN
+from segcourse.ops.instances import Detections, Instances
 from segcourse.ops.panoptic import panoptic_ids
 
 TRAINING = dict(steps=1100, batch=2, learning_rate=3e-3, scenes=800)
 SCORED = 100  # scenes
 STUFF = [label for label in range(len(CLASSES)) if label not in THINGS]
-BRANCH = dict(branch_channels=64, least_stuff=200)
 SURE = 30.0  # logit of what is known
 ARMS = ("panoptic_fpn",)
 
 
 def build() -> PanopticFPN:
     """The classroom's network."""
-    return PanopticFPN(THINGS, STUFF, **BRANCH, **MASK_RCNN)
+    return DETECTORS["panoptic_fpn"](THINGS, STUFF)
 
 
 def loss(model: PanopticFPN, batch: Sample) -> Tensor:
@@ -39,7 +38,7 @@ def loss(model: PanopticFPN, batch: Sample) -> Tensor:
     return sum(model.loss(batch.image, all_objects(batch), batch.semantic).values())
 
 
-def known(objects: Objects) -> Detections:
+def known(objects: Instances) -> Detections:
     """The true things, as if they had been found."""
     sure = torch.ones(len(objects.labels))
     return Detections(objects.boxes, objects.labels, sure, objects.masks.float(), sure)
@@ -50,11 +49,11 @@ def scores(model: PanopticFPN, test: Cached) -> dict:
     """Panoptic quality of the network, and with the truth in place of each of its halves."""
     found: dict[str, list[Tensor]] = {"network": [], "true_stuff": [], "true_things": []}
     for sample in test:
-        images, size = sample.image[None], sample.image.shape[-2:]
-        levels = model.detector.levels(images)
-        [things] = model.detector.detect_all(levels, size)
-        branch = resize(model.branch(levels[:-1]), size)[0]
-        true_classes = model.branch_truth(sample.semantic)
+        batch = model.detector.batch(sample.image[None])
+        levels, (height, width) = model.detector.levels(batch.images), batch.sizes[0]
+        [things] = model.detector.detect_all(levels, batch.sizes)
+        branch = model.semantic_logits(levels)[0, :, :height, :width]
+        true_classes = model.branch_target(sample.semantic)
         true_branch = SURE * torch.nn.functional.one_hot(true_classes, len(STUFF) + 1)
         found["network"].append(model.merge(things, branch))
         found["true_stuff"].append(model.merge(things, true_branch.permute(2, 0, 1)))

@@ -22,10 +22,6 @@ from torch import Tensor, nn
 
 from benchmarks.architectures import TEST_SEED
 from benchmarks.detectors import (
-    DETR_SIZE,
-    LEAST,
-    MASK_RCNN,
-    all_objects,
     ask_queries,
     box_scores,
     detector_loss,
@@ -33,18 +29,19 @@ from benchmarks.detectors import (
     look,
     mask_scores,
     new_scenes,
-    object_set,
     scenes,
-    small_sets,
+    small_targets,
     start,
     train,
 )
 from benchmarks.report import RESULTS, write
+from segcourse.classroom import DETECTORS
 from segcourse.data.sample import Sample
 from segcourse.data.toytown import THINGS
-from segcourse.losses.set_matching import ObjectSet, Pairs, match_sets, set_loss, set_mask_loss
+from segcourse.losses.set_matching import Indices, hungarian_match, set_loss, set_mask_loss
 from segcourse.models.detr import DETR, MaskHead
 from segcourse.models.mask_rcnn import MaskRCNN
+from segcourse.ops.instances import Instances, normalized_cxcywh
 from segcourse.pretrained import FOLDER, load_pretrained, save_pretrained, write_passport
 
 SCORED = 100  # scenes
@@ -59,8 +56,7 @@ STEPS = {
     "detr_masks": dict(steps=800, batch=8, learning_rate=2e-3),
 }
 BUILD: dict[str, Callable[[], nn.Module]] = {
-    "mask_rcnn": lambda: MaskRCNN(len(THINGS), **MASK_RCNN),
-    "detr": lambda: DETR(len(THINGS), masks=True, **DETR_SIZE),
+    name: partial(DETECTORS[name], len(THINGS)) for name in ("mask_rcnn", "detr")
 }
 
 
@@ -75,16 +71,16 @@ def quiet_start(model: DETR) -> None:
     Encoder and decoder add a tenth of what they would, and a query that looks at a token holds what
     the token holds. What remains to be learnt from nothing is where to look.
     """
-    same = torch.eye(model.names.weight.shape[1])
+    same = torch.eye(model.query_embed.weight.shape[1])
     encoder, decoder = model.transformer.encoder, model.transformer.decoder
     with torch.no_grad():
-        for layer in (*(each.attention for each in encoder), *(each.among for each in decoder)):
-            layer.output.weight.mul_(QUIET)
         for layer in (*encoder, *decoder):
-            layer.think[-1].weight.mul_(QUIET)
+            layer.self_attn.o_proj.weight.mul_(QUIET)
+        for layer in (*encoder, *decoder):
+            layer.ffn[-1].weight.mul_(QUIET)
         for each in decoder:
-            each.look.value.weight.copy_(same)
-            each.look.output.weight.copy_(same)
+            each.cross_attn.v_proj.weight.copy_(same)
+            each.cross_attn.o_proj.weight.copy_(same)
 
 
 def token_loss(model: DETR, batch: Sample) -> Tensor:
@@ -93,53 +89,58 @@ def token_loss(model: DETR, batch: Sample) -> Tensor:
     So backbone, encoder and heads learn what objects look like, and the queries find something to
     compare. In the paper, ImageNet has taught the backbone that.
     """
-    _, coarse, tokens, places = model.look_at(enlarge(batch.image))
-    memory = model.transformer.encode(tokens, places)
-    logits, boxes, _ = model.answer(model.transformer.norm(memory))
-    shown, pairs = [], []
-    for each in small_sets(batch):
-        place, own = middles(each, *coarse.shape[-2:])
-        shown.append(ObjectSet(each.labels[own], each.boxes[own]))
-        pairs.append(Pairs(place, torch.arange(len(place))))
-    return sum(set_loss(logits, boxes, shown, pairs=pairs).values())
+    features = model.encode_features(enlarge(batch.image))
+    memory = model.transformer.encode(features.tokens(), features.pos_embed)
+    logits, boxes, _ = model.predict_heads(model.transformer.norm(memory))
+    targets, indices = [], []
+    for each in small_targets(batch):
+        token, own = middles(each, *features.coarse.shape[-2:])
+        targets.append(Instances(*(part[own] for part in each)))
+        indices.append(Indices(token, torch.arange(len(token))))
+    return sum(set_loss(logits, boxes, targets, indices=indices).values())
 
 
 def token_and_query_loss(model: DETR, batch: Sample) -> Tensor:
     """The set loss of every decoder layer, and of the tokens, now one for every object."""
-    truth = small_sets(batch)
-    _, coarse, tokens, places = model.look_at(enlarge(batch.image))
-    answers, memory = model.transformer(tokens, places, model.names.weight)
-    logits, boxes, _ = model.answer(model.transformer.norm(memory))
-    pairs = [centres(each, *coarse.shape[-2:]) for each in truth]
-    total = sum(set_loss(logits, boxes, truth, pairs=pairs).values())
-    for logits, boxes, _ in map(model.answer, answers):
-        losses = set_loss(logits, boxes, truth, no_object_weight=NO_OBJECT)
-        total = total + sum(losses.values())
+    targets = small_targets(batch)
+    features = model.encode_features(enlarge(batch.image))
+    hidden_states, memory = model.transform(features)
+    logits, boxes, _ = model.predict_heads(model.transformer.norm(memory))
+    indices = [centres(each, *features.coarse.shape[-2:]) for each in targets]
+    total = sum(set_loss(logits, boxes, targets, indices=indices).values())
+    for logits, boxes, _ in map(model.predict_heads, hidden_states):
+        total = total + sum(set_loss(logits, boxes, targets, eos_coef=NO_OBJECT).values())
     return total
 
 
-def centres(objects: ObjectSet, height: int, width: int) -> Pairs:
+def shares(target: Instances) -> Tensor:
+    """The boxes as shares of the image: -> (G, 4) centre x, centre y, width, height."""
+    return normalized_cxcywh(target.boxes, target.masks.shape[-2:])
+
+
+def centres(target: Instances, height: int, width: int) -> Indices:
     """The token that every object is centred in; where two share one, the nearer has it."""
-    column, row = (objects.boxes[:, :2] * torch.tensor([width, height])).long().unbind(dim=1)
+    column, row = (shares(target)[:, :2] * torch.tensor([width, height])).long().unbind(dim=1)
     token = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
     owner = {int(place): number for number, place in enumerate(token)}
-    return Pairs(*(torch.tensor(list(part), dtype=torch.int64) for part in (owner, owner.values())))
+    pairs = owner.keys(), owner.values()
+    return Indices(*(torch.tensor(list(part), dtype=torch.int64) for part in pairs))
 
 
-def middles(objects: ObjectSet, height: int, width: int) -> Pairs:
+def middles(target: Instances, height: int, width: int) -> Indices:
     """The tokens in the middle of every object, of the smaller one in doubt, and ``centres``."""
     x = (torch.arange(width) + 0.5) / width
     y = (torch.arange(height) + 0.5) / height
-    across, down, wide, high = objects.boxes[:, :, None].unbind(dim=1)  # (G, 1) each
+    across, down, wide, high = shares(target)[:, :, None].unbind(dim=1)  # (G, 1) each
     columns = (x - across).abs() < MIDDLE * wide / 2
     rows = (y - down).abs() < MIDDLE * high / 2
     owner = torch.full((height * width,), -1)
     for number in (wide * high)[:, 0].argsort(descending=True).tolist():
         owner[(rows[number, :, None] & columns[number]).flatten()] = number
-    place, own = centres(objects, height, width)
-    owner[place] = own
-    place = (owner >= 0).nonzero()[:, 0]
-    return Pairs(place, owner[place])
+    token, own = centres(target, height, width)
+    owner[token] = own
+    token = (owner >= 0).nonzero()[:, 0]
+    return Indices(token, owner[token])
 
 
 def train_detr(model: DETR) -> dict[str, float]:
@@ -167,11 +168,11 @@ def start_masks(head: MaskHead, model: DETR) -> None:
     Its weights sum to one over all heads and tokens, so each is about a thousandth, beside features
     of about one: without ``LOUD`` it takes hundreds of steps until they are heard.
     """
-    seen = model.transformer.decoder[-1].look
-    head.query.load_state_dict(seen.query.state_dict())
-    head.key.load_state_dict(seen.key.state_dict())
+    cross_attn = model.transformer.decoder[-1].cross_attn
+    head.q_proj.load_state_dict(cross_attn.q_proj.state_dict())
+    head.k_proj.load_state_dict(cross_attn.k_proj.state_dict())
     with torch.no_grad():
-        head.first[0][0].weight[:, -head.heads :].mul_(LOUD)
+        head.conv1[0].weight[:, -head.num_heads :].mul_(LOUD)
 
 
 def mask_loss(model: DETR, head: MaskHead, batch: Sample) -> Tensor:
@@ -179,19 +180,22 @@ def mask_loss(model: DETR, head: MaskHead, batch: Sample) -> Tensor:
 
     ``model`` stays as it is. Scenes have their own size, twice as large as a mask.
     """
-    objects = all_objects(batch, least=LEAST // 4)
+    targets = small_targets(batch)
     with torch.no_grad():
-        finer, coarse, tokens, places = model.look_at(enlarge(batch.image))
-        answers, memory = model.transformer(tokens, places, model.names.weight)
-    logits, boxes, _ = model.answer(answers[-1])
+        features = model.encode_features(enlarge(batch.image))
+        hidden_states, memory = model.transform(features)
+    hidden_states = hidden_states[-1]
+    logits, boxes, _ = model.predict_heads(hidden_states)
     total = 0
-    for index, each in enumerate(objects):
+    for index, target in enumerate(targets):
         own = slice(index, index + 1)
-        matched, truth = match_sets(logits[index], boxes[index], object_set(each))
-        seen = answers[-1][own, matched], memory[own], coarse[own], [x[own] for x in finer[::-1]]
-        pairs = Pairs(torch.arange(len(matched)), truth)
-        total = total + sum(set_mask_loss(head(*seen), [each.masks], [pairs]).values())
-    return total / len(objects)
+        query, matched = hungarian_match(logits[index], boxes[index], target)
+        fine = [stage[own] for stage in features.fine]
+        seen = features._replace(fine=fine, coarse=features.coarse[own])
+        masks = head(hidden_states[own, query], memory[own], seen)
+        indices = Indices(torch.arange(len(query)), matched)
+        total = total + sum(set_mask_loss(masks, [target.masks], [indices]).values())
+    return total / len(targets)
 
 
 def measure(name: str) -> dict:

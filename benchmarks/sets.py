@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from benchmarks import runs
 from benchmarks.architectures import CHOICE_SEED, TEST_SEED
 from benchmarks.detectors import (
-    DETR_SIZE,
     Pair,
     ask_queries,
     box_scores,
@@ -31,14 +30,15 @@ from benchmarks.detectors import (
     new_scenes,
     query_loss,
     scenes,
-    small_sets,
+    small_targets,
     start,
     train,
 )
 from benchmarks.pretrained import BUILD, quiet_start
+from segcourse.classroom import DETR_OPTIONS
 from segcourse.data.sample import Sample
 from segcourse.data.toytown import THINGS
-from segcourse.losses.set_matching import Pairs
+from segcourse.losses.set_matching import Indices
 from segcourse.models.detr import DETR
 from segcourse.ops.boxes import box_iou
 from segcourse.pretrained import load_pretrained
@@ -50,12 +50,12 @@ SURE, SAME = 0.5, 0.5  # a score, an IoU
 
 def in_order(model: nn.Module, batch: Sample) -> Tensor:
     """The set loss where nobody is matched: the order of the objects decides."""
-    counts = [len(each.labels) for each in small_sets(batch)]
-    pairs = [Pairs(torch.arange(count), torch.arange(count)) for count in counts]
-    return query_loss(model, batch, pairs=pairs)
+    counts = [len(each.labels) for each in small_targets(batch)]
+    indices = [Indices(torch.arange(count), torch.arange(count)) for count in counts]
+    return query_loss(model, batch, indices=indices)
 
 
-equal_weights = partial(query_loss, no_object_weight=1.0)
+equal_weights = partial(query_loss, eos_coef=1.0)
 ARMS: dict[str, tuple[Callable[[nn.Module, Sample], Tensor], int]] = {  # loss, queries
     "matching": (query_loss, 16),
     "in_order": (in_order, 16),
@@ -88,13 +88,13 @@ def run(name: str, seed: int, steps: int, scored: int) -> dict:
     start(seed)
     loss, queries = ARMS[name]
     model = load_pretrained(BUILD["detr"](), "detr")
-    fresh = DETR(len(THINGS), **{**DETR_SIZE, "queries": queries})
+    fresh = DETR(len(THINGS), **{**DETR_OPTIONS, "num_queries": queries})
     quiet_start(fresh)
     model.mask_head = None
     model.requires_grad_(False)
-    model.names, model.transformer.decoder = fresh.names, fresh.transformer.decoder
-    heads = nn.ModuleList([model.classify, model.locate]).requires_grad_(True)
-    learning = nn.ModuleList([model.names, model.transformer.decoder, heads])
+    model.query_embed, model.transformer.decoder = fresh.query_embed, fresh.transformer.decoder
+    heads = nn.ModuleList([model.class_embed, model.bbox_embed]).requires_grad_(True)
+    learning = nn.ModuleList([model.query_embed, model.transformer.decoder, heads])
     seconds = train(
         learning,
         lambda _, batch: loss(model, batch),

@@ -1,11 +1,14 @@
-"""Every semantic network of the course in its classroom's size, and the loss that trains it.
+"""Every network of the course in its classroom's size, and the loss that trains it.
 
     model = NETWORKS["pspnet"](len(CLASSES))
     loss = course_loss(scenes, aux_weight=AUX_WEIGHTS.get("pspnet", 1.0))
     fit(model, loss, batches(scenes, batch_size=4), steps=760)
 
-Images of Toytown have 96 x 128 pixels; the networks are small enough to learn from them within
-minutes on a processor, and large enough to show what their ideas are worth.
+    model = DETECTORS["mask_rcnn"](len(THINGS))
+    losses = model.loss(images, targets)
+
+Images of Toytown have 96 x 128 pixels, 192 x 256 for detectors. The networks are small enough to
+learn from them within minutes on a processor, and large enough to show what their ideas are worth.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 
 from segcourse.blocks.conv import conv_bn_relu
 from segcourse.blocks.resnet import ResNet
+from segcourse.blocks.rpn import RPN
 from segcourse.data.sample import Sample
 from segcourse.data.toytown import CLASSES
 from segcourse.losses.overlap import dice_loss
@@ -27,9 +31,13 @@ from segcourse.models.deeplab_v1 import DeepLabV1
 from segcourse.models.deeplab_v2 import DeepLabV2
 from segcourse.models.deeplab_v3 import DeepLabV3
 from segcourse.models.deeplab_v3_plus import DeepLabV3Plus
+from segcourse.models.detr import DETR
 from segcourse.models.fcn import FCN
 from segcourse.models.fcn_resnet import FCNResNet
 from segcourse.models.gfrnet import GFRNet
+from segcourse.models.mask_rcnn import MaskRCNN
+from segcourse.models.mask_scoring import MaskScoringRCNN
+from segcourse.models.panoptic_fpn import PanopticFPN
 from segcourse.models.pspnet import PSPNet
 from segcourse.models.refinenet import RefineNet
 from segcourse.models.segnet import SegNet, SegNetBasic
@@ -86,6 +94,39 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
         dropout=0.0,
         convolution=conv_bn_relu,
     ),
+}
+MASK_RCNN_OPTIONS = dict(
+    backbone=partial(ResNet, 18, width=16),
+    rpn=partial(
+        RPN,
+        anchor_sizes=(16, 32, 64, 96, 128),
+        aspect_ratios=(0.5, 1.0, 2.0, 4.0),
+        pre_nms_top_n=100,
+        post_nms_top_n=60,
+    ),
+    channels=32,
+    representation_size=64,
+    canonical_scale=112,
+    box_batch_size_per_image=64,
+)
+DETR_OPTIONS = dict(
+    backbone=partial(ResNet, 18, width=16, stages=3),
+    d_model=128,
+    num_heads=4,
+    dim_feedforward=256,
+    num_encoder_layers=2,
+    num_decoder_layers=2,
+    num_queries=16,
+    dropout=0.0,
+)
+# Their losses are ``model.loss(images, targets)``. A Panoptic FPN is built from things and stuff.
+DETECTORS: dict[str, Callable[..., nn.Module]] = {
+    "mask_rcnn": partial(MaskRCNN, **MASK_RCNN_OPTIONS),
+    "mask_scoring_rcnn": partial(MaskScoringRCNN, **MASK_RCNN_OPTIONS),
+    "panoptic_fpn": partial(
+        PanopticFPN, branch_channels=64, min_stuff_area=200, **MASK_RCNN_OPTIONS
+    ),
+    "detr": partial(DETR, masks=True, **DETR_OPTIONS),
 }
 # What the losses of all logits but the last count, as in PSPNet's paper; 1 for other networks.
 AUX_WEIGHTS: dict[str, float] = {"fcn_resnet": 0.4, "pspnet": 0.4}

@@ -40,19 +40,21 @@ _POOL: Table = {"backbone.maxpool": "backbone.maxpool"}
 _SMP_POOL: Table = {"encoder.maxpool": "backbone.maxpool"}
 _SEPARABLE: Table = {"0.0": "0", "0.1": "1", "1": "2"}
 MASK_RCNN: Table = {
-    "backbone.fpn.inner_blocks.*.0": "pyramid.lateral.*",
-    "backbone.fpn.layer_blocks.*.0": "pyramid.output.*",
-    "rpn.head.conv.0.0": "rpn.layer",
-    "rpn.head.cls_logits": "rpn.score",
-    "rpn.head.bbox_pred": "rpn.delta",
-    "roi_heads.box_head.fc6": "box_head.layers.1",
-    "roi_heads.box_head.fc7": "box_head.layers.3",
-    "roi_heads.box_predictor.cls_score": "box_head.score",
-    "roi_heads.box_predictor.bbox_pred": "box_head.delta",
-    "roi_heads.mask_head.*.0": "mask_head.layers.*.0",
-    "roi_heads.mask_predictor.conv5_mask": "mask_head.enlarge",
-    "roi_heads.mask_predictor.mask_fcn_logits": "mask_head.score",
-}
+    "backbone.fpn.inner_blocks.*.0": "fpn.inner_blocks.*",
+    "backbone.fpn.layer_blocks.*.0": "fpn.layer_blocks.*",
+    "rpn.head.conv.0.0": "rpn.head.conv",
+    **{f"{prefix}{layer}": layer for prefix, layer in (  # as theirs
+        ("", "rpn.head.cls_logits"),
+        ("", "rpn.head.bbox_pred"),
+        ("roi_heads.", "box_head.fc6"),
+        ("roi_heads.", "box_head.fc7"),
+        ("roi_heads.", "box_predictor.cls_score"),
+        ("roi_heads.", "box_predictor.bbox_pred"),
+        ("roi_heads.", "mask_head.*.0"),
+        ("roi_heads.", "mask_predictor.conv5_mask"),
+        ("roi_heads.", "mask_predictor.mask_fcn_logits"),
+    )},
+}  # fmt: skip
 CONVOLUTION: Table = {"conv": "0", "norm": "1"}
 ATTENTION: Table = {f"{letter}_proj": f"{letter}_proj" for letter in "qkvo"}
 DETR_LAYER: Table = {

@@ -28,8 +28,9 @@ from benchmarks import (
 )
 from segcourse.classroom import NETWORKS
 from segcourse.data.sample import batches
-from segcourse.losses.set_matching import ObjectSet, match_sets, set_mask_loss
-from segcourse.models.mask_rcnn import Detections, Objects
+from segcourse.losses.set_matching import hungarian_match, set_mask_loss
+from segcourse.ops.boxes import from_cxcywh
+from segcourse.ops.instances import Detections, Instances
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
 
@@ -166,8 +167,8 @@ def test_doubled_and_wrong_answers_are_told_apart():
     square = torch.tensor([[0.0, 0, 10, 10]])
     boxes = torch.cat([square, square + 1, square + 50, square])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.4])
-    found = Detections(boxes, torch.tensor([1, 1, 1, 1]), scores, None, scores)
-    truth = Objects(torch.cat([square, square + 90]), torch.tensor([1, 2]), None)
+    found = Detections(boxes, torch.tensor([0, 0, 0, 0]), scores, None, scores)
+    truth = Instances(torch.cat([square, square + 90]), torch.tensor([0, 1]), None)
     shares = sets.sure_answers([(found, truth)])
     assert shares == {"found": 0.5, "found_again": 0.5, "wrong": 0.5}
 
@@ -185,13 +186,13 @@ def test_panoptic_quality_of_the_truth_is_one():
     model, test = panoptic.build().eval(), detectors.scenes(2, seed=2)
 
     def branch(levels):
-        truth = model.branch_truth(sample.semantic)
+        truth = model.branch_target(sample.semantic)
         return 30.0 * F.one_hot(truth, len(panoptic.STUFF) + 1).permute(2, 0, 1)[None]
 
-    model.branch.forward = branch
+    model.semantic_logits = branch
     for sample in test:
-        model.least_stuff = 1
-        model.detector.detect_all = lambda levels, size, s=sample: [
+        model.min_stuff_area = 1
+        model.detector.detect_all = lambda levels, sizes, s=sample: [
             panoptic.known(detectors.objects_of(s))
         ]
         found = panoptic.scores(model, [sample])
@@ -286,7 +287,7 @@ def test_a_query_begins_with_what_the_token_holds_that_it_looks_at(untrained_det
     model, _ = untrained_detr
     query, key, values = torch.randn(1, 1, 128), torch.randn(1, 1, 128), torch.randn(2, 1, 1, 128)
     for layer in model.transformer.decoder:
-        one, other = (layer.look(query, key, value) for value in values)
+        one, other = (layer.cross_attn(query, key, value) for value in values)
         assert torch.allclose(one - other, values[0] - values[1], atol=1e-5)
 
 
@@ -297,14 +298,13 @@ def test_the_quiet_start_adds_a_tenth():
     ratio = {
         name: (value / before[name]).mean().item()
         for name, value in model.state_dict().items()
-        if not torch.equal(value, before[name]) and ".look." not in name
+        if not torch.equal(value, before[name]) and ".cross_attn." not in name
     }
     layers = {"encoder.0", "encoder.1", "decoder.0", "decoder.1"}
-    parts = {"encoder": "attention", "decoder": "among"}
     assert ratio.keys() == {
         f"transformer.{layer}.{part}.weight"
         for layer in layers
-        for part in (f"{parts[layer.split('.')[0]]}.output", "think.3")
+        for part in ("self_attn.o_proj", "ffn.3")
     }
     assert list(ratio.values()) == pytest.approx([pretrained.QUIET] * len(ratio))
 
@@ -313,10 +313,10 @@ def test_tokens_and_queries_learn_together(untrained_detr, monkeypatch):
     model, batch = untrained_detr
     head, model.mask_head = model.mask_head, None
     whole = batch._replace(instance=batch.instance * (batch.semantic == detectors.THINGS[0]))
-    assert sum(len(each.labels) for each in detectors.small_sets(whole)) > 1
+    assert sum(len(each.labels) for each in detectors.small_targets(whole)) > 1
     monkeypatch.setattr(pretrained, "MIDDLE", 0.0)  # one token for every object here, too
     both = pretrained.token_and_query_loss(model, whole)
-    rule = {"no_object_weight": pretrained.NO_OBJECT}
+    rule = {"eos_coef": pretrained.NO_OBJECT}
     apart = pretrained.token_loss(model, whole) + detectors.query_loss(model, whole, **rule)
     model.mask_head = head
     assert both.item() == pytest.approx(apart.item(), rel=1e-5)
@@ -324,22 +324,22 @@ def test_tokens_and_queries_learn_together(untrained_detr, monkeypatch):
 
 def test_the_mask_head_begins_where_queries_look_and_listens(untrained_detr):
     model, _ = untrained_detr
-    head, last = model.mask_head, model.transformer.decoder[-1].look
+    head, last = model.mask_head, model.transformer.decoder[-1].cross_attn
     queries, memory = torch.randn(1, 3, 128), torch.randn(1, 20, 128)
-    looks = head.look(queries, memory)
+    looks = head.attention_weights(queries, memory)
     apart = looks / looks.sum(dim=-1, keepdim=True)  # each head by itself, as in the decoder
-    assert torch.allclose(apart.transpose(1, 2), last.weights(queries, memory), atol=1e-6)
-    weight = head.first[0][0].weight
+    assert torch.allclose(apart.transpose(1, 2), last.attention_weights(queries, memory), atol=1e-6)
+    weight = head.conv1[0].weight
     assert weight[:, 128:].std() > 50 * weight[:, :128].std()
 
 
 def test_only_matched_queries_are_drawn_and_nothing_else_changes(untrained_detr):
     model, batch = untrained_detr
     found = model(detectors.enlarge(batch.image))
-    objects = detectors.all_objects(batch, least=detectors.LEAST // 4)
+    objects = detectors.all_objects(batch, min_area=detectors.MIN_AREA // 4)
     wanted = 0
     for index, each in enumerate(objects):
-        pairs = match_sets(found.logits[index], found.boxes[index], detectors.object_set(each))
+        pairs = hungarian_match(found.logits[index], found.boxes[index], each)
         wanted += sum(set_mask_loss(found.masks[[index]], [each.masks], [pairs]).values()) / 2
     loss = pretrained.mask_loss(model, model.mask_head, batch)
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-5) and loss > 0
@@ -349,17 +349,23 @@ def test_only_matched_queries_are_drawn_and_nothing_else_changes(untrained_detr)
     assert loss == 0
 
 
+def targets_at(*boxes: list[float]) -> Instances:
+    """Objects whose boxes are (centre x, centre y, width, height) as shares of an image."""
+    corners = from_cxcywh(torch.tensor(boxes)) * 64
+    return Instances(corners, torch.arange(len(boxes)), torch.zeros(len(boxes), 64, 64).bool())
+
+
 def test_the_token_in_the_middle_of_an_object_answers_for_it():
-    boxes = torch.tensor([[0.3, 0.6, 0.1, 0.1], [0.99, 1.0, 0.0, 0.0], [0.32, 0.6, 0.2, 0.2]])
-    queries, owners = pretrained.centres(ObjectSet(torch.tensor([0, 1, 2]), boxes), 3, 4)
+    target = targets_at([0.3, 0.6, 0.1, 0.1], [0.99, 1.0, 0.0, 0.0], [0.32, 0.6, 0.2, 0.2])
+    queries, owners = pretrained.centres(target, 3, 4)
     assert queries.tolist() == [1 * 4 + 1, 2 * 4 + 3] and owners.tolist() == [2, 1]
 
 
 def test_the_tokens_in_the_middle_answer_for_the_smaller_object():
     large, small = [0.5, 0.5, 1.0, 1.0], [0.375, 0.5, 0.25, 0.5]
     tiny = [0.95, 0.95, 0.01, 0.01]  # in the middle of no token
-    objects = ObjectSet(torch.tensor([0, 1, 2]), torch.tensor([large, small, tiny]))
-    place, owner = pretrained.middles(objects, 4, 8)
+    target = targets_at(large, small, tiny)
+    place, owner = pretrained.middles(target, 4, 8)
     found = torch.full((32,), -1).scatter(0, place, owner).view(4, 8).tolist()
     assert found == [
         [-1, -1, -1, -1, -1, -1, -1, -1],
@@ -367,8 +373,8 @@ def test_the_tokens_in_the_middle_answer_for_the_smaller_object():
         [-1, 0, 1, 1, 0, 0, 0, -1],
         [-1, -1, -1, -1, -1, -1, -1, 2],
     ]
-    nobody = ObjectSet(objects.labels[:0], objects.boxes[:0])
-    assert len(pretrained.middles(nobody, 4, 8).queries) == 0
+    nobody = Instances(*(part[:0] for part in target))
+    assert len(pretrained.middles(nobody, 4, 8).query) == 0
 
 
 def test_nuclei_without_data_say_what_to_fetch(monkeypatch, tmp_path, capsys):

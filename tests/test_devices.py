@@ -19,35 +19,33 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import benchmarks.panoptic
-from benchmarks.detectors import DETR_SIZE, MASK_RCNN, detector_loss, query_loss
+from benchmarks.detectors import all_objects, detector_loss
 from benchmarks.pretrained import mask_loss
 from segcourse import viz
 from segcourse.checkpoints import load_checkpoint
 from segcourse.classroom import NETWORKS, course_loss
 from segcourse.data import transforms
 from segcourse.data.sample import Sample
-from segcourse.data.things import things_of
 from segcourse.data.toytown import THINGS, Toytown
 from segcourse.losses import boundary, lovasz, overlap, pixelwise
 from segcourse.losses import weights as loss_weights
-from segcourse.losses.set_matching import ObjectSet, match_sets, set_loss, set_mask_loss
+from segcourse.losses.set_matching import hungarian_match, set_loss, set_mask_loss
 from segcourse.metrics import instance, panoptic
 from segcourse.metrics.boundary import boundary_f1, boundary_iou, trimap_iou
 from segcourse.metrics.semantic import confusion_matrix, mean_iou
 from segcourse.models.detr import DETR, detections
-from segcourse.models.mask_rcnn import MaskRCNN
-from segcourse.models.mask_scoring import MaskScoringRCNN
 from segcourse.models.unet import UNet, overlap_tile
 from segcourse.ops import boxes as box_ops
 from segcourse.ops import labels as label_ops
 from segcourse.ops import masks as mask_ops
 from segcourse.ops import polygons, rle
-from segcourse.ops.anchors import cell_anchors, decode, encode, grid_anchors
+from segcourse.ops.anchors import cell_anchors, decode_boxes, encode_boxes, grid_anchors
 from segcourse.ops.borders import reflect_pad
 from segcourse.ops.coco_polygons import coco_polygons_to_mask
 from segcourse.ops.components import connected_components, objects_from_classes
 from segcourse.ops.crf import brute_force_crf, dense_crf
 from segcourse.ops.distance import signed_distance
+from segcourse.ops.instances import instances_from_maps
 from segcourse.ops.merging import merge_by_argmax, merge_panoptic
 from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
 from segcourse.ops.plain_roi import bilinear_weights, plain_roi_align, plain_roi_pool
@@ -222,11 +220,11 @@ LABELS[0, :3] = label_ops.IGNORE
 IDS = panoptic_ids(CLASSES, torch.where(CLASSES > 1, OBJECTS, 0))
 OTHER_IDS = IDS.roll(3, dims=-1)
 ANSWERS, PLACES = torch.randn(2, 7, 4), torch.rand(2, 7, 4) * 0.4 + 0.1
-SETS = [
-    ObjectSet(torch.tensor([0, 2]), torch.rand(2, 4) * 0.4 + 0.1),
-    ObjectSet(torch.zeros(0).long(), torch.zeros(0, 4)),
+TARGETS = [
+    Instances(CORNERS[:2], torch.tensor([0, 2]), SHAPES[:2]),
+    Instances(torch.zeros(0, 4), torch.zeros(0).long(), SHAPES[:0]),
 ]
-PAIRS = [match_sets(*each) for each in zip(ANSWERS, PLACES, SETS, strict=True)]
+PAIRS = [hungarian_match(*each) for each in zip(ANSWERS, PLACES, TARGETS, strict=True)]
 TRUE_MASKS = [torch.rand(2, 24, 32) > 0.5, torch.zeros(0, 24, 32).bool()]
 KINDS = torch.tensor([3, 3, 1, 2])
 
@@ -251,10 +249,6 @@ def semantic_scores(found: Tensor, truth: Tensor) -> float:
     return mean_iou(confusion_matrix(found, truth, 4))
 
 
-def things(*parts: Tensor):
-    return things_of(Sample(*parts), (4, 5, 6))
-
-
 # What lies where its arguments lie.
 THERE = {
     "box_iou": (box_ops.box_iou, CORNERS, CORNERS),
@@ -265,9 +259,9 @@ THERE = {
     "plain_nms": (
         lambda b, s, n: plain_nms(b, s, labels=n, iou_threshold=0.5), CORNERS, SCORES, NAMES),
     "soft_nms": (soft_nms, CORNERS, SCORES),
-    "grid_anchors": (partial(grid_anchors, size=(3, 4), stride=(8, 8)), cell_anchors(16)),
-    "encode": (partial(encode, weights=(10, 10, 5, 5)), CORNERS, CORNERS.flip(0)),
-    "decode": (partial(decode, weights=(10, 10, 5, 5)), CORNERS / 100, CORNERS),
+    "grid_anchors": (partial(grid_anchors, grid_size=(3, 4), stride=8), cell_anchors(16)),
+    "encode_boxes": (partial(encode_boxes, weights=(10, 10, 5, 5)), CORNERS, CORNERS.flip(0)),
+    "decode_boxes": (partial(decode_boxes, weights=(10, 10, 5, 5)), CORNERS / 100, CORNERS),
     "roi_align": (partial(roi_align, output_size=(7, 7), spatial_scale=0.5), MAPS, CORNERS),
     "roi_align_adaptive": (
         partial(roi_align, output_size=(3, 4), sampling_ratio=0), MAPS, CORNERS),
@@ -308,11 +302,12 @@ THERE = {
     "coco_mask_iou": (instance.coco_mask_iou, SHAPES, SHAPES.roll(1, 2), NAMES == 2),
     "coco_box_iou": (instance.coco_box_iou, CORNERS, CORNERS + 2),
     "panoptic_counts": (panoptic_counts, OTHER_IDS, IDS, OBJECTS == 3),
-    "things_of": (things, *SCENE),
+    "instances_from_maps": (
+        partial(instances_from_maps, things=THINGS), SCENE.semantic, SCENE.instance),
     "class_counts": (partial(loss_weights.class_counts, num_classes=4), LABELS),
     "border_weights": (loss_weights.border_weights, OBJECTS),
     "signed_distance": (partial(signed_distance, num_classes=4), LABELS),
-    "set_loss": (lambda *x: set_loss(x[0], x[1], x[2]), ANSWERS, PLACES, SETS),
+    "set_loss": (lambda *x: set_loss(x[0], x[1], x[2]), ANSWERS, PLACES, TARGETS),
     "set_mask_loss": (set_mask_loss, torch.randn(2, 7, 6, 8), TRUE_MASKS, PAIRS),
 }  # fmt: skip
 THERE |= {
@@ -406,16 +401,18 @@ def test_semantic_networks(name, device):
 
 
 def set_losses(model: DETR, batch: Sample) -> Tensor:
-    return query_loss(model, batch) + mask_loss(model, model.mask_head, batch)
+    both = sum(model.loss(batch.image, all_objects(batch)).values())
+    return both + mask_loss(model, model.mask_head, batch)
 
 
-detr = partial(DETR, len(THINGS), masks=True, **DETR_SIZE)
-detector = partial(MaskRCNN, len(THINGS), **MASK_RCNN)
+detr, detector, scoring = (
+    partial(DETECTORS[name], len(THINGS)) for name in ("detr", "mask_rcnn", "mask_scoring_rcnn")
+)
 pooled = partial(detector, crop=roi_pool, paste=paste_rounded)
 INSTANCES = {
     "mask_rcnn": (detector, detector_loss),
     "mask_rcnn_pooled": (pooled, detector_loss),
-    "mask_scoring": (partial(MaskScoringRCNN, len(THINGS), **MASK_RCNN), detector_loss),
+    "mask_scoring": (scoring, detector_loss),
     "panoptic_fpn": (benchmarks.panoptic.build, benchmarks.panoptic.loss),
     "detr": (detr, set_losses),
 }
@@ -458,7 +455,7 @@ def test_what_detr_found_and_where_it_looked(device, street):
     model = detr().double().eval()
 
     def seen(images: Tensor):
-        return detections(model(images), images.shape[-2:]), model.attention(images)
+        return detections(model(images), [images.shape[-2:]] * 2), model.attention_weights(images)
 
     wanted = seen(street.image)
     with device() as there:

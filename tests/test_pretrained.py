@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.architectures import TEST_SEED
+from benchmarks.detectors import box_scores, look, scenes
 from benchmarks.pretrained import BUILD
 from benchmarks.report import RESULTS
 from segcourse import pretrained
+from segcourse.data.sample import Sample
 from segcourse.models.panoptic_fpn import SemanticBranch
 from segcourse.pretrained import (
     FOLDER,
@@ -29,7 +32,7 @@ STORED = json.loads((RESULTS / "pretrained.json").read_text())["weights"]
 @pytest.fixture
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return SemanticBranch(4, 2, 32, levels=2)
+    return SemanticBranch(4, 2, 32, strides=(4, 8))
 
 
 @pytest.fixture
@@ -68,6 +71,19 @@ def test_every_file_belongs_to_a_network():
     assert {path.stem for path in FOLDER.iterdir()} == set(STORED) <= set(BUILD)
 
 
+def test_boxes_are_found_as_well_in_images_of_any_size():
+    """Twenty scenes, of which rows and columns are cut off: strides do not divide these sides."""
+    net, test = load_pretrained(BUILD["mask_rcnn"](), "mask_rcnn"), scenes(20, TEST_SEED)
+
+    def box_ap(height: int, width: int) -> float:
+        cut = [Sample(*(part[..., :height, :width] for part in sample)) for sample in test]
+        return box_scores(look(net, cut))["box_AP"]
+
+    whole = box_ap(192, 256)
+    assert whole > 0.5
+    assert abs(box_ap(191, 255) - whole) < 0.01 and abs(box_ap(188, 252) - whole) < 0.01
+
+
 # ── saving and loading ──────────────────────────────────────────────────────────────────────────
 
 
@@ -75,7 +91,7 @@ def test_what_was_saved_is_loaded_in_half_precision(network, tmp_path):
     own = {name: value.clone() for name, value in network.state_dict().items()}
     path = save_pretrained(network, "branch", folder=tmp_path / "new")
     assert path == tmp_path / "new" / "branch.safetensors"
-    other = load_pretrained(SemanticBranch(4, 2, 32, levels=2), "branch", folder=path.parent)
+    other = load_pretrained(SemanticBranch(4, 2, 32, strides=(4, 8)), "branch", folder=path.parent)
     for name, value in other.state_dict().items():
         assert value.dtype == own[name].dtype
         assert torch.equal(value, own[name].half().to(own[name].dtype))
@@ -150,7 +166,7 @@ def test_a_compiled_network_is_the_network_inside(network, tmp_path, there, here
 def test_weights_of_another_network_are_refused(network, tmp_path):
     save_pretrained(network, "branch", folder=tmp_path)
     with pytest.raises(ValueError, match=r"another network than this SemanticBranch.*differ"):
-        load_pretrained(SemanticBranch(4, 3, 32, levels=2), "branch", folder=tmp_path)
+        load_pretrained(SemanticBranch(4, 3, 32, strides=(4, 8)), "branch", folder=tmp_path)
 
 
 def test_a_number_beyond_half_precision_is_refused(network, tmp_path):

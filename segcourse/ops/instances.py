@@ -89,8 +89,8 @@ def normalized_cxcywh(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return to_cxcywh(boxes) / boxes.new_tensor([width, height, width, height])
 
 
-def check_instances(instances: Instances, size: tuple[int, int], num_classes: int) -> None:
-    """Refuse instances that do not fit an image of (height, width).
+def check_instances(instances: Instances, size: tuple[int, int], num_classes: int) -> Instances:
+    """Accept instances that fit an image of (height, width); their labels are returned as int64.
 
     Raises:
         TypeError: if masks are not boolean, or boxes or labels are of another kind.
@@ -109,6 +109,7 @@ def check_instances(instances: Instances, size: tuple[int, int], num_classes: in
             "masks as large as the image."
         )
     check_boxes(boxes)
+    labels = labels.long()
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(
             f"labels run from 0 to {num_classes - 1}, but these from {int(labels.min())} to "
@@ -123,3 +124,4 @@ def check_instances(instances: Instances, size: tuple[int, int], num_classes: in
             f"box {[round(side, 1) for side in boxes[outside][0].tolist()]} lies outside its image "
             f"of {size[0]} x {size[1]}: drop objects that a crop has removed, with their masks."
         )
+    return Instances(boxes, labels, masks)

@@ -152,3 +152,12 @@ def test_strides_are_those_of_the_features():
     features = net(torch.zeros(1, 3, 65, 97))
     assert net.strides == tuple(64 // (x.shape[-2] - 1) for x in features) == (2, 4, 8, 8, 8)
     assert len(net.strides) == len(net.channels)
+
+
+def test_the_strides_are_those_of_the_shapes():
+    """Sides of 8n + 1: positions lie on the first and on the last pixel."""
+    with torch.device("meta"):
+        net = AtrousVGG(width=4)
+        features = net(torch.empty(1, 3, 321, 641))
+    wanted = [(320 // s + 1, 640 // s + 1) for s in net.strides]
+    assert wanted == [tuple(f.shape[-2:]) for f in features]

@@ -204,3 +204,11 @@ def test_a_multi_grid_that_does_not_fit_is_refused(layers, multi_grid):
 def test_refuses_what_does_not_exist(arguments, message):
     with pytest.raises(ValueError, match=message):
         ResNet(**arguments)
+
+
+@pytest.mark.parametrize("options", [{}, {"output_stride": 16}, {"output_stride": 8, "stages": 3}])
+def test_the_strides_are_those_of_the_shapes(options):
+    with torch.device("meta"):
+        net = ResNet(18, width=4, **options)
+        features = net(torch.empty(1, 3, 320, 640))
+    assert [(320 // s, 640 // s) for s in net.strides] == [tuple(f.shape[-2:]) for f in features]

@@ -74,3 +74,11 @@ def test_strides_are_those_of_the_features(depths):
     features = net(torch.zeros(1, 3, 64, 96))
     assert net.strides == tuple(64 // x.shape[-2] for x in features)
     assert len(net.strides) == len(net.channels)
+
+
+@pytest.mark.parametrize("depths", [(1, 1), (1, 1, 1, 1, 1)])
+def test_the_strides_are_those_of_the_shapes(depths):
+    with torch.device("meta"):
+        net = VGG(width=4, depths=depths)
+        features = net(torch.empty(1, 3, 320, 640))
+    assert [(320 // s, 640 // s) for s in net.strides] == [tuple(f.shape[-2:]) for f in features]

@@ -216,3 +216,12 @@ def test_strides_are_those_of_the_features(layers, output_stride):
     features = net(torch.zeros(1, 3, 64, 96))
     assert net.strides == tuple(64 // x.shape[-2] for x in features)
     assert len(net.strides) == len(net.channels)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("layers", [41, 71])
+def test_the_strides_are_those_of_the_shapes(layers, output_stride):
+    with torch.device("meta"):
+        net = Xception(layers, width=4, output_stride=output_stride)
+        features = net(torch.empty(1, 3, 320, 640))
+    assert [(320 // s, 640 // s) for s in net.strides] == [tuple(f.shape[-2:]) for f in features]

@@ -11,8 +11,9 @@ from segcourse.models.mask_scoring import (
     MaskIoUHead,
     MaskScoringRCNN,
     mask_iou_targets,
-    seen_shares,
+    visible_shares,
 )
+from segcourse.ops.instances import Instances
 
 SIZE = (96, 128)
 
@@ -34,7 +35,7 @@ def test_parameters(outputs, parameters):
 
 def test_the_mask_is_pooled_by_its_maxima():
     torch.manual_seed(0)
-    head, features = MaskIoUHead(4, 2, hidden=8), torch.randn(3, 4, 14, 14)
+    head, features = MaskIoUHead(4, 2, representation_size=8), torch.randn(3, 4, 14, 14)
     masks = torch.rand(3, 28, 28)
     pooled = masks.unflatten(2, (14, 2)).unflatten(1, (14, 2)).amax(dim=(2, 4))
     seen = []
@@ -56,8 +57,16 @@ def test_the_share_that_a_box_sees():
     masks = torch.zeros(2, 20, 20, dtype=torch.bool)
     masks[:, 4:12, 4:12] = True
     boxes = torch.tensor([[4.0, 4, 12, 12], [8, 2, 20, 20]])
-    regions = Regions(torch.zeros(2, 1, 14, 14), boxes, torch.ones(2).long(), masks)
-    assert seen_shares(regions).tolist() == [1, 0.5]
+    regions = Regions(torch.zeros(2, 1, 14, 14), boxes, torch.zeros(2).long(), masks)
+    assert visible_shares(regions).tolist() == [1, 0.5]
+
+
+def test_a_box_that_begins_outside_of_the_image_sees_what_lies_inside():
+    masks = torch.zeros(1, 20, 20, dtype=torch.bool)
+    masks[:, :8, :4] = True
+    boxes = torch.tensor([[-5.0, -3, 4, 4]])
+    regions = Regions(torch.zeros(1, 1, 14, 14), boxes, torch.zeros(1).long(), masks)
+    assert visible_shares(regions).tolist() == [0.5]
 
 
 @pytest.fixture
@@ -71,7 +80,7 @@ def test_all_losses_reach_all_heads_and_that_of_the_iou_reaches_the_mask_head(sm
     losses = net.loss(torch.rand(2, 3, *SIZE), [two_objects, two_objects])
     assert losses.keys() == {"objectness", "rpn_box", "class", "box", "mask", "mask_iou"}
     losses["mask_iou"].backward(retain_graph=True)
-    assert net.mask_head.score.weight.grad.any()
+    assert net.mask_predictor.mask_fcn_logits.weight.grad.any()
     sum(losses.values()).backward()
     assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
 
@@ -83,12 +92,29 @@ def test_without_objects_nothing_is_learnt_about_masks(small, no_objects):
 
 def test_masks_are_ranked_by_class_and_iou_boxes_by_class(small):
     torch.manual_seed(0)
-    net = small(2, score_threshold=0.0, most=5).eval()
-    net.guess_iou = lambda features, logits, labels: torch.linspace(-0.5, 1.5, len(labels))
+    net = small(2, score_threshold=0.0, max_detections=5).eval()
+    net.mask_iou = lambda features, logits, labels: torch.linspace(-0.5, 1.5, len(labels))
     found = net(torch.rand(1, 3, *SIZE))[0]
     assert (found.scores.diff() <= 0).all()
     wanted = found.scores * torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0])
     assert torch.allclose(found.mask_scores, wanted)
+
+
+@torch.no_grad()
+def test_images_of_two_sizes_have_scored_masks_of_their_own_size(small):
+    torch.manual_seed(0)
+    net = small(2, score_threshold=0.0, max_detections=5).eval()
+    sizes = [(91, 127), (50, 60)]
+    for found, size in zip(net([torch.rand(3, *size) for size in sizes]), sizes, strict=True):
+        assert found.masks.shape == (5, *size) and found.mask_scores.shape == (5,)
+
+
+def test_losses_of_images_of_two_sizes_are_finite(small, two_objects):
+    torch.manual_seed(0)
+    small_one = Instances(torch.tensor([[5.0, 5, 40, 45]]), torch.tensor([1]),
+                          torch.ones(1, 50, 60).bool())  # fmt: skip
+    losses = small(2).loss([torch.rand(3, *SIZE), torch.rand(3, 50, 60)], [two_objects, small_one])
+    assert all(loss.isfinite() for loss in losses.values())
 
 
 def test_learns_how_good_masks_are(small, two_objects):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchvision.ops import box_convert, masks_to_boxes
 
+from segcourse.data.toytown import CLASSES, THINGS, Toytown
 from segcourse.ops.instances import (
     Instances,
     check_instances,
@@ -11,6 +12,7 @@ from segcourse.ops.instances import (
     normalized_cxcywh,
 )
 from segcourse.ops.labels import IGNORE
+from segcourse.ops.masks import mask_box
 
 SEMANTIC = torch.tensor([[3, 3, 0, 5], [3, 3, 0, 5], [1, 1, IGNORE, 5]])
 INSTANCE = torch.tensor([[7, 7, 0, 2], [7, 7, 0, 2], [9, 9, 9, 2]])
@@ -37,6 +39,23 @@ def test_other_classes_and_small_objects_are_left_out():
 def test_an_object_of_two_classes_is_refused():
     with pytest.raises(ValueError, match=r"object 1 spans the classes \[0, 1, 3, 5\]"):
         instances_from_maps(SEMANTIC, torch.ones_like(INSTANCE), [3])
+
+
+def test_an_object_with_void_pixels_keeps_its_class():
+    found = instances_from_maps(SEMANTIC, INSTANCE, [1])
+    assert found.labels.tolist() == [0] and found.masks.sum() == 3
+    semantic = SEMANTIC.clone()
+    semantic[INSTANCE == 9] = IGNORE
+    assert len(instances_from_maps(semantic, INSTANCE, [1]).labels) == 0
+
+
+def test_all_objects_of_toytown():
+    for _, semantic, instance in Toytown(5):
+        found = instances_from_maps(semantic, instance, THINGS)
+        assert len(found.labels) == len(instance.unique()) - 1
+        for box, label, mask in zip(*found, strict=True):
+            assert tuple(box.int().tolist()) == mask_box(mask)
+            assert CLASSES[THINGS[label]] in ("car", "person", "lamp")
 
 
 def test_maps_of_two_images_are_refused():
@@ -71,3 +90,9 @@ def test_instances_that_do_not_fit_are_refused(change, error, message):
     check_instances(GOOD, (8, 9), 2)
     with pytest.raises(error, match=message):
         check_instances(GOOD._replace(**change), (8, 9), 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.uint16, torch.int32])
+def test_labels_of_any_width_come_back_as_int64(dtype):
+    found = check_instances(GOOD._replace(labels=GOOD.labels.to(dtype)), (8, 9), 2)
+    assert found.labels.dtype == torch.int64 and found.labels.tolist() == [1]
