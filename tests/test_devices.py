@@ -23,7 +23,7 @@ from benchmarks.detectors import all_objects, detector_loss
 from benchmarks.pretrained import mask_loss
 from segcourse import viz
 from segcourse.checkpoints import load_checkpoint
-from segcourse.classroom import NETWORKS, course_loss
+from segcourse.classroom import DETECTORS, NETWORKS, course_loss
 from segcourse.data import transforms
 from segcourse.data.sample import Sample
 from segcourse.data.toytown import THINGS, Toytown
@@ -45,7 +45,7 @@ from segcourse.ops.coco_polygons import coco_polygons_to_mask
 from segcourse.ops.components import connected_components, objects_from_classes
 from segcourse.ops.crf import brute_force_crf, dense_crf
 from segcourse.ops.distance import signed_distance
-from segcourse.ops.instances import instances_from_maps
+from segcourse.ops.instances import Instances, instances_from_maps
 from segcourse.ops.merging import merge_by_argmax, merge_panoptic
 from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
 from segcourse.ops.plain_roi import bilinear_weights, plain_roi_align, plain_roi_pool

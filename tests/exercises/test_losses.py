@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from segcourse.exercises import losses as chapter
 from segcourse.losses.lovasz import lovasz_weights
+from segcourse.losses.overlap import dice_loss
 from segcourse.losses.weights import median_frequency_weights
 
 
