@@ -136,7 +136,7 @@ CALLS = [
     (lambda: FCN(2, stride=4), "stride=4", "(32, 16, 8)"),
     (lambda: FCN(0), "0", "num_classes"),
     (lambda: center_crop(torch.zeros(1, 1, 4, 4), 8, 8), "4 x 4", "crop"),
-    (lambda: DeconvNet(2, width=4, fc_channels=8)(IMAGE), "32 x 32", "enlarge it"),
+    (lambda: DeconvNet(2, width=4, fc_channels=8)(IMAGE), "32 x 32", "resize it"),
     (lambda: SegNet(0), "num_classes=0", "at least 1"),
     (lambda: SegNetBasic(2, width=4)(IMAGE[0]), "(3, 32, 32)", "image[None]"),
     (lambda: DeepLabV1(2, kernel_size=4, dilation=3), "dilation=3", "even dilation"),

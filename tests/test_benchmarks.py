@@ -21,14 +21,18 @@ from benchmarks import (
     panoptic,
     peers,
     pretrained,
+    recipe,
     report,
     runs,
     sets,
     training_step,
 )
 from segcourse.classroom import NETWORKS
-from segcourse.data.sample import batches
+from segcourse.data.sample import Cached, batches
+from segcourse.data.toytown import CLASSES, Toytown
+from segcourse.losses.pixelwise import cross_entropy
 from segcourse.losses.set_matching import hungarian_match, set_mask_loss
+from segcourse.models.unet import UNet
 from segcourse.ops.boxes import from_cxcywh
 from segcourse.ops.instances import Detections, Instances
 
@@ -419,6 +423,31 @@ def test_peers_of_the_metrics_of_objects_agree(monkeypatch):
     monkeypatch.setattr(object_metrics, "seconds", lambda task: 1.0)
     assert 0 < object_metrics.compare_ap()["AP"] < 1
     assert 0 < object_metrics.compare_pq()["PQ"] < 1
+
+
+def test_the_recipe_seeds_builds_and_fits_and_repeats_itself():
+    scenes, training = Cached(Toytown(4)), dict(steps=3, batch=2, learning_rate=1e-3)
+    build = partial(UNet, len(CLASSES), width=2, depth=1, padding=1)
+
+    def loss(model, batch):
+        return cross_entropy(model(batch[0]), batch[1])
+
+    one, again, other = (
+        recipe.learn(build, scenes, loss, seed=seed, **training).state_dict() for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+    torch.manual_seed(0)
+    start = build().state_dict()  # before the batches, whose order has a seed of its own
+    assert not all(torch.equal(one[name], start[name]) for name in one)
+    losses = recipe.train(build(), scenes, loss, seed=0, **training)
+    assert len(losses) == 3
+
+
+def test_scores_are_rounded_to_four_digits():
+    matrix = torch.tensor([[2, 1], [0, 0]])
+    found = recipe.semantic_scores(matrix, ("sky", "road"))
+    assert found == {"miou": 0.3333, "iou": {"sky": 0.6667, "road": 0.0}}
 
 
 def settings_of(steps: int) -> dict:

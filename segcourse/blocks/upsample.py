@@ -1,14 +1,14 @@
-"""Enlarging maps bilinearly: as a transposed convolution that could learn, and as a function.
+"""Upsampling maps bilinearly: as a transposed convolution that could learn, and as a function.
 
 Long, Shelhamer, Darrell. "Fully Convolutional Networks for Semantic Segmentation." CVPR 2015,
 section 3.3. https://arxiv.org/abs/1411.4038
 
-Every input pixel stamps a tent, as wide as twice the factor, on a grid ``factor`` times finer;
-where two tents overlap, their slopes add up to one. For factor 2, along one axis:
+Every input pixel adds a triangle of weights, twice as wide as the factor, on a grid ``factor``
+times finer; where two triangles overlap, their weights add up to one. For factor 2, along one axis:
 
-    input    a                 b
-    tents    ¼a  ¾a  ¾a  ¼a
-                     ¼b  ¾b  ¾b  ¼b
+    input      a                 b
+    weights    ¼a  ¾a  ¾a  ¼a
+                       ¼b  ¾b  ¾b  ¼b
 """
 
 import torch
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 
 def bilinear_kernel(size: int) -> Tensor:
-    """The tent of a bilinear transposed convolution: -> (size, size), largest in the middle.
+    """The weights of a bilinear transposed convolution: -> (size, size), largest in the middle.
 
-    It enlarges by ``(size + 1) // 2``: sizes 3 and 4 by two, 63 and 64 by thirty-two.
+    It upsamples by ``(size + 1) // 2``: sizes 3 and 4 by two, 63 and 64 by thirty-two.
 
     Raises:
         ValueError: if the size is not positive.
@@ -33,17 +33,17 @@ def bilinear_kernel(size: int) -> Tensor:
 
 
 def bilinear_upsample(channels: int, factor: int, *, padding: int = 0) -> nn.ConvTranspose2d:
-    """Enlarge each channel bilinearly, without learning: (N, C, H, W) -> (N, C, fH + r, fW + r).
+    """Upsample each channel bilinearly, without learning: (N, C, H, W) -> (N, C, fH + r, fW + r).
 
     The rim is r = f - 2 * padding pixels for an even factor f. With ``padding=f // 2`` there is
     none and the result equals ``F.interpolate(x, scale_factor=f, mode="bilinear")`` wherever no
-    tent reaches over the border: there the layer sees zeros, ``interpolate`` the last pixel.
+    kernel reaches over the border: there the layer sees zeros, ``interpolate`` the last pixel.
 
     The weights are those of a full (C, C) layer of which only the diagonal is not zero, as in
     FCN's released networks, and do not ask for a gradient; ``requires_grad_()`` lets them learn.
 
     Raises:
-        ValueError: if there are no channels, or nothing to enlarge.
+        ValueError: if there are no channels, or nothing to upsample.
     """
     if channels < 1 or factor < 1 or padding < 0:
         raise ValueError(

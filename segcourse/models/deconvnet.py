@@ -105,7 +105,7 @@ class DeconvNet(nn.Module):
             raise ValueError(
                 f"DeconvNet(kernel_size={self.kernel_size}) takes images whose sides are at least "
                 f"{smallest}, and is made for {self.stride * self.kernel_size}, but this one is "
-                f"{height} x {width}: enlarge it, or build the network with a smaller kernel."
+                f"{height} x {width}: resize it, or build the network with a smaller kernel."
             )
 
 

@@ -16,7 +16,7 @@ Two things differ:
 
 - Convolutions start from He's initialisation instead of ImageNet weights; scores start at zero.
 - ``padding=1`` and ``batch_norm=True`` build a small relative that trains from nothing: fc6 pads
-  itself, and the same crops remove the rim of the enlarged maps.
+  itself, and the same crops remove the rim of the upsampled maps.
 """
 
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class FCN(nn.Module):
 
     Args:
         num_classes: channels of the logits, background included.
-        stride: 32, 16 or 8: the factor of the last enlargement. 16 adds pool4's scores, 8 adds
+        stride: 32, 16 or 8: the factor of the last upsampling. 16 adds pool4's scores, 8 adds
             pool3's too.
         width: channels of the first stage; 64 in the paper.
         fc_channels: channels of fc6 and fc7; 4096 in the paper.
@@ -148,7 +148,7 @@ def crop_offsets(stride: int, padding: int = 100, kernel_size: int = 7) -> tuple
     start = 32 * inside + 15.5 - outside  # of the coarsest scores
     offsets = []
     for step in (16, 8)[: STRIDES.index(stride)]:
-        start -= 1.5 * step  # enlarged twice
+        start -= 1.5 * step  # upsampled by 2
         skip = (step - 1) / 2 - outside  # start of the pooled map of this stride
         offsets.append(int((start - skip) / step))
         start = max(start, skip)  # the sum starts where the inner map starts
