@@ -164,14 +164,14 @@ def box_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
     """Average precision of boxes."""
     matches = [
         match(
-            box_overlaps(found.boxes, truth.boxes),
+            box_overlaps(found.boxes, target.boxes),
             scores=found.scores,
             labels=found.labels,
             areas=box_area(found.boxes),
-            truth_labels=truth.labels,
-            truth_areas=box_area(truth.boxes),
+            truth_labels=target.labels,
+            truth_areas=box_area(target.boxes),
         )
-        for found, truth in pairs
+        for found, target in pairs
     ]
     numbers = average_precision(matches)
     return {f"box_{name}": round(numbers[name], 4) for name in ("AP", "AP50")} | {
@@ -182,18 +182,18 @@ def box_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
 def mask_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
     """Average precision of masks, and how their scores and their IoU go together."""
     by_mask, by_class, ranks, overlaps = [], [], [], []
-    for found, truth in pairs:
+    for found, target in pairs:
         masks = found.masks >= 0.5
-        overlap = mask_overlaps(masks, truth.masks)
+        overlap = mask_overlaps(masks, target.masks)
         parts = dict(
             labels=found.labels,
             areas=masks.flatten(1).sum(dim=1),
-            truth_labels=truth.labels,
-            truth_areas=truth.masks.flatten(1).sum(dim=1),
+            truth_labels=target.labels,
+            truth_areas=target.masks.flatten(1).sum(dim=1),
         )
         by_mask.append(match(overlap, scores=found.mask_scores, **parts))
         by_class.append(match(overlap, scores=found.scores, **parts))
-        same = found.labels[:, None] == truth.labels
+        same = found.labels[:, None] == target.labels
         if same.numel():
             best = torch.where(same, overlap, 0.0).amax(dim=1)
             ranks.append(found.mask_scores[best > 0]), overlaps.append(best[best > 0])
