@@ -116,14 +116,14 @@ def box_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
     """Average precision of boxes."""
     matches = [
         match_detections(
-            coco_box_iou(found.boxes, truth.boxes),
+            coco_box_iou(found.boxes, target.boxes),
             scores=found.scores,
             labels=found.labels,
             areas=box_area(found.boxes),
-            target_labels=truth.labels,
-            target_areas=box_area(truth.boxes),
+            target_labels=target.labels,
+            target_areas=box_area(target.boxes),
         )
-        for found, truth in pairs
+        for found, target in pairs
     ]
     numbers = average_precision(matches)
     return {f"box_{name}": round(numbers[name], 4) for name in ("AP", "AP50")} | {
@@ -134,18 +134,18 @@ def box_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
 def mask_scores(pairs: Iterable[Pair], names: Sequence[str] = NAMES) -> dict:
     """Average precision of masks, and how their scores and their IoU go together."""
     by_mask, by_class, ranks, overlaps = [], [], [], []
-    for found, truth in pairs:
+    for found, target in pairs:
         masks = found.masks >= 0.5
-        overlap = coco_mask_iou(masks, truth.masks)
+        overlap = coco_mask_iou(masks, target.masks)
         parts = dict(
             labels=found.labels,
             areas=masks.flatten(1).sum(dim=1),
-            target_labels=truth.labels,
-            target_areas=truth.masks.flatten(1).sum(dim=1),
+            target_labels=target.labels,
+            target_areas=target.masks.flatten(1).sum(dim=1),
         )
         by_mask.append(match_detections(overlap, scores=found.mask_scores, **parts))
         by_class.append(match_detections(overlap, scores=found.scores, **parts))
-        same = found.labels[:, None] == truth.labels
+        same = found.labels[:, None] == target.labels
         if same.numel():
             best = torch.where(same, overlap, 0.0).amax(dim=1)
             ranks.append(found.mask_scores[best > 0]), overlaps.append(best[best > 0])

@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     for fold in ("val", "test"):
         pairs = look(model.eval(), tiles(names[fold]), THINGS)
         found[fold] = {**mask_scores(pairs, CLASSES[1:]), **box_scores(pairs, CLASSES[1:])}
-        found[fold]["nuclei"] = sum(len(truth.labels) for _, truth in pairs)
+        found[fold]["nuclei"] = sum(len(target.labels) for _, target in pairs)
         print(fold, found[fold], flush=True)
     write(
         "dsb2018",

@@ -58,9 +58,9 @@ def scores(model: PanopticFPN, test: Cached) -> dict:
         found["network"].append(model.merge(things, branch))
         found["true_stuff"].append(model.merge(things, true_branch.permute(2, 0, 1)))
         found["true_things"].append(model.merge(known(objects_of(sample)), branch))
-    truth = torch.stack([panoptic_ids(each.semantic, each.instance) for each in test])
+    target = torch.stack([panoptic_ids(each.semantic, each.instance) for each in test])
     counts = {
-        name: panoptic_counts(torch.stack(maps), truth, len(CLASSES))
+        name: panoptic_counts(torch.stack(maps), target, len(CLASSES))
         for name, maps in found.items()
     }
     parts = mean_panoptic_quality(counts["network"], THINGS)

@@ -161,15 +161,15 @@ def test_boxes_and_anchors_lie_where_the_features_say(small, backbone):
     """Maps that hold the pixel that they lie over: a box reads its own coordinates."""
     net = small(2, backbone=BACKBONES[backbone])
     levels = net.levels(net.batch([torch.rand(3, 91, 127), torch.rand(3, 80, 100)]).images)
-    truth = []
+    maps = []
     for level, stride in zip(levels, net.fpn.strides, strict=True):
         row, column = (torch.arange(float(side)) * stride for side in level.shape[2:])
-        truth.append(torch.stack(torch.meshgrid(column, row, indexing="ij")).transpose(1, 2))
-    for pixels, anchors in zip(truth, net.rpn.anchors(levels), strict=True):
+        maps.append(torch.stack(torch.meshgrid(column, row, indexing="ij")).transpose(1, 2))
+    for pixels, anchors in zip(maps, net.rpn.anchors(levels), strict=True):
         centres = ((anchors[:, :2] + anchors[:, 2:]) / 2).unflatten(0, (-1, 3))
         assert (centres - pixels.flatten(1).T[:, None]).abs().max() < 1
     boxes = torch.tensor([[10.0, 12, 26, 30], [16, 8, 60, 60], [20, 20, 80, 70], [9, 7, 90, 88]])
-    middles = net.pool_rois(truth, boxes, 7).mean(dim=(2, 3))
+    middles = net.pool_rois(maps, boxes, 7).mean(dim=(2, 3))
     assert torch.allclose(middles, (boxes[:, :2] + boxes[:, 2:]) / 2, atol=4)
 
 
@@ -301,23 +301,23 @@ def test_boxes_are_pooled_from_the_level_that_suits_their_size(small):
 @pytest.mark.parametrize("crop", [mask_rcnn.roi_align, roi_pool])
 def test_learns_two_objects(small, two_objects, crop):
     torch.manual_seed(0)
-    truth, image = two_objects, torch.zeros(2, 3, *SIZE)
-    for mask, label in zip(truth.masks, truth.labels, strict=True):
+    target, image = two_objects, torch.zeros(2, 3, *SIZE)
+    for mask, label in zip(target.masks, target.labels, strict=True):
         image[:, label + 1, mask] = 1.0
     net = small(2, crop=crop)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for _ in range(120):
-        loss = sum(net.loss(image, [truth, truth]).values())
+        loss = sum(net.loss(image, [target, target]).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     found = net.eval()(image)[0]
     for index in range(2):
-        overlap = box_iou(truth.boxes[index, None], found.boxes)[0]
-        best = int(torch.where(found.labels == truth.labels[index], overlap, -1.0).argmax())
-        drawn, mask = found.masks[best] > 0.5, truth.masks[index]
+        overlap = box_iou(target.boxes[index, None], found.boxes)[0]
+        best = int(torch.where(found.labels == target.labels[index], overlap, -1.0).argmax())
+        pred, mask = found.masks[best] > 0.5, target.masks[index]
         assert found.scores[best] > 0.5
-        assert (drawn & mask).sum() / (drawn | mask).sum() > 0.75
+        assert (pred & mask).sum() / (pred | mask).sum() > 0.75
 
 
 def test_detections_do_not_exceed_what_was_asked_for(small):

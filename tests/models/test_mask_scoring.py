@@ -45,11 +45,11 @@ def test_the_mask_is_pooled_by_its_maxima():
 
 
 def test_the_target_counts_the_whole_object():
-    drawn, truth = torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2, 4, 4, dtype=torch.bool)
-    drawn[:, :2], truth[:, 1:3] = True, True  # 8 and 8 cells, 4 shared
+    preds, target = torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2, 4, 4, dtype=torch.bool)
+    preds[:, :2], target[:, 1:3] = True, True  # 8 and 8 cells, 4 shared
     seen = torch.tensor([1.0, 0.5])  # of the second, half lies outside the box
-    assert mask_iou_targets(drawn, truth, seen).tolist() == pytest.approx([4 / 12, 4 / 20])
-    nothing = torch.zeros_like(drawn)
+    assert mask_iou_targets(preds, target, seen).tolist() == pytest.approx([4 / 12, 4 / 20])
+    nothing = torch.zeros_like(preds)
     assert mask_iou_targets(nothing, nothing, seen).tolist() == [0, 0]
 
 
