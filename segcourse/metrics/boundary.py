@@ -3,7 +3,7 @@
     IoU       counts the whole area: on a large object the outline hardly matters
     bands     IoU again, but only near the outlines           boundary_iou, trimap_iou
     hits      share of outline pixels within a tolerance      boundary_f1, surface_dice
-    distances from each outline pixel to the other outline    hausdorff, hausdorff_95, assd
+    distances from each outline pixel to the other outline    hausdorff_distance, assd, ...
 
 A mask is an (H, W) bool tensor. ``class_scores`` takes any score here to the classes of label
 maps, and ``mean_by_class`` or ``mean_by_image`` say how to average. The conventions, said once:
