@@ -186,9 +186,9 @@ def deeplab_v3_plus_from_smp(theirs: nn.Module) -> DeepLabV3Plus:
 def mask_rcnn_from_torchvision(state_dict: Mapping[str, Tensor]) -> Weights:
     """Weights of ``maskrcnn_resnet50_fpn`` under the names of ``MaskRCNN``.
 
-    Build it with ``MaskRCNN(classes - 1, paste=paste_rounded)``: torchvision counts the background,
-    and pastes masks into boxes of whole pixels. It normalises and resizes images itself; here that
-    is left to the caller.
+    Build it with ``MaskRCNN(classes - 1, paste=paste_rounded)``: torchvision counts the background
+    as class 0, and pastes masks into boxes of whole pixels. It normalises and resizes images
+    itself; here that is left to the caller.
 
     Raises:
         ValueError: if a layer is unknown or missing.

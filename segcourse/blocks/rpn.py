@@ -126,7 +126,7 @@ class RPN(nn.Module):
         """The anchors of every level: (N, C, H, W) each -> (B, 4) each."""
         found = []
         for level, size, stride in zip(levels, self.anchor_sizes, self.strides, strict=True):
-            dtype = full_precision(level[:0]).dtype
+            dtype = torch.promote_types(level.dtype, torch.float32)
             cells = cell_anchors(size, self.aspect_ratios).to(device=level.device, dtype=dtype)
             found.append(grid_anchors(cells, level.shape[-2:], stride))
         return found

@@ -277,7 +277,7 @@ class MaskRCNN(nn.Module):
                 f"{len(sizes)} images came with the instances of {len(targets)}: give Instances "
                 "for each, also where there are none."
             )
-        dtype = full_precision(levels[0][:0]).dtype
+        dtype = torch.promote_types(levels[0].dtype, torch.float32)
         targets = [
             check_instances(target, size, self.num_classes)
             for target, size in zip(targets, sizes, strict=True)
