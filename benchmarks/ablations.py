@@ -27,7 +27,7 @@ from benchmarks.architectures import (
     train,
 )
 from benchmarks.report import write
-from segcourse.blocks import unpool
+from segcourse.blocks import unpooling as unpooling_module
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import resize
 from segcourse.classroom import AUX_WEIGHTS, NETWORKS
@@ -75,11 +75,11 @@ def judged(name: str, seed: int, steps: int, **changes: object) -> dict:
 def unpooling(seed: int, steps: int) -> Scores:
     """SegNet: values return to where the maxima were, or are enlarged bilinearly."""
 
-    def bilinear(x: Tensor, maxima: unpool.Maxima) -> Tensor:
+    def bilinear(x: Tensor, maxima: unpooling_module.Maxima) -> Tensor:
         return resize(x, maxima.size)
 
     found = {"indices": judged("segnet", seed, steps)}
-    with mock.patch.object(unpool, "unpool", bilinear):
+    with mock.patch.object(unpooling_module, "unpool", bilinear):
         found["bilinear"] = judged("segnet", seed, steps)
     return found
 

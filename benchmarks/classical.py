@@ -33,17 +33,17 @@ from torch import Tensor
 
 from benchmarks import classical_objects
 from benchmarks.report import write
+from segcourse.classical.clustering import color_clusters, kmeans
 from segcourse.classical.contours import morphological_chan_vese
-from segcourse.classical.felzenszwalb import felzenszwalb
+from segcourse.classical.flooding import watershed
 from segcourse.classical.forest import classify, pixel_features, train_forest
-from segcourse.classical.grabcut import grabcut, mask_energy, trimap_from_box
-from segcourse.classical.kmeans import color_clusters, kmeans
-from segcourse.classical.mean_shift import color_modes
+from segcourse.classical.interactive import grabcut, mask_energy, trimap_from_box
+from segcourse.classical.mode_seeking import color_modes
 from segcourse.classical.partitions import boundary_recall_precision, majority_labels
 from segcourse.classical.pixels import edge_strength, lab
+from segcourse.classical.region_merging import felzenszwalb
 from segcourse.classical.superpixels import seeds, slic
 from segcourse.classical.thresholds import apply_thresholds, multi_otsu, otsu
-from segcourse.classical.watershed import watershed
 from segcourse.data import photographs, toytown
 from segcourse.data.sample import Sample
 from segcourse.data.toytown import Toytown
@@ -237,7 +237,7 @@ def slic_recalls(sample: Sample) -> dict:
 
 def main() -> None:
     torch.set_num_threads(1)
-    pictures = photographs.photographs(longest=LONGEST)
+    pictures = photographs.load_photographs(longest=LONGEST)
     scenes = {str(number): scene for number, scene in enumerate(Toytown(SCENES, seed=TEST))}
     payload = {"longest": LONGEST, "scenes": SCENES, "training_scenes": LEARNT, "seed": TEST}
     payload["settings"] = SETTINGS

@@ -22,11 +22,11 @@ from segcourse.classical.contours import (
     morphological_chan_vese,
     morphological_geodesic_active_contour,
 )
-from segcourse.classical.grabcut import grabcut, trimap_from_box
+from segcourse.classical.flooding import watershed
+from segcourse.classical.interactive import grabcut, trimap_from_box
 from segcourse.classical.pixels import edge_strength, gray
 from segcourse.classical.regions import region_growing
 from segcourse.classical.thresholds import otsu
-from segcourse.classical.watershed import watershed
 from segcourse.data.photographs import CLASSES
 from segcourse.data.sample import Sample
 from segcourse.metrics.boundary import boundary_f1

@@ -46,7 +46,7 @@ from PIL import Image
 from segcourse import viz
 from segcourse.data import transforms as T
 from segcourse.data.checklist import inspect
-from segcourse.data.measured import measured
+from segcourse.data.results import measured
 from segcourse.data.sample import Cached, Sample, batches, stack
 from segcourse.data.toytown import CLASSES, PALETTE, Toytown
 from segcourse.losses.pixelwise import (

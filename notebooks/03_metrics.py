@@ -42,7 +42,7 @@ import torch.nn.functional as F
 from scipy.ndimage import label as number_regions
 
 from segcourse import viz
-from segcourse.data.measured import measured
+from segcourse.data.results import measured
 from segcourse.data.sample import stack
 from segcourse.data.toytown import CLASSES, PALETTE, Toytown
 from segcourse.metrics import boundary, semantic

@@ -44,7 +44,7 @@ from torchvision.ops import sigmoid_focal_loss
 from segcourse import viz
 from segcourse.data import dots, toytown
 from segcourse.data.dots import Dots
-from segcourse.data.measured import measured
+from segcourse.data.results import measured
 from segcourse.data.sample import Cached, batches, stack
 from segcourse.data.toytown import Toytown
 from segcourse.losses import boundary, overlap, pixelwise

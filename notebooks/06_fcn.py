@@ -54,7 +54,7 @@ from torch import nn
 from segcourse import viz
 from segcourse.blocks.upsample import bilinear_kernel, bilinear_upsample
 from segcourse.blocks.vgg import VGG
-from segcourse.data.measured import measured
+from segcourse.data.results import measured
 from segcourse.data.sample import Cached, batches
 from segcourse.data.toytown import CLASSES, PALETTE, Toytown
 from segcourse.losses.pixelwise import (

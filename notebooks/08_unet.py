@@ -42,7 +42,7 @@ from torch import nn
 
 from segcourse import viz
 from segcourse.blocks.conv import center_crop
-from segcourse.data.measured import measured
+from segcourse.data.results import measured
 from segcourse.data.sample import Cached, Sample, batches
 from segcourse.data.toytown import CLASSES, PALETTE, Toytown
 from segcourse.data.transforms import elastic, pad_to_multiple, pixel_grid

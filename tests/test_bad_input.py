@@ -12,16 +12,16 @@ from segcourse.blocks.conv import center_crop
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import bilinear_kernel, bilinear_upsample
 from segcourse.classical import (
+    clustering,
     contours,
-    felzenszwalb,
+    flooding,
     forest,
-    grabcut,
-    kmeans,
-    mean_shift,
+    interactive,
+    mode_seeking,
+    region_merging,
     regions,
     superpixels,
     thresholds,
-    watershed,
 )
 from segcourse.data import download, transforms
 from segcourse.data.camvid import CamVid
@@ -158,17 +158,17 @@ CALLS = [
     (lambda: brute_force_crf(*torch.zeros(2, 3, 96, 128)), "12288", "use dense_crf"),
     (lambda: thresholds.multi_otsu(GREY, classes=1), "1 classes", "from 2"),
     (lambda: thresholds.otsu(GREY / 0), "nan", "nan_to_num"),
-    (lambda: kmeans.kmeans(torch.rand(3, 2), 5), "k=5", "1 to 3"),
-    (lambda: mean_shift.mean_shift(torch.rand(3, 2), 0), "bandwidth=0", "above 0"),
+    (lambda: clustering.kmeans(torch.rand(3, 2), 5), "k=5", "1 to 3"),
+    (lambda: mode_seeking.mean_shift(torch.rand(3, 2), 0), "bandwidth=0", "above 0"),
     (lambda: regions.region_growing(GREY, (20, 3), tolerance=0.1), "(20, 3)", "(row, column)"),
     (lambda: superpixels.slic(GREY, 0), "0 superpixels", "1 to 64"),
-    (lambda: felzenszwalb.felzenszwalb(GREY, k=-1), "k=-1", "negative"),
-    (lambda: watershed.watershed(GREY, LABELS[0]), "no marker", "number some pixels"),
-    (lambda: watershed.split_touching(MASK, min_distance=0), "min_distance=0", "1 or more"),
-    (lambda: kmeans.kmeans(torch.rand(3, 2) / 0, 2), "infinite", "drop it"),
+    (lambda: region_merging.felzenszwalb(GREY, k=-1), "k=-1", "negative"),
+    (lambda: flooding.watershed(GREY, LABELS[0]), "no marker", "number some pixels"),
+    (lambda: flooding.split_touching(MASK, min_distance=0), "min_distance=0", "1 or more"),
+    (lambda: clustering.kmeans(torch.rand(3, 2) / 0, 2), "infinite", "drop it"),
     (lambda: contours.active_contour(GREY[:1], torch.rand(9, 2)), "1 x 8", "at least 3 x 3"),
-    (lambda: grabcut.trimap_from_box((5, 5, 3, 9), (16, 16)), "(5, 5, 3, 9)", "(x0, y0, x1, y1)"),
-    (lambda: grabcut.grabcut(GREY, LABELS[0, :4]), "(4, 8)", "every pixel"),
+    (lambda: interactive.trimap_from_box((5, 5, 3, 9), (16, 16)), "(5, 5, 3, 9)", "(x0, y0"),
+    (lambda: interactive.grabcut(GREY, LABELS[0, :4]), "(4, 8)", "every pixel"),
     (lambda: contours.circle((3, 3), -1), "radius=-1", "above 0"),
     (lambda: forest.train_forest([], []), "0 images", "one label map"),
     # training

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcourse.classical.kmeans import kmeans
+from segcourse.classical.clustering import kmeans
 
 NOISE = 1 / 255  # ε
 _STARTS, _DRAWN = 6, 4000  # of new Gaussians, and the pixels that they are tried on

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcourse.data.alignment import edge_correlation, peak
 from segcourse.data.facts import Facts, near_duplicates
+from segcourse.data.label_alignment import edge_correlation, peak
 from segcourse.ops.labels import IGNORE, shorten
 
 _SPLIT_SIMILARITY = 0.98  # how alike two images of two splits may be

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segcourse.data.alignment import Alignment, alignment, comparable
+from segcourse.data.label_alignment import Alignment, alignment, comparable
 from segcourse.ops.labels import IGNORE
 
 

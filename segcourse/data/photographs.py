@@ -94,7 +94,7 @@ class Photographs(Dataset):
         return Sample(image.contiguous(), *paint(self.names[index], size, zoom))
 
 
-def photographs(*, longest: int | None = None) -> dict[str, Sample]:
+def load_photographs(*, longest: int | None = None) -> dict[str, Sample]:
     """Every photograph under its name, no side longer than ``longest`` pixels."""
     dataset = Photographs(longest=longest)
     return {name: dataset[index] for index, name in enumerate(dataset.names)}

@@ -39,7 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from segcourse.blocks.conv import kaiming_normal_
-from segcourse.blocks.unpool import decode, encode
+from segcourse.blocks.unpooling import decode, encode
 from segcourse.blocks.vgg import DEPTHS, VGG
 
 

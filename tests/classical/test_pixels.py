@@ -9,11 +9,11 @@ from skimage import color, data, filters
 from torch.utils._pytree import tree_leaves
 
 from segcourse.classical import contours, thresholds
-from segcourse.classical.felzenszwalb import felzenszwalb
+from segcourse.classical.clustering import color_clusters
+from segcourse.classical.flooding import watershed
 from segcourse.classical.forest import pixel_features
-from segcourse.classical.grabcut import grabcut, mask_energy
-from segcourse.classical.kmeans import color_clusters
-from segcourse.classical.mean_shift import color_modes
+from segcourse.classical.interactive import grabcut, mask_energy
+from segcourse.classical.mode_seeking import color_modes
 from segcourse.classical.pixels import (
     channels,
     check_partition,
@@ -25,9 +25,9 @@ from segcourse.classical.pixels import (
     offsets,
     unit,
 )
+from segcourse.classical.region_merging import felzenszwalb
 from segcourse.classical.regions import region_growing
 from segcourse.classical.superpixels import slic
-from segcourse.classical.watershed import watershed
 
 ASTRONAUT = torch.from_numpy(data.astronaut()[::8, ::8].copy()).movedim(-1, 0)
 

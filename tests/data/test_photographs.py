@@ -18,8 +18,8 @@ from segcourse.data.photographs import (
     Photographs,
     annotations,
     load,
+    load_photographs,
     outlines,
-    photographs,
     rings,
 )
 from segcourse.ops.labels import IGNORE, check_labels, object_masks
@@ -106,7 +106,7 @@ def test_every_class_but_those_of_no_outline_occurs():
 
 
 def test_all_twenty_four_coins_are_there():
-    coins = photographs(longest=384)["coins"]
+    coins = load_photographs(longest=384)["coins"]
     assert int(coins.instance.max()) == 24
     areas = object_masks(coins.instance).flatten(1).sum(dim=1)
     assert areas.min() > 800 and areas.max() < 3500

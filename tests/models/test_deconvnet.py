@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.unpool import encode, unpool
+from segcourse.blocks.unpooling import encode, unpool
 from segcourse.models.deconvnet import DeconvNet, as_convolution, deconv_stage
 
 CLASSROOM = dict(width=4, fc_channels=16, kernel_size=3)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.unpool import decode, encode, unpool
+from segcourse.blocks.unpooling import decode, encode, unpool
 from segcourse.models.segnet import SegNet, SegNetBasic, mirrored
 
 SMALL = {"SegNet": lambda k=3: SegNet(k, width=4), "Basic": lambda k=3: SegNetBasic(k, width=8)}

@@ -6,7 +6,7 @@ import torch
 from scipy.signal import correlate2d
 
 from segcourse.data import transforms as T
-from segcourse.data.alignment import alignment, edge_correlation, image_edges, label_borders
+from segcourse.data.label_alignment import alignment, edge_correlation, image_edges, label_borders
 from segcourse.data.toytown import Toytown
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segcourse.blocks.unpool import Maxima, decode, encode, pool, unpool
+from segcourse.blocks.unpooling import Maxima, decode, encode, pool, unpool
 
 SIZES = [(4, 6), (5, 7), (6, 5), (1, 1), (1, 8), (9, 2)]
 

@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 from benchmarks.classical_objects import box_around, intersection_over_union, subject
 from segcourse.classical.gaussians import NOISE, cost, moments
-from segcourse.classical.grabcut import grabcut, mask_energy, trimap_from_box
+from segcourse.classical.interactive import grabcut, mask_energy, trimap_from_box
 from segcourse.data.photographs import NAMES, Photographs
 from segcourse.data.sample import Sample
 from segcourse.ops.labels import IGNORE

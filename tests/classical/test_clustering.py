@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from skimage import data
 from sklearn.cluster import KMeans
 
-from segcourse.classical.kmeans import color_clusters, kmeans, kmeans_plusplus
+from segcourse.classical.clustering import color_clusters, kmeans, kmeans_plusplus
 from segcourse.classical.pixels import lab
 from segcourse.data.photographs import NAMES, Photographs
 

@@ -11,7 +11,7 @@ from skimage import segmentation as reference
 from skimage.measure import label as connected_parts
 from skimage.morphology import local_maxima
 
-from segcourse.classical.watershed import split_touching, watershed
+from segcourse.classical.flooding import split_touching, watershed
 
 PROFILE = torch.tensor([[1.0, 2, 3, 2, 1, 3, 1]])
 SPRINGS = torch.tensor([[1, 0, 0, 0, 2, 0, 3]])

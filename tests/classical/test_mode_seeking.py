@@ -6,8 +6,8 @@ import torch
 from skimage import data
 from sklearn.cluster import MeanShift
 
-from segcourse.classical import mean_shift as module
-from segcourse.classical.mean_shift import color_modes, mean_shift
+from segcourse.classical import mode_seeking as module
+from segcourse.classical.mode_seeking import color_modes, mean_shift
 from segcourse.data.toytown import Toytown
 
 LINE = torch.tensor([0.0, 1, 2, 10, 11, 12])[:, None]

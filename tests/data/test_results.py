@@ -2,8 +2,8 @@
 
 import pytest
 
-from segcourse.data import measured as module
-from segcourse.data.measured import measured
+from segcourse.data import results as module
+from segcourse.data.results import measured
 
 
 def test_a_measurement_is_read_by_name(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skimage import data
 from skimage.segmentation import felzenszwalb as reference
 
-from segcourse.classical.felzenszwalb import DisjointSets, felzenszwalb
+from segcourse.classical.region_merging import DisjointSets, felzenszwalb
 from segcourse.data.toytown import Toytown
 
 
