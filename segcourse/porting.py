@@ -67,6 +67,8 @@ DETR_MASKS: Table = {
 ATTENTION: Table = {f"{short}_proj": long for short, long in zip(
     "qkvo", ("query", "key", "value", "output"), strict=True)}  # fmt: skip
 EPSILON = 1e-5  # what batch normalisation adds to every variance
+
+
 # ── semantic networks ───────────────────────────────────────────────────────────────────────────
 
 
