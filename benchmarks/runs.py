@@ -62,9 +62,9 @@ def side_by_side(
     return found
 
 
-def steps_in(minutes: float, model: nn.Module, loss: Callable, data: Dataset, size: int) -> int:
+def steps_in(minutes: float, model: nn.Module, loss: Callable, data: Dataset, batch: int) -> int:
     """Steps that fit into minutes of the processor, judged by a few of a throw-away network."""
-    few = list(islice(batches(data, batch_size=size), 8))
+    few = list(islice(batches(data, batch_size=batch), 8))
     fit(model, loss, few, steps=2, progress=False)
     started = time.process_time()
     fit(model, loss, few, steps=len(few), progress=False)

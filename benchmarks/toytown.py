@@ -16,22 +16,22 @@ def scenes_per_second(size: tuple[int, int]) -> float:
     town = Toytown(SCENES, size=size)
     for index in range(SCENES):  # fills the caches
         town[index]
-    rates = []
+    speeds = []
     for _ in range(REPEATS):
         start = time.process_time()
         for index in range(SCENES):
             town[index]
-        rates.append(SCENES / (time.process_time() - start))
-    return max(rates)
+        speeds.append(SCENES / (time.process_time() - start))
+    return max(speeds)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    rates = {}
+    speeds = {}
     for height, width in SIZES:
-        rates[f"{height}x{width}"] = round(scenes_per_second((height, width)), 1)
-        print(f"{height} x {width}: {rates[f'{height}x{width}']} scenes/s")
-    write("toytown", {"scenes": SCENES, "repeats": REPEATS, "scenes_per_second": rates})
+        speeds[f"{height}x{width}"] = round(scenes_per_second((height, width)), 1)
+        print(f"{height} x {width}: {speeds[f'{height}x{width}']} scenes/s")
+    write("toytown", {"scenes": SCENES, "repeats": REPEATS, "scenes_per_second": speeds})
 
 
 if __name__ == "__main__":

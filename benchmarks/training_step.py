@@ -40,7 +40,7 @@ class PlainDouble(nn.Module):
 
 
 class PlainUp(nn.Module):
-    """Enlarge, pad to the skip's size, concatenate, convolve."""
+    """Upsample, pad to the skip's size, concatenate, convolve."""
 
     def __init__(self, before: int, after: int):
         super().__init__()
@@ -110,16 +110,16 @@ def parameters(model: nn.Module) -> int:
 
 
 def seconds_per_step(
-    models: dict[str, nn.Module], size: tuple[int, int, int], repeats: int
+    models: dict[str, nn.Module], shape: tuple[int, int, int], repeats: int
 ) -> dict[str, float]:
     """Median of the processor seconds of a step; the networks take turns.
 
-    ``size`` is that of the batch: images, height and width.
+    ``shape`` is that of the batch: images, height and width.
     """
     torch.manual_seed(0)
-    batch, height, width = size
+    batch, height, width = shape
     image = torch.rand(batch, 3, height, width)
-    truth = torch.randint(CLASSES, size)
+    truth = torch.randint(CLASSES, shape)
     optimizers = {name: torch.optim.AdamW(m.parameters()) for name, m in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for repeat in range(repeats + 2):

@@ -65,6 +65,8 @@ DETR_LAYER: Table = {
 }
 CONV_NORM: Table = {"conv": "0", "norm": "1"}
 EPSILON = 1e-5  # what batch normalisation adds to every variance
+
+
 # ── semantic networks ───────────────────────────────────────────────────────────────────────────
 
 

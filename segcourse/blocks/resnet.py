@@ -116,7 +116,7 @@ LAYERS = {  # layers: (kind of block, blocks per stage)
     101: (Bottleneck, (3, 4, 23, 3)),
     152: (Bottleneck, (3, 8, 36, 3)),
 }
-DILATIONS = {32: (1, 1, 1, 1), 16: (1, 1, 1, 2), 8: (1, 1, 2, 4)}  # output stride: one per stage
+_DILATIONS = {32: (1, 1, 1, 1), 16: (1, 1, 1, 2), 8: (1, 1, 2, 4)}  # output stride: one per stage
 
 
 class ResNet(nn.Module):
@@ -167,7 +167,7 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1, ceil_mode=ceil_mode)
         before = 1  # dilation of the stage before
-        for level, dilation in enumerate(DILATIONS[output_stride][:stages]):
+        for level, dilation in enumerate(_DILATIONS[output_stride][:stages]):
             grid = multi_grid if level == 3 else ()
             stage = _stage(
                 kind,
@@ -249,9 +249,9 @@ def _check_arguments(
     """Refuse what would build no ResNet."""
     if layers not in LAYERS:
         raise ValueError(f"ResNet-{layers} does not exist: choose one of {sorted(LAYERS)}.")
-    if output_stride not in DILATIONS:
+    if output_stride not in _DILATIONS:
         raise ValueError(
-            f"output_stride={output_stride} cannot be built: choose one of {sorted(DILATIONS)}."
+            f"output_stride={output_stride} cannot be built: choose one of {sorted(_DILATIONS)}."
         )
     if stages not in (1, 2, 3, 4):
         raise ValueError(f"stages={stages} cannot be built: a ResNet has between 1 and 4 of them.")

@@ -27,8 +27,8 @@ def bilinear_kernel(size: int) -> Tensor:
     if size < 1:
         raise ValueError(f"a kernel of size {size} has no pixels: choose a size of at least 1.")
     factor = (size + 1) // 2
-    centre = factor - 1 if size % 2 else factor - 0.5  # on a pixel, or between two
-    weights = 1 - (torch.arange(size) - centre).abs() / factor
+    center = factor - 1 if size % 2 else factor - 0.5  # on a pixel, or between two
+    weights = 1 - (torch.arange(size) - center).abs() / factor
     return weights[:, None] * weights[None, :]
 
 

@@ -27,14 +27,14 @@ from torch import Tensor, nn
 from segcourse.blocks.conv import conv_bn, conv_bn_relu, kaiming_normal_
 
 # layers: (channels and stride of the blocks of the entry flow, number of blocks of the middle flow)
-LAYOUTS = {
+_LAYOUTS = {
     41: (((128, 2), (256, 2), (728, 2)), 8),
     65: (((128, 2), (256, 2), (728, 2)), 16),
     71: (((128, 2), (256, 1), (256, 2), (728, 1), (728, 2)), 16),
 }
-EXIT = ((728, 1024, 1024), (1536, 1536, 2048))
-STRIDES = (32, 16, 8)
-EPSILON = 1e-3  # of batch normalisation: what the published weights were trained with
+_EXIT = ((728, 1024, 1024), (1536, 1536, 2048))
+_STRIDES = (32, 16, 8)
+_EPSILON = 1e-3  # of batch normalisation: what the published weights were trained with
 
 
 def _depthwise_bn(channels: int, *, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
@@ -142,9 +142,9 @@ class Xception(nn.Module):
     ):
         super().__init__()
         _check_arguments(layers, in_channels, width, output_stride)
-        entry, middle = LAYOUTS[layers]
+        entry, middle = _LAYOUTS[layers]
         plan = [((channels,) * 3, stride) for channels, stride in entry]
-        plan += [((728,) * 3, 1)] * middle + [(EXIT[0], 2)]
+        plan += [((728,) * 3, 1)] * middle + [(_EXIT[0], 2)]
         self.stem = nn.Sequential(
             conv_bn_relu(in_channels, width, stride=2), conv_bn_relu(width, 2 * width)
         )
@@ -162,7 +162,7 @@ class Xception(nn.Module):
                 self.strides += (reached,)
             before, reached, dilation = channels[2], reached * kept, dilation * stride // kept
         self.halves = [stride == 2 for _, stride in plan]  # or would, without an output stride
-        first, second, third = _scaled(EXIT[1], width)
+        first, second, third = _scaled(_EXIT[1], width)
         self.last = nn.Sequential(
             separable_conv(before, first, dilation=dilation),
             separable_conv(first, second, dilation=dilation),
@@ -172,7 +172,7 @@ class Xception(nn.Module):
         self.strides += (reached,)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.eps = EPSILON
+                module.eps = _EPSILON
 
     def forward(self, image: Tensor) -> list[Tensor]:
         if image.ndim != 4:
@@ -194,11 +194,11 @@ def _scaled(channels: tuple[int, ...], width: int) -> tuple[int, ...]:
 
 def _check_arguments(layers: int, in_channels: int, width: int, output_stride: int) -> None:
     """Refuse what would build no Xception."""
-    if layers not in LAYOUTS:
-        raise ValueError(f"Xception-{layers} does not exist: choose one of {sorted(LAYOUTS)}.")
-    if output_stride not in STRIDES:
+    if layers not in _LAYOUTS:
+        raise ValueError(f"Xception-{layers} does not exist: choose one of {sorted(_LAYOUTS)}.")
+    if output_stride not in _STRIDES:
         raise ValueError(
-            f"output_stride={output_stride} cannot be built: choose one of {sorted(STRIDES)}."
+            f"output_stride={output_stride} cannot be built: choose one of {sorted(_STRIDES)}."
         )
     if min(in_channels, width) < 1:
         raise ValueError(

@@ -55,7 +55,7 @@ from segcourse.blocks.atrous_vgg import (
 )
 from segcourse.blocks.conv import kaiming_normal_, normal_
 
-STRIDE = STRIDES[-1]  # of the scores: 8
+_STRIDE = STRIDES[-1]  # of the scores: 8
 
 
 class SideBranch(nn.Module):
@@ -129,7 +129,7 @@ class DeepLabV1(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         *shallow, deepest = (image, *self.features(image))
-        logits = upsample_logits(self.classifier(self.avg_pool(deepest)), STRIDE, image)
+        logits = upsample_logits(self.classifier(self.avg_pool(deepest)), _STRIDE, image)
         for side, x, stride in zip(self.sides, shallow, (1, *STRIDES), strict=False):
             logits = logits + upsample_logits(side(x), stride, image)
         return logits
@@ -145,7 +145,7 @@ class DeepLabV1(nn.Module):
         ``multi_scale`` is set.
         """
         *shallow, deepest = (image, *self.features(image))
-        scores = crop_to_image(self.classifier(self.avg_pool(deepest)), STRIDE, image)
+        scores = crop_to_image(self.classifier(self.avg_pool(deepest)), _STRIDE, image)
         for side, x, stride in zip(self.sides, shallow, (1, *STRIDES), strict=False):
-            scores = scores + crop_to_image(side(x, stride=STRIDE // stride), STRIDE, image)
+            scores = scores + crop_to_image(side(x, stride=_STRIDE // stride), _STRIDE, image)
         return scores

@@ -58,7 +58,7 @@ from segcourse.blocks.conv import normal_
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import resize
 
-STRIDE = 8
+_STRIDE = 8
 VGG = 16  # layers of the network that is no ResNet
 
 
@@ -113,7 +113,7 @@ class DeepLabV2(nn.Module):
                 layers,
                 width=width,
                 stages=stages,
-                output_stride=STRIDE,
+                output_stride=_STRIDE,
                 contract_dilation=False,
                 ceil_mode=True,
             )
@@ -125,15 +125,15 @@ class DeepLabV2(nn.Module):
         self.aspp = ASPP(branches)
 
     def forward(self, image: Tensor) -> Tensor:
-        return upsample_logits(self._pyramid(image)[-1], STRIDE, image)
+        return upsample_logits(self._pyramid(image)[-1], _STRIDE, image)
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
         """Logits of every scale, smallest first, and of their maximum: -> list of (N, K, H, W)."""
-        return [upsample_logits(scores, STRIDE, image) for scores in self._pyramid(image)]
+        return [upsample_logits(scores, _STRIDE, image) for scores in self._pyramid(image)]
 
     def coarse_logits(self, image: Tensor) -> Tensor:
         """The logits of every eighth pixel: -> (N, K, ceil(H / 8), ceil(W / 8))."""
-        return crop_to_image(self._pyramid(image)[-1], STRIDE, image)
+        return crop_to_image(self._pyramid(image)[-1], _STRIDE, image)
 
     def _pyramid(self, image: Tensor) -> list[Tensor]:
         """Scores of every scale, and their maximum, on the map of the largest scale."""

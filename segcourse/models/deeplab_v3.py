@@ -35,7 +35,7 @@ from segcourse.blocks.fcn_head import fcn_head
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.upsample import resize
 
-PAPER = partial(ResNet, 101, multi_grid=(1, 2, 4))
+_PAPER = partial(ResNet, 101, multi_grid=(1, 2, 4))
 
 
 class DeepLabV3(nn.Module):
@@ -59,7 +59,7 @@ class DeepLabV3(nn.Module):
         self,
         num_classes: int,
         *,
-        backbone: Callable[..., nn.Module] = PAPER,
+        backbone: Callable[..., nn.Module] = _PAPER,
         output_stride: int = 16,
         atrous_rates: tuple[int, ...] | None = None,
         channels: int = 256,
