@@ -42,15 +42,31 @@ import numpy as np
 import torch.nn.functional as F
 from PIL import Image
 
-from segcourse import viz
-from segcourse.data import photographs
-from segcourse.data.toytown import CLASSES, PALETTE, THINGS, Toytown
-from segcourse.ops.components import connected_components, objects_from_classes
-from segcourse.ops.labels import IGNORE, colorize, object_masks
-from segcourse.ops.masks import from_one_hot, mask_box, one_hot
-from segcourse.ops.panoptic import ids_to_rgb, panoptic_ids, rgb_to_ids, split_ids
-from segcourse.ops.polygons import mask_to_polygons, polygons_to_mask, simplify
-from segcourse.ops.rle import decode_rle, encode_rle, rle_area, rle_box
+from segcourse import tables, viz
+from segcourse.data import Toytown, photographs, toytown
+from segcourse.ops import (
+    IGNORE,
+    colorize,
+    connected_components,
+    decode_rle,
+    encode_rle,
+    from_one_hot,
+    ids_to_rgb,
+    mask_box,
+    mask_to_polygons,
+    object_masks,
+    objects_from_classes,
+    one_hot,
+    panoptic_ids,
+    polygons_to_mask,
+    rgb_to_ids,
+    rle_area,
+    rle_box,
+    simplify,
+    split_ids,
+)
+
+CLASSES, PALETTE, THINGS = toytown.CLASSES, toytown.PALETTE, toytown.THINGS
 
 town = Toytown(40, seed=2, cars=(2, 6), people=(1, 4))
 scene = town[23]
@@ -92,7 +108,7 @@ for number, mask in enumerate(object_masks(scene.instance), start=1):
             "share of its box": mask.sum().item() / ((x1 - x0) * (y1 - y0)),
         }
     )
-viz.print_table(rows, digits=2)
+tables.print_table(rows, digits=2)
 
 # %% [markdown]
 # A lamp post is thin: most of its box is something else. And what would be the box of
@@ -143,7 +159,7 @@ def three_tasks(sample, palette):
     """The picture, its classes, its objects, and both at once."""
     classes = colorize(sample.semantic, palette)
     used = [palette[label] for label in sample.semantic.unique() if label != IGNORE]
-    objects = torch.from_numpy(viz.colour_objects(sample.instance, beside=used))
+    objects = torch.from_numpy(viz.color_objects(sample.instance, beside=used))
     thing = (sample.instance > 0)[..., None]
     return {
         "picture": sample.image,
@@ -193,7 +209,7 @@ for sample, names, things in (
     (scene, CLASSES, THINGS),
     (cup, photographs.CLASSES, photographs.THINGS),
 ):
-    viz.print_table(
+    tables.print_table(
         [
             {
                 "class": names[label],
@@ -263,8 +279,8 @@ print(f"{int(scene.instance.max())} objects, {int(guessed.max())} components")
 viz.show_images(
     {
         "classes": colorize(scene.semantic, PALETTE),
-        "true objects": viz.colour_objects(scene.instance),
-        "components": viz.colour_objects(guessed),
+        "true objects": viz.color_objects(scene.instance),
+        "components": viz.color_objects(guessed),
     },
     alt="Three panels. In the true objects the cars that stand behind each other have "
     "different colours; as connected components of one class they melt into one.",
@@ -293,7 +309,7 @@ def compare(samples, things):
 
 
 coins = photographs.Photographs("coins")[0]
-viz.print_table(
+tables.print_table(
     [
         {"pictures": "40 streets"} | compare(town, THINGS),
         {"pictures": "coins"} | compare([coins], photographs.THINGS),
@@ -430,7 +446,7 @@ for tolerance in (0, 0.5, 1, 2, 4, 8):
     rows.append(
         {"tolerance": tolerance, "vertices": len(ring), "IoU": iou(coin, again)}
     )
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # ### One-hot masks
@@ -522,7 +538,9 @@ def score(trip, samples):
 
 
 # %%
-viz.print_table([{"encoding": n} | score(t, town) for n, t in trips.items()], digits=2)
+tables.print_table(
+    [{"encoding": n} | score(t, town) for n, t in trips.items()], digits=2
+)
 
 # %% [markdown]
 # Read it from the top. The panoptic PNG and exact polygons lose nothing. Polygons
@@ -546,7 +564,7 @@ for tolerance in tolerances:
             found[name].append(iou(mask, again))
     for name, values in found.items():
         trip_iou[name].append(float(np.mean(values)))
-viz.print_table(
+tables.print_table(
     [
         {"tolerance": tolerance} | {name: trip_iou[name][i] for name in trip_iou}
         for i, tolerance in enumerate(tolerances)
@@ -617,7 +635,9 @@ sizes = {
     "panoptic PNG": png(ids_to_rgb(man_ids)),
     "class PNG": png(man.semantic.to(torch.uint8)),
 }
-viz.print_table([{"encoding": n, "KB": b / 1024} for n, b in sizes.items()], digits=1)
+tables.print_table(
+    [{"encoding": n, "KB": b / 1024} for n, b in sizes.items()], digits=1
+)
 
 # %% [markdown]
 # A PNG compresses label maps so well that nothing else is worth the trouble for storing

@@ -43,21 +43,25 @@ import numpy as np
 import torch.nn.functional as F
 from PIL import Image
 
-from segcourse import viz
-from segcourse.data import transforms as T
-from segcourse.data.checklist import inspect
-from segcourse.data.results import measured
-from segcourse.data.sample import Cached, Sample, batches, stack
-from segcourse.data.toytown import CLASSES, PALETTE, Toytown
-from segcourse.losses.pixelwise import (
-    class_counts,
-    cross_entropy,
-    log_frequency_weights,
+from segcourse import tables, viz
+from segcourse.data import (
+    Cached,
+    Sample,
+    Toytown,
+    batches,
+    inspect,
+    measured,
+    stack,
+    toytown,
 )
-from segcourse.metrics.semantic import iou, mean_iou
-from segcourse.models.unet import UNet
-from segcourse.ops.labels import IGNORE
+from segcourse.data import transforms as T
+from segcourse.losses import class_counts, cross_entropy, log_frequency_weights
+from segcourse.metrics import iou, mean_iou
+from segcourse.models import UNet
+from segcourse.ops import IGNORE
 from segcourse.training import evaluate, fit, poly, predict, warmup
+
+CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 
 sample = Toytown(1)[0]
 
@@ -92,7 +96,7 @@ print(f"invented labels: {invented.sum()} of {invented.numel()} pixels")
 print(f"by nearest:      {(blocks != chosen).all(dim=0).sum()}")
 
 # %%
-viz.print_table(
+tables.print_table(
     [
         {
             "class": name,
@@ -161,7 +165,7 @@ rows = (
     ("what was outside", "black", f"{IGNORE} (void)", "0 (no object)"),
     ("brightness, noise, blur", "changed", "untouched", "untouched"),
 )
-viz.print_table(
+tables.print_table(
     [
         dict(zip(("transform", "image", "semantic", "instance"), row, strict=True))
         for row in rows
@@ -318,7 +322,9 @@ steps = {
     "scaled and cropped": T.random_scale_crop((96, 128), (0.6, 1.6)),
     "turned": T.random_rotate(20),
     "bent (U-Net)": T.elastic(6.0),
-    "all of it": T.compose(T.flip, T.elastic(4.0), T.rotate(10), T.jitter(0.4, 0.4)),
+    "all of it": T.compose(
+        T.flip, T.elastic(4.0), T.rotate(10), T.color_jitter(0.4, 0.4)
+    ),
 }
 seed_everything(4)
 augmented = {name: change(sample) for name, change in steps.items()}
@@ -386,7 +392,7 @@ print(f"{(slopes[~void] > 0).sum()} of the {(~void).sum()} others")
 scenes = stack(list(Toytown(100)))
 counted = scenes.semantic[scenes.semantic != IGNORE]
 share = torch.bincount(counted, minlength=len(CLASSES)) / len(counted)
-viz.print_table(
+tables.print_table(
     [
         {"class": name, "share of pixels, %": 100 * value}
         for name, value in zip(CLASSES, share.tolist(), strict=True)
@@ -411,7 +417,7 @@ print(inspect(Toytown(60), classes=CLASSES, other_split=Toytown(60, seed=1)))
 # picture. It shifts one against the other and looks where they fit best:
 
 # %%
-from segcourse.data.evidence import alignment
+from segcourse.data import alignment
 
 fits = {}
 for name, (down, right) in {"fits": (0, 0), "moved": (-4, 6)}.items():
@@ -504,7 +510,7 @@ matrices = {
     for name, model in models.items()
 }
 scores = {name: iou(matrix).tolist() for name, matrix in matrices.items()}
-viz.print_table(
+tables.print_table(
     [
         {"IoU of": name} | {f"labels {arm}": scores[arm][k] for arm in scores}
         for k, name in enumerate(CLASSES)
@@ -550,7 +556,7 @@ def mean_and_spread(values):
     return values.mean().item(), (values.max() - values.min()).item() / 2
 
 
-viz.print_table(
+tables.print_table(
     [
         {"training labels": arm}
         | {
@@ -581,7 +587,7 @@ def lost(arms, wrong):
     return sum(costs) / len(costs), min(costs)
 
 
-viz.print_table(
+tables.print_table(
     [
         {"mistake": arm}
         | {f"lost, {loss}": lost(arms, arm)[0] for loss, arms in losses.items()}
@@ -622,7 +628,7 @@ viz.show_bars(
 
 # %%
 shown = ("sky", "car", "person", "lamp")
-viz.print_table(
+tables.print_table(
     [
         {"loss": loss, "void is": arm.removeprefix("void ")}
         | {
@@ -656,7 +662,7 @@ keys = {
     "void as class 0": "void counted as class 0",
 }
 arms = losses["plain"]
-viz.print_table(
+tables.print_table(
     [
         {"judged with": text}
         | {
@@ -689,13 +695,13 @@ print("errors found:", len(inspect(pairs, classes=CLASSES).errors))
 # true masks with the shifted ones; no training, no chance:
 
 # %%
-from segcourse.metrics.semantic import confusion_matrix
+from segcourse.metrics import confusion_matrix
 
 target = torch.stack([each.semantic for each in Toytown(60)])
 moved = torch.stack([each.semantic for each in shifted])
 matrix = confusion_matrix(target, moved, len(CLASSES))
 print(f"mean IoU of the truth, judged by masks one pixel off: {mean_iou(matrix):.3f}")
-viz.print_table(
+tables.print_table(
     [
         {"class": name, "IoU": value}
         for name, value in zip(CLASSES, iou(matrix).tolist(), strict=True)
@@ -720,11 +726,11 @@ known = Cached(T.Transformed(Toytown(80), nearest_labels))  # seen in training
 seen = evaluate(
     models["nearest"], batches(known, batch_size=20, shuffle=False), num_classes=8
 )
-viz.print_table(
+tables.print_table(
     [
         {"mistake": name, "mean IoU": value, "instead of": mean_iou(correct)}
         for name, value in {
-            "one class too many": mean_iou(nine, absent=0.0),
+            "one class too many": mean_iou(nine, zero_division=0.0),
             "two names swapped": mean_iou(correct[:, swap]),
             "judged on training scenes": mean_iou(seen),
         }.items()

@@ -41,13 +41,12 @@ from itertools import combinations, permutations
 import torch.nn.functional as F
 from scipy.ndimage import label as number_regions
 
-from segcourse import viz
-from segcourse.data.results import measured
-from segcourse.data.sample import stack
-from segcourse.data.toytown import CLASSES, PALETTE, Toytown
-from segcourse.metrics import boundary, semantic
-from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
-from segcourse.ops.labels import IGNORE
+from segcourse import metrics, tables, viz
+from segcourse.data import Toytown, measured, stack, toytown
+from segcourse.metrics import confusion_matrix, iou, mean_iou
+from segcourse.ops import IGNORE
+
+CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 
 # %% [markdown]
 # ## The problem
@@ -228,12 +227,12 @@ print("recall", recall.numpy().round(3), " precision", precision.numpy().round(3
 
 # %%
 scores = ("recall", "precision", "specificity", "iou", "dice")
-table = {name: getattr(semantic, name)(matrix) for name in scores}
+table = {name: getattr(metrics, name)(matrix) for name in scores}
 rows = [
     {"class": letter} | {name: values[k] for name, values in table.items()}
     for k, letter in enumerate(LETTERS)
 ]
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # *Specificity* is the share of the other classes' pixels left alone. It is high for
@@ -252,10 +251,10 @@ numbers = (
     "mean_dice",
     "micro_iou",
     "frequency_weighted_iou",
-    "kappa",
+    "cohen_kappa",
 )
-viz.print_table(
-    [{"score": name, "value": getattr(semantic, name)(matrix)} for name in numbers],
+tables.print_table(
+    [{"score": name, "value": getattr(metrics, name)(matrix)} for name in numbers],
     digits=4,
 )
 
@@ -283,7 +282,7 @@ answers = {
     "counts as 0": scores.nan_to_num(0.0).mean(),
     "counts as 1": scores.nan_to_num(1.0).mean(),
 }
-viz.print_table([{"class d": rule, "mean IoU": x} for rule, x in answers.items()])
+tables.print_table([{"class d": rule, "mean IoU": x} for rule, x in answers.items()])
 
 # %% [markdown]
 # One prediction, three results. In the versions that we ran, this is who answers what:
@@ -311,15 +310,15 @@ iou(only_predicted)
 # %%
 matrix = confusion_matrix(preds, target, len(CLASSES))
 share = matrix.sum(dim=1) / matrix.sum()
-viz.print_table(
+tables.print_table(
     [
         {"class": name, "share of pixels": share[k], "IoU": iou(matrix)[k]}
         for k, name in enumerate(CLASSES)
     ]
 )
 print(f"macro: mean IoU               {mean_iou(matrix):.3f}")
-print(f"micro: pooled IoU             {semantic.micro_iou(matrix):.3f}")
-print(f"frequency weighted IoU        {semantic.frequency_weighted_iou(matrix):.3f}")
+print(f"micro: pooled IoU             {metrics.micro_iou(matrix):.3f}")
+print(f"frequency weighted IoU        {metrics.frequency_weighted_iou(matrix):.3f}")
 
 # %% [markdown]
 # The sky is easy and large, the lamps are thin and rare. Micro and frequency weighted
@@ -327,7 +326,7 @@ print(f"frequency weighted IoU        {semantic.frequency_weighted_iou(matrix):.
 # wrong pixel is one FP and one FN, so it equals $A / (2 - A)$.
 
 # %%
-accuracy = semantic.pixel_accuracy(matrix)
+accuracy = metrics.pixel_accuracy(matrix)
 print(f"A / (2 - A) = {accuracy / (2 - accuracy):.3f}")
 viz.show_confusion(
     matrix,
@@ -356,9 +355,9 @@ for thing in (5, 6, 7):
         image[grow(labels == thing, 2)] = thing
 bought = confusion_matrix(greedy, target, len(CLASSES))
 names = ("mean_accuracy", "mean_precision", "mean_iou")
-viz.print_table(
+tables.print_table(
     [
-        {"prediction": title} | {name: getattr(semantic, name)(m) for name in names}
+        {"prediction": title} | {name: getattr(metrics, name)(m) for name in names}
         for title, m in {"coarse": matrix, "coarse and greedy": bought}.items()
     ]
 )
@@ -384,7 +383,7 @@ for size in (2, 4, 8, 16):
     name = f"batches of {size}"
     rows.append({"average over": name, "mean IoU": score_by_parts(size)})
 rows.append({"average over": "nothing: one matrix", "mean IoU": mean_iou(matrix)})
-viz.print_table(rows, digits=4)
+tables.print_table(rows, digits=4)
 
 # %% [markdown]
 # The mean over batches depends on the batch size: it is a property of your memory, not
@@ -440,16 +439,18 @@ print("pairs", tuple(distances.shape), " distances", tuple(both.shape))
 
 # %%
 by_hand = {
-    "hausdorff": both.max(),  # the worst
-    "hausdorff_95": max(forth.quantile(0.95), back.quantile(0.95)),  # nearly the worst
+    "hausdorff_distance": both.max(),  # the worst
+    "hausdorff_distance_95": max(
+        forth.quantile(0.95), back.quantile(0.95)
+    ),  # nearly the worst
     "assd": both.mean(),  # average symmetric surface distance
     "average_surface_distance": forth.mean(),  # one direction only
 }
 rows = [
-    {"score": name, "by hand": value, "package": getattr(boundary, name)(A, B)}
+    {"score": name, "by hand": value, "package": getattr(metrics, name)(A, B)}
     for name, value in by_hand.items()
 ]
-viz.print_table(rows, digits=4)
+tables.print_table(rows, digits=4)
 
 # %% [markdown]
 # The package takes `spacing=(height, width)` of a pixel: without it, millimetres and
@@ -460,8 +461,8 @@ viz.print_table(rows, digits=4)
 # %%
 large, small = torch.zeros(2, 20, 20, dtype=torch.bool)
 large[4:16, 4:16], small[8:10, 8:10] = True, True
-print(f"directed {boundary.hausdorff_95(large, small):.4f}")
-print(f"pooled   {boundary.hausdorff_95(large, small, pooled=True):.4f}")
+print(f"directed {metrics.hausdorff_distance_95(large, small):.4f}")
+print(f"pooled   {metrics.hausdorff_distance_95(large, small, pooled=True):.4f}")
 
 # %% [markdown]
 # Distances have no upper end, and no value if one mask is empty. Two scores between 0
@@ -471,10 +472,10 @@ print(f"pooled   {boundary.hausdorff_95(large, small, pooled=True):.4f}")
 # %%
 rows = []
 for tolerance in (0, 1, 2, 3):
-    p, r = boundary.boundary_precision_recall(A, B, tolerance=tolerance)
-    f1 = boundary.boundary_f1(A, B, tolerance=tolerance)
+    p, r = metrics.boundary_precision_recall(A, B, tolerance=tolerance)
+    f1 = metrics.boundary_f1(A, B, tolerance=tolerance)
     rows.append({"tolerance": tolerance, "precision": p, "recall": r, "BF": f1})
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # **Boundary IoU** compares two bands of width $d$ along the inside of the outlines. As
@@ -482,16 +483,17 @@ viz.print_table(rows)
 
 # %%
 for width in (1, 2, 3, 10):
-    print(f"d = {width:2}: {boundary.boundary_iou(A, B, width=width):.4f}")
+    print(f"d = {width:2}: {metrics.boundary_iou(A, B, width=width):.4f}")
 
 # %%
 disc_y, disc_x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
 disc = (disc_y - 48) ** 2 + (disc_x - 48) ** 2 < 30**2
+eroded = F.avg_pool2d(disc[None].float(), 11, stride=1, padding=5)[0] == 1
 viz.show_images(
     {
         "mask": disc,
-        "boundary IoU: inside": torch.from_numpy(boundary.inner_band(disc.numpy(), 5)),
-        "trimap: both sides": boundary.trimap(disc.long(), width=5) != IGNORE,
+        "boundary IoU: inside": disc & ~eroded,
+        "trimap: both sides": metrics.trimap(disc.long(), width=5) != IGNORE,
     },
     alt="A white disc; the band of boundary IoU, a ring along the inside of its edge; "
     "and the band of a trimap, a ring twice as wide on both sides of the edge.",
@@ -504,7 +506,7 @@ viz.show_images(
 
 # %%
 for width in (1, 2, 4, 8):
-    near = boundary.trimap(target, width=width)
+    near = metrics.trimap(target, width=width)
     band_matrix = confusion_matrix(preds, near, len(CLASSES))
     print(f"within {width} pixels: mean IoU {mean_iou(band_matrix):.3f}")
 print(f"everywhere:      mean IoU {mean_iou(matrix):.3f}")
@@ -567,7 +569,7 @@ viz.show_labels(
 
 # %%
 def area_iou(preds, target):
-    return boundary.overlap(preds.numpy(), target.numpy())
+    return ((preds & target).sum() / (preds | target).sum()).item()
 
 
 def area_dice(preds, target):
@@ -577,17 +579,17 @@ def area_dice(preds, target):
 JUDGES = {
     "IoU": area_iou,
     "Dice": area_dice,
-    "boundary IoU": lambda p, t: boundary.boundary_iou(p, t, width=2),
-    "BF": lambda p, t: boundary.boundary_f1(p, t, tolerance=1),
-    "HD": boundary.hausdorff,
-    "HD95": boundary.hausdorff_95,
-    "ASSD": boundary.assd,
+    "boundary IoU": lambda p, t: metrics.boundary_iou(p, t, width=2),
+    "BF": lambda p, t: metrics.boundary_f1(p, t, tolerance=1),
+    "HD": metrics.hausdorff_distance,
+    "HD95": metrics.hausdorff_distance_95,
+    "ASSD": metrics.assd,
 }
 verdicts = {
     name: {judge: score(spoil(disc), disc) for judge, score in JUDGES.items()}
     for name, spoil in SPOIL.items()
 }
-viz.print_table([{"disc": name} | row for name, row in verdicts.items()], digits=2)
+tables.print_table([{"disc": name} | row for name, row in verdicts.items()], digits=2)
 
 # %% [markdown]
 # The first four columns are better when large, the last three when small. Who comes
@@ -600,7 +602,7 @@ for judge in JUDGES:
     if judge not in ("HD", "HD95", "ASSD"):
         order.reverse()
     rows.append({"metric": judge, "best": order[0], "worst": order[-1]})
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # A speck of four pixels is the *best* mask for most metrics and the *worst* for the
@@ -631,7 +633,7 @@ rows = []
 for one, other in combinations(("IoU", "boundary IoU", "HD", "HD95"), 2):
     a, b = hardest(one, other)
     rows.append({"first": one, "takes": a, "second": other, "takes ": b})
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # One disc is an anecdote. Do the same with the houses, trees and cars of Toytown, and
@@ -658,7 +660,7 @@ opposite = (better[:, :, None] * better[:, None, :] < 0).double().mean(dim=0)
 print(len(masks), "masks,", len(better), "pairs of predictions")
 
 # %%
-viz.print_table(
+tables.print_table(
     [
         {"ranked opposite": a} | {b: opposite[i, j] for j, b in enumerate(JUDGES)}
         for i, a in enumerate(JUDGES)
@@ -685,7 +687,7 @@ for side in (4, 8, 16, 32, 64):
     moved = shift(square, 1)
     row = {"side": side} | {name: JUDGES[name](moved, square) for name in JUDGES}
     rows.append({name: row[name] for name in ("side", "IoU", "boundary IoU", "ASSD")})
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %%
 sides = [row["side"] for row in rows]
@@ -777,7 +779,7 @@ print("right", (small.long() * 19 + small.long()).item())
 # %%
 swapped = confusion_matrix(tiny_predicted, tiny_truth, 4).T
 print(f"mean IoU       right {mean_iou(right):.4f}  swapped {mean_iou(swapped):.4f}")
-right_mean, wrong_mean = map(semantic.mean_accuracy, (right, swapped))
+right_mean, wrong_mean = map(metrics.mean_accuracy, (right, swapped))
 print(f"mean accuracy  right {right_mean:.4f}  swapped {wrong_mean:.4f}")
 
 # %% [markdown]
@@ -787,7 +789,7 @@ print(f"mean accuracy  right {right_mean:.4f}  swapped {wrong_mean:.4f}")
 # %%
 per_image = torch.stack(
     [
-        semantic.dice(confusion_matrix(p, t, 2))[1]
+        metrics.dice(confusion_matrix(p, t, 2))[1]
         for p, t in zip(nobody, people, strict=True)
     ]
 )
@@ -800,8 +802,8 @@ print(f"right {per_image.nanmean():.3f}")
 # 1 mm within them:
 
 # %%
-print(f"wrong {boundary.hausdorff(A, B):.1f} pixels")
-print(f"right {boundary.hausdorff(A, B, spacing=(3.0, 1.0)):.1f} mm")
+print(f"wrong {metrics.hausdorff_distance(A, B):.1f} pixels")
+print(f"right {metrics.hausdorff_distance(A, B, spacing=(3.0, 1.0)):.1f} mm")
 
 # %% [markdown]
 # ## Exercises

@@ -41,18 +41,21 @@ import statistics
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from segcourse import viz
-from segcourse.data import dots, toytown
-from segcourse.data.dots import Dots
-from segcourse.data.results import measured
-from segcourse.data.sample import Cached, batches, stack
-from segcourse.data.toytown import Toytown
-from segcourse.losses import boundary, overlap, pixelwise
-from segcourse.losses.overlap import dice
-from segcourse.losses.pixelwise import cross_entropy
-from segcourse.metrics.semantic import confusion_matrix, iou, pixel_accuracy
-from segcourse.models.unet import UNet
-from segcourse.ops.labels import IGNORE
+from segcourse import losses, tables, viz
+from segcourse.data import (
+    Cached,
+    Dots,
+    Toytown,
+    batches,
+    dots,
+    measured,
+    stack,
+    toytown,
+)
+from segcourse.losses import cross_entropy, dice_loss
+from segcourse.metrics import confusion_matrix, iou, pixel_accuracy
+from segcourse.models import UNet
+from segcourse.ops import IGNORE, signed_distance
 from segcourse.training import fit
 
 # %% [markdown]
@@ -158,11 +161,11 @@ viz.show_images(
 scenes = stack(list(Toytown(2, seed=2, void=1)))
 target = scenes.semantic
 logits = torch.randn(2, 8, 96, 128, generator=torch.Generator().manual_seed(1))
-viz.print_table(
+tables.print_table(
     [
         {"what": "logits", "axes": "N K H W", "shape": tuple(logits.shape)},
         {"what": "truth", "axes": "N H W", "shape": tuple(target.shape)},
-        {"what": "loss", "axes": "-", "shape": tuple(dice(logits, target).shape)},
+        {"what": "loss", "axes": "-", "shape": tuple(dice_loss(logits, target).shape)},
     ]
 )
 print("void pixels:", (target == IGNORE).sum().item())
@@ -187,18 +190,18 @@ def best_constant(loss, share):
 # %%
 LOSSES = {
     "cross-entropy": cross_entropy,
-    "balanced CE": pixelwise.balanced_cross_entropy,
-    "focal (0.25, 2)": lambda z, y: pixelwise.sigmoid_focal(z, y, alpha=0.25),
-    "OHEM": lambda z, y: pixelwise.ohem(z, y, min_kept=60),
-    "Dice": dice,
-    "Tversky (0.3, 0.7)": overlap.tversky,
-    "Dice + CE": lambda z, y: dice(z, y) + cross_entropy(z, y),
-    "Lovász": overlap.lovasz_softmax,
-    "Lovász + CE": lambda z, y: overlap.lovasz_softmax(z, y) + cross_entropy(z, y),
+    "balanced CE": losses.balanced_cross_entropy,
+    "focal (0.25, 2)": lambda z, y: losses.sigmoid_focal_loss(z, y, alpha=0.25),
+    "OHEM": lambda z, y: losses.ohem_cross_entropy(z, y, min_kept=60),
+    "Dice": dice_loss,
+    "Tversky (0.3, 0.7)": losses.tversky_loss,
+    "Dice + CE": lambda z, y: dice_loss(z, y) + cross_entropy(z, y),
+    "Lovász": losses.lovasz_softmax_loss,
+    "Lovász + CE": lambda z, y: losses.lovasz_softmax_loss(z, y) + cross_entropy(z, y),
 }
 SHARES = (0.01, 0.05, 0.3)
 constants = {n: [best_constant(f, s) for s in SHARES] for n, f in LOSSES.items()}
-viz.print_table(
+tables.print_table(
     [
         {"loss": name, **dict(zip(("1%", "5%", "30%"), found, strict=True))}
         for name, found in constants.items()
@@ -257,18 +260,18 @@ print("gradient is (p - t) / N:", torch.allclose(slope, expected, atol=1e-9))
 
 # %%
 maps = torch.stack([scene.semantic for scene in Toytown(100)])
-counts = pixelwise.class_counts(maps, 8)  # (100, 8)
+counts = losses.class_counts(maps, 8)  # (100, 8)
 schemes = {
-    "share": pixelwise.frequency(counts),
-    "inverse": pixelwise.inverse_frequency_weights(counts),
-    "median": pixelwise.median_frequency_weights(counts),
-    "log": pixelwise.log_frequency_weights(counts),
+    "share": losses.frequency(counts),
+    "inverse": losses.inverse_frequency_weights(counts),
+    "median": losses.median_frequency_weights(counts),
+    "log": losses.log_frequency_weights(counts),
 }
 rows = [
     {"class": name, **{s: w[k].item() for s, w in schemes.items()}}
     for k, name in enumerate(toytown.CLASSES)
 ]
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # Look at the *ratio* between the largest and the smallest weight: nearly the same in
@@ -277,10 +280,10 @@ viz.print_table(rows)
 
 # %%
 weight = schemes["median"]
-for divide_by in ("weights", "pixels"):
-    once = cross_entropy(logits, target, weight=weight, divide_by=divide_by)
-    ten = cross_entropy(logits, target, weight=10 * weight, divide_by=divide_by)
-    print(f"by {divide_by:8s} {once:8.4f}   weights times ten: {ten:8.4f}")
+for normalizer in ("weights", "pixels"):
+    once = cross_entropy(logits, target, weight=weight, normalizer=normalizer)
+    ten = cross_entropy(logits, target, weight=10 * weight, normalizer=normalizer)
+    print(f"by {normalizer:8s} {once:8.4f}   weights times ten: {ten:8.4f}")
 here = (weight[safe] * counted).sum()
 print("by hand:", torch.allclose((weight[safe] * pixel_loss).sum() / here,
     cross_entropy(logits, target, weight=weight)))  # fmt: skip
@@ -295,7 +298,7 @@ print("by hand:", torch.allclose((weight[safe] * pixel_loss).sum() / here,
 # %%
 p = log_p.gather(1, safe[:, None])[:, 0].exp()
 by_hand = ((1 - p) ** 2 * pixel_loss).sum() / counted.sum()
-package = pixelwise.focal(logits, target, gamma=2.0)
+package = losses.focal_loss(logits, target, gamma=2.0)
 print(f"{by_hand:.4f}", "package:", torch.allclose(by_hand, package))
 for value in (0.9, 0.5, 0.1):
     print(f"p = {value}: {(1 - value) ** 2:.2f} of the cross-entropy remains")
@@ -324,7 +327,7 @@ viz.show_curves(
 hard = pixel_loss[counted]
 hard = hard[hard > -torch.log(torch.tensor(0.05))]  # p below 0.05
 print(f"{len(hard)} of {counted.sum()} pixels are hard, mean {hard.mean():.4f}")
-package = pixelwise.ohem(logits, target, threshold=0.05, min_kept=100)
+package = losses.ohem_cross_entropy(logits, target, threshold=0.05, min_kept=100)
 print("package:", torch.allclose(hard.mean(), package))
 
 # %% [markdown]
@@ -346,7 +349,7 @@ forms = {
 }
 for name, by_class in forms.items():
     by_hand = by_class[present].mean()
-    package = getattr(overlap, name)(logits, target)
+    package = getattr(losses, f"{name}_loss")(logits, target)
     print(f"{name:8s} {by_hand:.4f}", torch.allclose(by_hand, package))
 
 # %% [markdown]
@@ -371,20 +374,23 @@ errors = torch.tensor([0.9, 0.6, 0.3, 0.1])
 print("1 - IoU so far:", [round(v, 4) for v in running.tolist()])
 print("weights:       ", [round(v, 4) for v in weights.tolist()])
 print(f"loss: {errors @ weights:.4f}")
-print("package:", torch.allclose(weights, overlap.lovasz_weights(sorted_truth)))
+print("package:", torch.allclose(weights, losses.lovasz_weights(sorted_truth)))
 
 
 # %%
 def lovasz(p, t):
     """One class: probabilities and 0/1 truth, both (pixels,) -> scalar."""
     errors, order = (t - p).abs().sort(descending=True)
-    return errors @ overlap.lovasz_weights(t[order])
+    return errors @ losses.lovasz_weights(t[order])
 
 
 planes = zip(logits.softmax(dim=1).unbind(1), one_hot.unbind(1), strict=True)
 each = [lovasz(p[counted], t[counted].float()) for p, t in planes if t.any()]
 by_hand = torch.stack(each).mean()
-print(f"{by_hand:.4f}", torch.allclose(by_hand, overlap.lovasz_softmax(logits, target)))
+print(
+    f"{by_hand:.4f}",
+    torch.allclose(by_hand, losses.lovasz_softmax_loss(logits, target)),
+)
 
 # %% [markdown]
 # ### What one pixel feels
@@ -444,8 +450,8 @@ for name in ("cross-entropy", "Dice"):
 
 # %%
 cells = Dots(1, share=0.16, radius=7.0, seed=54)[0]
-distance = boundary.signed_distance(cells.semantic[None], 2)[0, 1]
-seams = pixelwise.border_weights(cells.instance)
+distance = signed_distance(cells.semantic[None], 2)[0, 1]
+seams = losses.border_weights(cells.instance)
 print("objects:", len(cells.instance.unique()) - 1)
 print(f"signed distance from {distance.min():.2f} to {distance.max():.2f} pixels")
 inside = seams[cells.semantic == 1].max()
@@ -461,7 +467,7 @@ viz.show_images(
 z = torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(2))
 y, w = cells.semantic[None], 1 + seams[None]
 by_hand = (w * F.cross_entropy(z, y, reduction="none")).mean()
-package = pixelwise.pixel_weighted_cross_entropy(z, y, w)
+package = losses.pixel_weighted_cross_entropy(z, y, w)
 print(f"weighted loss {by_hand:.4f}, package:", torch.allclose(by_hand, package))
 
 # %% [markdown]
@@ -479,7 +485,7 @@ pairs = {
         F.binary_cross_entropy_with_logits(z, flat),
     ),
     "focal (RetinaNet)": (
-        pixelwise.sigmoid_focal(z, y, alpha=0.25),
+        losses.sigmoid_focal_loss(z, y, alpha=0.25),
         sigmoid_focal_loss(z, flat, alpha=0.25, gamma=2, reduction="mean"),
     ),
     "label smoothing": (
@@ -500,7 +506,7 @@ for name, (ours, theirs) in pairs.items():
 # | focal, K classes | smp: sigmoids; MONAI: softmax, divided by K too | both, named |
 # | absent class | smp: 0 in the mean; MONAI: charged | left out, or charged |
 # | `smooth` | smp adds it before doubling | $(2I + s)/(S + T + s)$ |
-# | Tversky | which error is $\alpha$ depends on the paper | `false_positives=` |
+# | Tversky | which error is $\alpha$ depends on the paper | `alpha=` |
 # | focal Tversky | smp: power of the class mean | mean of the powers |
 # | OHEM | mmsegmentation divides by all pixels | by the chosen ones |
 # | border weights | some ports fill objects too | background only |
@@ -511,7 +517,7 @@ for name, (ours, theirs) in pairs.items():
 # changes:
 
 # %% tags=["tol=0.1"]
-trained, trained_history = train(dice)
+trained, trained_history = train(dice_loss)
 trained_logits = answer(trained)
 for name, values in {"cross-entropy": plain_logits, "Dice": trained_logits}.items():
     matrix = score(values)
@@ -568,7 +574,7 @@ rows = []
 for name in names:
     row = {f"{s:.0%}": spread(runs[name, s]["iou"]) for s in SHARES}
     rows.append({"loss": name, **row, "best constant at 1%": constants[name][0]})
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %%
 viz.show_bars(
@@ -615,7 +621,7 @@ print(f"at 30 % all are between {min(common):.2f} and {max(common):.2f}")
 
 # %%
 row = runs["cross-entropy", 0.01]
-viz.print_table(
+tables.print_table(
     [
         {"seed": seed, "IoU at 0.5": a, "threshold": t, "IoU there": b, "p of dots": p}
         for seed, (a, t, b, p) in enumerate(
@@ -654,7 +660,7 @@ for k, name in enumerate(town["classes"]):
     found = {s: [run[k] for run in v["iou"]] for s, v in town["schemes"].items()}
     row = {s: spread(values) for s, values in found.items()}
     rows.append({"IoU": name, "share": town["share"][k], **row})
-viz.print_table(rows)
+tables.print_table(rows)
 for key in ("mean_iou", "pixel_accuracy"):
     values = {s: spread(v[key]) for s, v in town["schemes"].items()}
     print(key.replace("_", " "), values)
@@ -667,7 +673,7 @@ for key in ("mean_iou", "pixel_accuracy"):
 
 # %%
 person = town["classes"].index("person")
-viz.print_table(
+tables.print_table(
     [
         {
             "weights": name,
@@ -759,7 +765,7 @@ print("a gradient can flow: hard", hard.requires_grad, "- soft", soft.requires_g
 two = (safe > 3).long()
 right = 50.0 * F.one_hot(two, 8).movedim(-1, 1).float()
 for classes in ("present", "all"):
-    print(f"{classes:8s} Dice loss {dice(right, two, classes=classes):.3f}")
+    print(f"{classes:8s} Dice loss {dice_loss(right, two, classes=classes):.3f}")
 
 # %% [markdown]
 # **Weights in the wrong order.** They come in class order, background first. Turned
@@ -778,7 +784,9 @@ for weight in ([0.05, 0.95], [0.95, 0.05]):
 truth_of_four = (torch.arange(64) < 4).long().reshape(1, 8, 8)
 nothing = torch.full((1, 1, 8, 8), -30.0)
 for smooth in (0.0, 1.0, 100.0):
-    print(f"smooth {smooth:5.1f}: {dice(nothing, truth_of_four, smooth=smooth):.3f}")
+    print(
+        f"smooth {smooth:5.1f}: {dice_loss(nothing, truth_of_four, smooth=smooth):.3f}"
+    )
 
 # %% [markdown]
 # **Sum or mean?** The two differ by the number of pixels, and so do the gradients. A
@@ -841,9 +849,9 @@ ex.slope.show_solution()
 #
 #     def soft_dice(logits, truth):
 #         safe = truth.where(truth != 255, 0)
-#         target = F.one_hot(safe, logits.shape[1]).movedim(-1, 1)
-#         overlap = (logits * target).sum()
-#         size = (logits + target).sum()
+#         one_hot = F.one_hot(safe, logits.shape[1]).movedim(-1, 1)
+#         overlap = (logits * one_hot).sum()
+#         size = (logits + one_hot).sum()
 #         return (1 - 2 * overlap / size).mean()
 #
 # Write it right: the mean over the classes that the truth contains, sums over the
@@ -896,7 +904,8 @@ ex.lovasz.show_solution()
 # %% [markdown]
 # ### 5.6 An experiment: the best constant
 #
-# Which constant probability does a loss like best? `loss(probability, target)` takes two
+# Which constant probability does a loss like best? `loss(probability, target)` takes
+# two
 # vectors. Try 0.01, 0.02, ..., 0.99 and return the best. Then invent a loss of your own
 # and ask where a network trained with it will go first. Hint: `ex.constant.hint()`.
 

@@ -51,22 +51,16 @@ seed_everything(0)
 import torch.nn.functional as F
 from torch import nn
 
-from segcourse import viz
-from segcourse.blocks.upsample import bilinear_kernel, bilinear_upsample
-from segcourse.blocks.vgg import VGG
-from segcourse.data.results import measured
-from segcourse.data.sample import Cached, batches
-from segcourse.data.toytown import CLASSES, PALETTE, Toytown
-from segcourse.losses.pixelwise import (
-    class_counts,
-    cross_entropy,
-    log_frequency_weights,
-)
-from segcourse.metrics.boundary import trimap
-from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
-from segcourse.models.fcn import FCN, crop_offsets, fuse
-from segcourse.ops.labels import IGNORE
+from segcourse import tables, viz
+from segcourse.blocks import VGG, bilinear_kernel, bilinear_upsample
+from segcourse.data import Cached, Toytown, batches, measured, toytown
+from segcourse.losses import class_counts, cross_entropy, log_frequency_weights
+from segcourse.metrics import confusion_matrix, iou, mean_iou, trimap
+from segcourse.models import FCN, crop_offsets, fuse
+from segcourse.ops import IGNORE
 from segcourse.training import evaluate, fit, predict
+
+CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 
 town = Toytown(4, seed=2)
 
@@ -137,17 +131,17 @@ print(f"one patch per pixel holds {side**2} times the pixels of the picture")
 blue, green, orange = 0, 2, 4
 viz.show_architecture(
     [
-        {"name": "image", "stride": 1, "channels": 3, "colour": 6},
-        {"name": "pool1", "stride": 2, "channels": 64, "colour": blue},
-        {"name": "pool2", "stride": 4, "channels": 128, "colour": blue},
-        {"name": "pool3", "stride": 8, "channels": 256, "colour": blue},
-        {"name": "pool4", "stride": 16, "channels": 512, "colour": blue},
-        {"name": "pool5", "stride": 32, "channels": 512, "colour": blue},
-        {"name": "fc6, fc7", "stride": 32, "channels": 4096, "colour": green},
-        {"name": "score", "stride": 32, "channels": 21, "colour": orange},
-        {"name": "x2, +", "stride": 16, "channels": 21, "colour": orange},
-        {"name": "x2, +", "stride": 8, "channels": 21, "colour": orange},
-        {"name": "x8", "stride": 1, "channels": 21, "colour": orange},
+        {"name": "image", "stride": 1, "channels": 3, "color": 6},
+        {"name": "pool1", "stride": 2, "channels": 64, "color": blue},
+        {"name": "pool2", "stride": 4, "channels": 128, "color": blue},
+        {"name": "pool3", "stride": 8, "channels": 256, "color": blue},
+        {"name": "pool4", "stride": 16, "channels": 512, "color": blue},
+        {"name": "pool5", "stride": 32, "channels": 512, "color": blue},
+        {"name": "fc6, fc7", "stride": 32, "channels": 4096, "color": green},
+        {"name": "score", "stride": 32, "channels": 21, "color": orange},
+        {"name": "x2, +", "stride": 16, "channels": 21, "color": orange},
+        {"name": "x2, +", "stride": 8, "channels": 21, "color": orange},
+        {"name": "x8", "stride": 1, "channels": 21, "color": orange},
     ],
     links=[(4, 8, "score"), (3, 9, "score")],
     alt="FCN-8s as a row of boxes: five poolings shrink the image to stride 32, two "
@@ -235,7 +229,7 @@ layers = {
 }
 
 # %%
-viz.print_table(
+tables.print_table(
     [
         {
             "layer": name,
@@ -357,7 +351,7 @@ start["score x2"] = start["score"] - (2 - 0.5) * 16  # laid over pool4: sum 16
 start["sum 16 x16"] = start["score x2"] - (16 - 0.5)
 start["sum 16 x2"] = start["score x2"] - (2 - 0.5) * 8  # laid over pool3: sum 8
 start["sum 8 x8"] = start["sum 16 x2"] - (8 - 0.5)
-viz.print_table([{"map": k, "start": v} for k, v in start.items()], digits=1)
+tables.print_table([{"map": k, "start": v} for k, v in start.items()], digits=1)
 
 # %% [markdown]
 # Where two maps of the same step meet, the distance of their starts, counted in steps,
@@ -396,7 +390,7 @@ def fcn_8s(w, image):
     x = conv(x, "classifier.3").relu()  # fc7; 1 and 2 are a ReLU and a dropout
     x = conv(x, "score")
     for number, (skip, offset) in enumerate([(pools[3], 5), (pools[2], 9)]):
-        x = F.conv_transpose2d(x, w[f"twice.{number}.weight"], stride=2)
+        x = F.conv_transpose2d(x, w[f"upsample2x.{number}.weight"], stride=2)
         rows, columns = (slice(offset, offset + side) for side in x.shape[-2:])
         x = x + conv(skip, f"score_skips.{number}")[..., rows, columns]
     x = F.conv_transpose2d(x, w["upsample.weight"], stride=8)
@@ -408,7 +402,7 @@ def fcn_8s(w, image):
 # sides are multiples of nothing:
 
 # %%
-network = FCN(21, width=16, hidden=128).eval()
+network = FCN(21, width=16, fc_channels=128).eval()
 for name, weight in network.named_parameters():
     if name.startswith("score"):  # they start at zero, and zero proves nothing
         nn.init.normal_(weight)
@@ -437,7 +431,7 @@ for stride, (total, learning) in released.items():
     same = (ours, ours_learning) == (total, learning)
     rows.append({"network": f"FCN-{stride}s", "parameters": ours,
                  "learning": ours_learning, "as released": str(same)})  # fmt: skip
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # The difference between the two columns are the enlargements: fixed, bilinear, without
@@ -467,9 +461,9 @@ def sizes(height, width):
         pools = net.features(image)
         maps = {f"pool{n}": pool for n, pool in enumerate(pools, start=1)}
         maps["fc6"] = x = net.classifier(pools[-1])
-        maps["x2"] = x = net.twice[0](net.score(x))
+        maps["x2"] = x = net.upsample2x[0](net.score(x))
         x = fuse(x, net.score_skips[0](pools[3]), net.offsets[0])
-        maps["x2 again"] = x = net.twice[1](x)
+        maps["x2 again"] = x = net.upsample2x[1](x)
         x = fuse(x, net.score_skips[1](pools[2]), net.offsets[1])
         maps["x8, uncropped"] = net.upsample(x)
         maps["logits"] = net(image)
@@ -477,7 +471,7 @@ def sizes(height, width):
 
 
 tables = [sizes(375, 500), sizes(224, 224), sizes(512, 512)]
-viz.print_table(
+tables.print_table(
     [
         {"map": name, "of 375 x 500": a, "of 224 x 224": b, "of 512 x 512": c}
         for name, a, b, c in zip(tables[0], *(t.values() for t in tables), strict=True)
@@ -532,7 +526,7 @@ for name, room in zip(("pool4", "pool3", "logits"), spare, strict=True):
 # the gentle weights of chapter 05.
 
 # %%
-CLASSROOM = dict(width=12, hidden=96, kernel_size=3, padding=1, batch_norm=True)
+CLASSROOM = dict(width=12, fc_channels=96, kernel_size=3, padding=1, batch_norm=True)
 
 train = Cached(Toytown(320))
 validation = Cached(Toytown(64, seed=1))
@@ -571,7 +565,7 @@ viz.show_curves(
 # %% tags=["tol=0.05"]
 checks = batches(validation, batch_size=16, shuffle=False)
 matrix = evaluate(model, checks, num_classes=len(CLASSES))
-viz.print_table(
+tables.print_table(
     [
         {"class": name, "IoU": value}
         for name, value in zip(CLASSES, iou(matrix).tolist(), strict=True)
@@ -612,7 +606,7 @@ for stride in (32, 16, 8, 4):
         row |= {f"{name}: mean IoU": mean_iou(matrix)}
         row |= {f"{name}: lamp": iou(matrix)[CLASSES.index("lamp")]}
     rows.append(row)
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # Two lessons. For the mean, enlarge scores, not labels: between two positions the
@@ -638,7 +632,7 @@ def mean_and_spread(values):
     return values.mean().item(), (values.max() - values.min()).item() / 2
 
 
-viz.print_table(
+tables.print_table(
     [
         {"network": f"FCN-{stride}s"}
         | {
@@ -694,7 +688,7 @@ rows = [
     }
     for name in ("sky", "car", "person", "lamp")
 ]
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # ### The same comparison, made unfair
@@ -712,7 +706,7 @@ names = {
     "32 afterwards": "FCN-32s again, after the others used its layers",
     "32 as long": "FCN-32s alone, three times the steps",
 }
-viz.print_table(
+tables.print_table(
     [
         {"network": text, "mean IoU": mean_and_spread(chained[key]["mean_iou"])[0]}
         for key, text in names.items()
@@ -797,7 +791,7 @@ def moved(side):
     return (*found, (8 * x + 8 - side) // 2 - 31)
 
 
-viz.print_table(
+tables.print_table(
     [
         dict(
             zip(("side", "pool4", "pool3", "logits"), (side, *moved(side)), strict=True)
@@ -816,7 +810,7 @@ for shift in (0, 1, 3, 13):
     here = target[:, : target.shape[1] - shift, : target.shape[2] - shift]
     score = mean_iou(confusion_matrix(there, here, len(CLASSES)))
     rows.append({"moved by": shift, "mean IoU": score})
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # **Padding 1 with the offsets of padding 100.** Slicing beyond the end of a map raises
@@ -824,7 +818,7 @@ viz.print_table(rows)
 
 # %%
 with torch.device("meta"):
-    mixed = FCN(21, width=16, hidden=64, kernel_size=7, padding=1)
+    mixed = FCN(21, width=16, fc_channels=64, kernel_size=7, padding=1)
     mixed.offsets = (5, 9, 31)
     print(
         "a slice:", tuple(torch.empty(1, 21, 88, 120)[..., 31 : 31 + 96, 31:159].shape)
@@ -886,7 +880,7 @@ rows = []
 for name, arm in arms.items():
     score = "{:.3f} ± {:.3f}".format(*mean_and_spread(arm["mean_iou"]))
     rows.append({"scores start from": name, "mean IoU": score})
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # **The released learning rate with another loss.** The released recipe has a rate of
@@ -915,7 +909,7 @@ rows = [
     {"reduction": name, "before": start, "after 20 steps": twenty_steps(name)}
     for name in ("mean", "sum")
 ]
-viz.print_table(rows, digits=4)
+tables.print_table(rows, digits=4)
 
 # %% [markdown]
 # **The wrong stamp.** Copying each score into a block is *nearest* enlargement;
@@ -937,7 +931,7 @@ for name, stamp in stamps.items():
     score = mean_iou(evaluate(model, checks, num_classes=len(CLASSES)))
     rows.append({"kernel": name, "mean IoU": score})
 model.upsample.weight[range(8), range(8)] = stamps["bilinear"]
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # And always: one confusion matrix over all images (chapter 03), not the mean of each
@@ -1066,7 +1060,7 @@ rows = []
 for stride in (4, 8, 16, 32):
     slim, fat = (ex.majority.solution(maps, 8, stride) for maps in (target, thick))
     rows.append({"stride": stride, "lamps as they are": slim, "twice as thick": fat})
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # Where blocks are about as wide as a lamp, thickness decides whether it wins any; at

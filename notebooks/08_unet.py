@@ -40,24 +40,24 @@ seed_everything(0)
 import torch.nn.functional as F
 from torch import nn
 
-from segcourse import viz
-from segcourse.blocks.conv import center_crop
-from segcourse.data.results import measured
-from segcourse.data.sample import Cached, Sample, batches
-from segcourse.data.toytown import CLASSES, PALETTE, Toytown
-from segcourse.data.transforms import elastic, pad_to_multiple, pixel_grid
-from segcourse.losses.overlap import dice
-from segcourse.losses.pixelwise import (
+from segcourse import tables, viz
+from segcourse.blocks import center_crop
+from segcourse.data import Cached, Sample, Toytown, batches, measured, toytown
+from segcourse.data import transforms as T
+from segcourse.losses import (
     border_weights,
     class_counts,
     cross_entropy,
+    dice_loss,
     log_frequency_weights,
     pixel_weighted_cross_entropy,
 )
-from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
-from segcourse.models.unet import UNet, overlap_tile
-from segcourse.ops.borders import mirror
+from segcourse.metrics import confusion_matrix, iou, mean_iou
+from segcourse.models import UNet, overlap_tile
+from segcourse.ops import reflect_pad
 from segcourse.training import evaluate, fit, poly, predict, warmup
+
+CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 
 validation = Cached(Toytown(100, seed=1))
 target = torch.stack([scene.semantic for scene in validation])
@@ -80,7 +80,7 @@ def ideal(stride):
 
 
 best = {stride: ideal(stride) for stride in (8, 4, 2, 1)}
-viz.print_table(
+tables.print_table(
     [
         {"class": name, **{f"stride {s}": best[s][k] for s in best}}
         for k, name in enumerate(CLASSES)
@@ -134,7 +134,7 @@ up = [("up 4", 8, 512), ("up 3", 4, 256), ("up 2", 2, 128), ("up 1", 1, 64)]
 named = [*down, *up, ("logits", 1, 2)]
 viz.show_architecture(
     [
-        {"name": n, "stride": s, "channels": c, "colour": 6 if c < 3 else 2 * (i > 5)}
+        {"name": n, "stride": s, "channels": c, "color": 6 if c < 3 else 2 * (i > 5)}
         for i, (n, s, c) in enumerate(named)
     ],
     links=[(1, 9, "crop, concatenate"), (2, 8, ""), (3, 7, ""), (4, 6, "")],
@@ -268,13 +268,13 @@ print("largest difference below 1e-5:", (a - b).abs().max().item() < 1e-5)
 # ### Overlapping tiles
 #
 # An unpadded network says nothing about the rim. Where the image goes on, the rim is
-# the neighbouring tile; where it ends, the authors mirror it. `mirror` does that to any
-# extent, and every pixel of the image gets its logit.
+# the neighbouring tile; where it ends, the authors mirror it. `reflect_pad` does that to
+# any extent, and every pixel of the image gets its logit.
 
 # %%
 picture = validation[3].image
 margin = UNet(8, width=4, depth=3).margin
-surrounded = mirror(picture, margin, 96 + 2 * margin, 128 + 2 * margin)
+surrounded = reflect_pad(picture, margin, 96 + 2 * margin, 128 + 2 * margin)
 framed = surrounded.clone()
 for edge in (margin, margin + 95):
     framed[:, edge, margin : margin + 128] = 1
@@ -296,7 +296,7 @@ seed_everything(0)
 net = UNet(8, width=4, depth=3).eval()
 town = Toytown(1, seed=2, size=(180, 268))[0].image[None]
 with torch.no_grad():
-    at_once = net(mirror(town, margin, 180 + 2 * margin, 268 + 2 * margin))
+    at_once = net(reflect_pad(town, margin, 180 + 2 * margin, 268 + 2 * margin))
 for tile in (20, 68, 132):
     tiled = overlap_tile(net, town, tile=tile)
     seam = (tiled - at_once).abs().max().item()
@@ -310,7 +310,7 @@ for tile in (20, 68, 132):
 
 # %% tags=["tol=0.02"]
 side = 68 + 2 * margin
-around = mirror(town, margin, 180 + 2 * margin, 268 + 2 * margin)
+around = reflect_pad(town, margin, 180 + 2 * margin, 268 + 2 * margin)
 with torch.no_grad():
     whole = net(around)
     for step in (64, 68):
@@ -337,7 +337,7 @@ ruled = scene.image.clone()
 ruled[:, ::16], ruled[:, :, ::16] = 0.1, 0.1
 sheet = scene._replace(image=ruled)
 generator = torch.Generator().manual_seed(1)
-bent = [elastic(6.0, generator=generator)(sheet) for _ in range(3)]
+bent = [T.elastic(6.0, generator=generator)(sheet) for _ in range(3)]
 viz.show_images(
     {"ruled": ruled, **{f"bent {n}": b.image for n, b in enumerate(bent, start=1)}},
     alt="A street scene ruled with a square grid, and three elastic deformations of "
@@ -374,7 +374,7 @@ viz.show_labels(
 def cells(gap):
     """Seven cells with a gap of so many pixels between them: (96, 128) int64."""
     centres = [(22, 24), (20, 58), (26, 95), (50, 42), (54, 78), (78, 24), (80, 60)]
-    distance = torch.cdist(pixel_grid(96, 128), torch.tensor(centres).float()[None])
+    distance = torch.cdist(T.pixel_grid(96, 128), torch.tensor(centres).float()[None])
     near, second = distance.topk(2, largest=False).values.unbind(-1)
     inside = (near < 19) & (second - near > gap)
     return torch.where(inside, distance.argmin(dim=-1) + 1, 0)
@@ -437,7 +437,7 @@ variants = {
     "3 channels, 21 classes, padded and normalised": count(21, **modern),
     "classroom: 3 channels, 8 classes": count(8, width=12, depth=3, **modern),
 }
-viz.print_table([{"network": n, "parameters": p} for n, p in variants.items()])
+tables.print_table([{"network": n, "parameters": p} for n, p in variants.items()])
 
 # %% [markdown]
 # The sizes of figure 1, read off while the paper's network runs on a tile of 572:
@@ -463,7 +463,7 @@ with torch.device("meta"):
         block.merge.register_forward_hook(note(f"up {level}"))
     paper.head.register_forward_hook(note("logits"))
     paper(torch.empty(1, 1, 572, 572))
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %%
 layers = [m for m in paper.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
@@ -499,7 +499,7 @@ print(f"deviation {first.std().item():.3f}, wanted {(2 / 576) ** 0.5:.3f}")
 # %%
 from torchvision.models import mobilenet_v2
 
-from segcourse.blocks.resnet import ResNet
+from segcourse.blocks import ResNet
 
 
 def mobile_features(image):
@@ -531,7 +531,7 @@ for name, (encoder, features) in encoders.items():
             "channels": ", ".join(str(f.shape[1]) for f in features),
         }
     )
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %% [markdown]
 # MobileNet's encoder is far smaller than the vanilla one, and pretrained
@@ -550,7 +550,7 @@ viz.print_table(rows)
 scenes = Cached(Toytown(1600))
 labels = torch.stack([scene.semantic for scene in scenes])
 weight = log_frequency_weights(class_counts(labels, len(CLASSES)))
-viz.print_table(
+tables.print_table(
     [
         {"class": name, "share": share, "weight": w}
         for name, share, w in zip(
@@ -567,7 +567,7 @@ viz.print_table(
 def loss(model, batch):
     image, semantic, _ = batch
     logits = model(image)
-    return cross_entropy(logits, semantic, weight=weight) + dice(logits, semantic)
+    return cross_entropy(logits, semantic, weight=weight) + dice_loss(logits, semantic)
 
 
 seed_everything(0)
@@ -595,7 +595,7 @@ viz.show_curves(
 matrix = evaluate(
     model, batches(validation, batch_size=20, shuffle=False), num_classes=8
 )
-viz.print_table(
+tables.print_table(
     [
         {"class": name, "IoU": value, "perfect shares, stride 8": fcn}
         for name, value, fcn in zip(CLASSES, iou(matrix).tolist(), best[8], strict=True)
@@ -639,7 +639,7 @@ for skip, runs in results["skips"].items():
     lamps, _ = summary(runs, lambda run: run["iou"]["lamp"])
     rows.append({"skip": skip, "parameters": runs[0]["parameters"], "mean IoU": mean,
                  "± (seeds)": spread, "lamp": lamps})  # fmt: skip
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %%
 viz.show_bars(
@@ -682,7 +682,7 @@ for number, arms in results["few"].items():
         row[name], row[f"± {name}"] = summary(runs)
     row["gain"] = row["bent"] - row["as they are"]
     rows.append(row)
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %%
 viz.show_bars(
@@ -728,7 +728,7 @@ for factor, streets in large.items():
         model, batches(streets, batch_size=4, shuffle=False), num_classes=8
     )
     rows.append({"times as large": factor, "mean IoU": mean_iou(scores)})
-viz.print_table(rows)
+tables.print_table(rows)
 
 # %%
 near = [large[3][index] for index in (3, 8)]
@@ -810,8 +810,8 @@ def resized(height, width):
     return F.interpolate(classes, (99, 133), mode="nearest")[:, 0].long()
 
 
-black = torch.stack([pad_to_multiple(8)(sample).image for sample in odd])
-fill = pad_to_multiple(8, mirrored=True)
+black = torch.stack([T.pad_to_multiple(8)(sample).image for sample in odd])
+fill = T.pad_to_multiple(8, mirrored=True)
 glass = torch.stack([fill(sample).image for sample in odd])
 answers = {
     "resized to 48 x 64": resized(48, 64),
@@ -856,7 +856,7 @@ from scipy.ndimage import label
 
 tight = cells(gap=1.2)
 sample = Sample(torch.rand(3, 96, 128), (tight > 0).long(), tight)
-bent = elastic(3.0, generator=torch.Generator().manual_seed(0))(sample)
+bent = T.elastic(3.0, generator=torch.Generator().manual_seed(0))(sample)
 numbered = torch.from_numpy(label(bent.instance.numpy() > 0)[0]).long()
 for name, objects in {
     "before bending": tight,
