@@ -268,8 +268,8 @@ print("largest difference below 1e-5:", (a - b).abs().max().item() < 1e-5)
 # ### Overlapping tiles
 #
 # An unpadded network says nothing about the rim. Where the image goes on, the rim is
-# the neighbouring tile; where it ends, the authors mirror it. `reflect_pad` does that to
-# any extent, and every pixel of the image gets its logit.
+# the neighbouring tile; where it ends, the authors mirror it. `reflect_pad` does that
+# to any extent, and every pixel of the image gets its logit.
 
 # %%
 picture = validation[3].image

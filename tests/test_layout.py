@@ -1,8 +1,11 @@
 """The repository keeps its shape: imports point down, and every part has its counterparts."""
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,6 +106,51 @@ def test_public_names_have_docstrings_and_types(path):
                 assert not bare, f"{named(path)}: {node.name}({', '.join(bare)}) without types"
             if path.parts[-2] != "exercises" or isinstance(node, ast.ClassDef):
                 assert ast.get_docstring(node), f"{named(path)}: {node.name} has no docstring"
+
+
+PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+PUBLIC = ["training", "tables", "viz", "classroom", "pretrained", "porting", "keras", "checkpoints"]
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGES if name != "exercises"])
+def test_a_package_passes_on_its_public_names(name):
+    package = importlib.import_module(f"segcourse.{name}")
+    stems = {path.stem for path in (PACKAGE / name).glob("*.py")}
+    for public in package.__all__:
+        found = getattr(package, public)
+        if inspect.ismodule(found):
+            assert found.__name__ == f"segcourse.{name}.{public}"
+            continue
+        assert not public.startswith("_") and public not in stems, (
+            f"segcourse.{name}.{public} is a name of a module as well: which one would be imported "
+            "would depend on what was imported before"
+        )
+        assert public.isupper() or found.__module__.startswith(f"segcourse.{name}.")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapters_import_public_names_only(chapter):
+    tree = ast.parse((ROOT / "notebooks" / f"{chapter}.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not [alias.name for alias in node.names if alias.name.startswith("segcourse.")]
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("segcourse"):
+            continue
+        names = {alias.name for alias in node.names}
+        if node.module == "segcourse":
+            assert names <= {*PUBLIC, *PACKAGES}
+        elif node.module == "segcourse.exercises":
+            assert names == {chapter[3:]}
+        elif (part := node.module.removeprefix("segcourse.")) not in PUBLIC:
+            assert part in PACKAGES, f"{chapter} imports {node.module}, which is no public module"
+            assert names <= set(importlib.import_module(node.module).__all__)
+
+
+def test_importing_the_course_loads_nothing_heavy():
+    code = "import sys, segcourse.models, segcourse.data, segcourse.metrics; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    assert not {"torch", "torchvision", "scipy", "matplotlib"} & set(loaded.stdout.split())
 
 
 def tracked() -> list[Path]:
