@@ -71,21 +71,21 @@ def run(name: str, seed: int, steps: int, scored: int) -> dict:
         NETWORKS[name], scenes, seed=seed, steps=steps, aux_weight=AUX_WEIGHTS.get(name, 1.0)
     )
     trained = time.process_time()
-    predicted = predict(model, test.image, batch_size=10)
+    preds = predict(model, test.image, batch_size=10)
     done = time.process_time()
     return {
         "seed": seed,
-        **scores(predicted, test.semantic),
+        **scores(preds, test.semantic),
         "training_seconds": round(trained - started, 1),
         "step_ms": round(1000 * (trained - started) / steps, 1),
-        "inference_ms": round(1000 * (done - trained) / len(predicted), 1),
+        "inference_ms": round(1000 * (done - trained) / len(preds), 1),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
 
 
-def scores(predicted: Tensor, truth: Tensor, classes: Sequence[str] = CLASSES) -> dict:
+def scores(preds: Tensor, target: Tensor, classes: Sequence[str] = CLASSES) -> dict:
     """Everything about the quality of label maps: (N, H, W) each."""
-    matrix = confusion_matrix(predicted, truth, len(classes))
+    matrix = confusion_matrix(preds, target, len(classes))
     found = semantic_scores(matrix, classes)
     edges = {
         "boundary_f1": partial(class_scores, boundary_f1, tolerance=EDGE),
@@ -95,7 +95,7 @@ def scores(predicted: Tensor, truth: Tensor, classes: Sequence[str] = CLASSES) -
         **found,
         "thin_iou": found["iou"][THIN],
         **{
-            name: round(mean_by_class(score(predicted, truth, len(classes))), 4)
+            name: round(mean_by_class(score(preds, target, len(classes))), 4)
             for name, score in edges.items()
         },
     }

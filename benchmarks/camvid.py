@@ -41,20 +41,20 @@ def split(name: str, size: tuple[int, int]) -> Cached:
 
 def flipped(batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """Image and truth of a batch, each sample mirrored with probability one half."""
-    image, truth, *_ = batch
+    image, target, *_ = batch
     chosen = torch.rand(len(image)) < 0.5
     image = torch.where(chosen[:, None, None, None], image.flip(-1), image)
-    return image, torch.where(chosen[:, None, None], truth.flip(-1), truth)
+    return image, torch.where(chosen[:, None, None], target.flip(-1), target)
 
 
 def draw(samples: list[Sample], predictions: Tensor, path: Path) -> None:
     """Save rows of picture | prediction | truth; void is black in both."""
     matplotlib.use("agg")
     figure, axes = plt.subplots(len(samples), 3, figsize=(10, 2.7 * len(samples)), squeeze=False)
-    for row, sample, predicted in zip(axes, samples, predictions, strict=True):
-        truth = colorize(sample.semantic, PALETTE)
-        shown = {"picture": sample.image.permute(1, 2, 0).clamp(0, 1), "truth": truth}
-        shown["prediction"] = colorize(predicted, PALETTE)
+    for row, sample, preds in zip(axes, samples, predictions, strict=True):
+        target = colorize(sample.semantic, PALETTE)
+        shown = {"picture": sample.image.permute(1, 2, 0).clamp(0, 1), "truth": target}
+        shown["prediction"] = colorize(preds, PALETTE)
         for axis, name in zip(row, ("picture", "prediction", "truth"), strict=True):
             axis.imshow(shown[name].numpy(), interpolation="nearest")
             axis.set_title(name)

@@ -45,8 +45,8 @@ class Bench:
     def __init__(self) -> None:
         self.train = Cached(Toytown(TRAINING["scenes"]))
         self.validation = stack(Cached(Toytown(VALIDATION, seed=1)).samples)
-        truth = torch.stack([sample.semantic for sample in self.train.samples])
-        self.weight = log_frequency_weights(class_counts(truth, len(CLASSES)))
+        target = torch.stack([sample.semantic for sample in self.train.samples])
+        self.weight = log_frequency_weights(class_counts(target, len(CLASSES)))
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         image, semantic, *_ = batch
@@ -66,20 +66,20 @@ class Bench:
 
     def scores(self, model: nn.Module, full: bool = False) -> dict[str, float]:
         """Mean IoU; with ``full`` also every class, and what happens near the boundaries."""
-        image, truth, _ = self.validation
-        predicted = predict(model, image, batch_size=16)
-        matrix = confusion_matrix(predicted, truth, len(CLASSES))
+        image, target, _ = self.validation
+        preds = predict(model, image, batch_size=16)
+        matrix = confusion_matrix(preds, target, len(CLASSES))
         found = {"mean_iou": mean_iou(matrix)}
         if full:
             found |= dict(zip(CLASSES, iou(matrix).tolist(), strict=True))
-            near = trimap(truth, width=BAND)
-            found["band_iou"] = mean_iou(confusion_matrix(predicted, near, len(CLASSES)))
+            near = trimap(target, width=BAND)
+            found["band_iou"] = mean_iou(confusion_matrix(preds, near, len(CLASSES)))
             for name, score, option in (
                 ("boundary_f1", boundary_f1, {"tolerance": TOLERANCE}),
                 ("boundary_iou", boundary_iou, {"width": TOLERANCE}),
             ):
                 found[name] = mean_by_class(
-                    class_scores(score, predicted, truth, len(CLASSES), **option)
+                    class_scores(score, preds, target, len(CLASSES), **option)
                 )
         return found
 

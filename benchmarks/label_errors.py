@@ -142,7 +142,7 @@ def measure(loss: str, quick: bool) -> dict:
         samples = Cached(Transformed(Toytown(scenes, seed=0, void=void), once))
         runs = [judge(train(arm, samples, seed, steps, loss), truths) for seed in seeds]
         arms[arm] = {key: [run[key] for run in runs] for key in runs[0]}
-        print(f"{loss:9} {arm:34} {arms[arm]['full truth, mean']}", flush=True)
+        print(f"{loss:9} {arm:34} {arms[arm]['full target, mean']}", flush=True)
     return arms
 
 

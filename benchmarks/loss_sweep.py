@@ -70,9 +70,9 @@ def probabilities(model: nn.Module, sample: Sample) -> Tensor:
     return torch.cat([model(part)[:, 0].sigmoid() for part in sample.image.split(25)])
 
 
-def best_threshold(probability: Tensor, truth: Tensor) -> float:
+def best_threshold(probability: Tensor, target: Tensor) -> float:
     """The threshold with the largest foreground IoU."""
-    scores = [iou(confusion_matrix((probability > t).long(), truth, 2))[1] for t in THRESHOLDS]
+    scores = [iou(confusion_matrix((probability > t).long(), target, 2))[1] for t in THRESHOLDS]
     return THRESHOLDS[torch.stack(scores).nan_to_num().argmax()].item()
 
 
@@ -87,16 +87,16 @@ def one_run(loss, share: float, seed: int, steps: int, data: dict) -> dict:
         batch=BATCH,
         learning_rate=3e-3,
     )
-    probability, truth = probabilities(model, data["validation"]), data["validation"].semantic
-    matrix = confusion_matrix((probability > 0.5).long(), truth, 2)
+    probability, target = probabilities(model, data["validation"]), data["validation"].semantic
+    matrix = confusion_matrix((probability > 0.5).long(), target, 2)
     chosen = best_threshold(probabilities(model, data["tuning"]), data["tuning"].semantic)
-    tuned = confusion_matrix((probability > chosen).long(), truth, 2)
+    tuned = confusion_matrix((probability > chosen).long(), target, 2)
     return {
         "iou": iou(matrix)[1].item(),
         "precision": precision(matrix)[1].nan_to_num().item(),
         "recall": recall_of(matrix)[1].item(),
         "pixel_accuracy": float(pixel_accuracy(matrix)),
-        "probability_of_dots": probability[truth == 1].mean().item(),
+        "probability_of_dots": probability[target == 1].mean().item(),
         "threshold": chosen,
         "iou_at_threshold": iou(tuned)[1].item(),
     }

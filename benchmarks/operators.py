@@ -30,7 +30,7 @@ OBJECTS, CELLS = (15, 25), (1040, 1388)  # in rows and columns
 MEASURED = """
 import json, resource, time
 from benchmarks.operators import dots
-from segcourse.losses.pixelwise import border_weights
+from segcourse.losses.weights import border_weights
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB

@@ -68,11 +68,11 @@ ARMS: dict[str, tuple[Callable[[nn.Module, Sample], Tensor], int]] = {  # loss, 
 def sure_answers(pairs: list[Pair]) -> dict[str, float]:
     """Answers surer than one half, for every object: that hit one first, hit it again, or miss."""
     first = again = missed = objects = 0
-    for found, truth in pairs:
-        objects += len(truth.labels)
+    for found, target in pairs:
+        objects += len(target.labels)
         sure = found.scores > SURE
-        overlap = box_iou(found.boxes[sure], truth.boxes)
-        hit = (overlap >= SAME) & (found.labels[sure][:, None] == truth.labels)
+        overlap = box_iou(found.boxes[sure], target.boxes)
+        hit = (overlap >= SAME) & (found.labels[sure][:, None] == target.labels)
         first += int(hit.any(dim=0).sum())
         again += int(hit.any(dim=1).sum()) - int(hit.any(dim=0).sum())
         missed += int((~hit.any(dim=1)).sum())

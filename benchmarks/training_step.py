@@ -119,13 +119,13 @@ def seconds_per_step(
     torch.manual_seed(0)
     batch, height, width = shape
     image = torch.rand(batch, 3, height, width)
-    truth = torch.randint(CLASSES, shape)
+    target = torch.randint(CLASSES, shape)
     optimizers = {name: torch.optim.AdamW(m.parameters()) for name, m in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for repeat in range(repeats + 2):
         for name, model in models.items():
             start = time.process_time()
-            loss = F.cross_entropy(model(image), truth)
+            loss = F.cross_entropy(model(image), target)
             optimizers[name].zero_grad()
             loss.backward()
             optimizers[name].step()

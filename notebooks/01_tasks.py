@@ -42,6 +42,7 @@ import numpy as np
 import torch.nn.functional as F
 from PIL import Image
 
+# %%
 from segcourse import tables, viz
 from segcourse.data import Toytown, photographs, toytown
 from segcourse.ops import (
@@ -66,6 +67,7 @@ from segcourse.ops import (
     split_ids,
 )
 
+# %%
 CLASSES, PALETTE, THINGS = toytown.CLASSES, toytown.PALETTE, toytown.THINGS
 
 town = Toytown(40, seed=2, cars=(2, 6), people=(1, 4))

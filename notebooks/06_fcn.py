@@ -470,11 +470,13 @@ def sizes(height, width):
     return {name: f"{x.shape[-2]} x {x.shape[-1]}" for name, x in maps.items()}
 
 
-tables = [sizes(375, 500), sizes(224, 224), sizes(512, 512)]
+columns = [sizes(375, 500), sizes(224, 224), sizes(512, 512)]
 tables.print_table(
     [
         {"map": name, "of 375 x 500": a, "of 224 x 224": b, "of 512 x 512": c}
-        for name, a, b, c in zip(tables[0], *(t.values() for t in tables), strict=True)
+        for name, a, b, c in zip(
+            columns[0], *(t.values() for t in columns), strict=True
+        )
     ]
 )
 

@@ -172,8 +172,8 @@ def test_doubled_and_wrong_answers_are_told_apart():
     boxes = torch.cat([square, square + 1, square + 50, square])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.4])
     found = Detections(boxes, torch.tensor([0, 0, 0, 0]), scores, None, scores)
-    truth = Instances(torch.cat([square, square + 90]), torch.tensor([0, 1]), None)
-    shares = sets.sure_answers([(found, truth)])
+    target = Instances(torch.cat([square, square + 90]), torch.tensor([0, 1]), None)
+    shares = sets.sure_answers([(found, target)])
     assert shares == {"found": 0.5, "found_again": 0.5, "wrong": 0.5}
 
 
@@ -190,8 +190,8 @@ def test_panoptic_quality_of_the_truth_is_one():
     model, test = panoptic.build().eval(), detectors.scenes(2, seed=2)
 
     def branch(levels):
-        truth = model.branch_target(sample.semantic)
-        return 30.0 * F.one_hot(truth, len(panoptic.STUFF) + 1).permute(2, 0, 1)[None]
+        target = model.branch_target(sample.semantic)
+        return 30.0 * F.one_hot(target, len(panoptic.STUFF) + 1).permute(2, 0, 1)[None]
 
     model.semantic_logits = branch
     for sample in test:

@@ -229,24 +229,24 @@ TRUE_MASKS = [torch.rand(2, 24, 32) > 0.5, torch.zeros(0, 24, 32).bool()]
 KINDS = torch.tensor([3, 3, 1, 2])
 
 
-def matches(found: Tensor, truth: Tensor, scores: Tensor, labels: Tensor) -> instance.Matches:
+def matches(found: Tensor, target: Tensor, scores: Tensor, labels: Tensor) -> instance.Matches:
     return instance.match_detections(
-        instance.coco_mask_iou(found, truth),
+        instance.coco_mask_iou(found, target),
         scores=scores,
         labels=labels,
         areas=found.flatten(1).sum(dim=1),
         target_labels=labels[:3],
-        target_areas=truth.flatten(1).sum(dim=1),
+        target_areas=target.flatten(1).sum(dim=1),
         iscrowd=labels[:3] == 2,
     )
 
 
-def panoptic_counts(found: Tensor, truth: Tensor, crowd: Tensor) -> Tensor:
-    return panoptic.panoptic_counts(found, truth, 4, crowd=crowd)
+def panoptic_counts(found: Tensor, target: Tensor, crowd: Tensor) -> Tensor:
+    return panoptic.panoptic_counts(found, target, 4, crowd=crowd)
 
 
-def semantic_scores(found: Tensor, truth: Tensor) -> float:
-    return mean_iou(confusion_matrix(found, truth, 4))
+def semantic_scores(found: Tensor, target: Tensor) -> float:
+    return mean_iou(confusion_matrix(found, target, 4))
 
 
 # What lies where its arguments lie.

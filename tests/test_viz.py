@@ -186,8 +186,8 @@ def test_labels_of_every_type(dtype, shown):
     assert np.allclose(panels(shown)[0][~void], colors[~void] / 255)
     assert np.allclose(panels(shown)[0][void], each.image.numpy().transpose(1, 2, 0)[void])
     shown.clear()
-    predicted = torch.ones(1, 6, 8).to(dtype)
-    viz.show_predictions([each], {"FCN": predicted}, CLASSES, PALETTE, alt=ALT)
+    preds = torch.ones(1, 6, 8).to(dtype)
+    viz.show_predictions([each], {"FCN": preds}, CLASSES, PALETTE, alt=ALT)
     assert (panels(shown)[1][~void] == PALETTE[1]).all() and not panels(shown)[1][void].any()
 
 

@@ -104,13 +104,13 @@ def tidy(cell: nbformat.NotebookNode, number: int) -> None:
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}
 
 
-def shrink(png: str, colours: int = 256) -> str:
-    """A base64 PNG with at most ``colours`` colours, on white."""
+def shrink(png: str, colors: int = 256) -> str:
+    """A base64 PNG with at most ``colors`` colours, on white."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
     flat = Image.new("RGB", image.size, "white")
     flat.paste(image, mask=image.getchannel("A"))
     stream = io.BytesIO()
-    reduced = flat.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    reduced = flat.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     reduced.save(stream, "PNG", optimize=True)
     small = base64.b64encode(stream.getvalue()).decode()
     return small if len(small) < len(png) else png

@@ -27,6 +27,7 @@ from torch import Tensor
 from segcourse.losses.inputs import at_least_one
 from segcourse.ops.boxes import from_cxcywh, generalized_box_iou
 from segcourse.ops.instances import Instances, check_instances, normalized_cxcywh
+from segcourse.ops.precision import widen, without_autocast
 
 L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
 EOS_COEF = 0.1  # the weight of "no object", DETR's name for it
@@ -54,7 +55,7 @@ def hungarian_match(logits: Tensor, boxes: Tensor, target: Instances) -> Indices
     logits, boxes = _check_predictions(logits[None], boxes[None], [target])
     true_boxes = _normalized_boxes(target, boxes)
     cost = -logits[0].softmax(dim=-1)[:, target.labels.long()]
-    with torch.autocast(boxes.device.type, enabled=False):
+    with without_autocast(boxes.device):
         cost = cost + L1_WEIGHT * torch.cdist(boxes[0], true_boxes, p=1)
     cost = cost - GIOU_WEIGHT * generalized_box_iou(from_cxcywh(boxes[0]), from_cxcywh(true_boxes))
     query, matched = linear_sum_assignment(cost.cpu().double().numpy())
@@ -128,7 +129,7 @@ def set_mask_loss(
             f"masks of {len(masks)} images came with {len(targets)} targets and {len(indices)} "
             "lists of indices: give one of each for every image."
         )
-    masks = _at_least_float32(masks)
+    (masks,) = widen(masks)
     number = at_least_one(torch.tensor(sum(len(target) for target in targets)))
     focal, dice = masks.sum() * 0, masks.sum() * 0
     for own, target, pair in zip(masks, targets, indices, strict=True):
@@ -147,11 +148,6 @@ def set_mask_loss(
 def _upsample(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear interpolation: (P, h, w) -> (P, H, W)."""
     return F.interpolate(masks[:, None], size=tuple(size), mode="bilinear")[:, 0]
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    """Half precision as float32, which sums of many pixels do not overflow; others as they are."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _normalized_boxes(target: Instances, like: Tensor) -> Tensor:
@@ -180,4 +176,4 @@ def _check_predictions(
         )
     for target in targets:
         check_instances(target, target.masks.shape[-2:], logits.shape[-1] - 1)
-    return _at_least_float32(logits), _at_least_float32(boxes)
+    return *widen(logits), *widen(boxes)

@@ -71,9 +71,9 @@ class DeepLabV3(nn.Module):
         check_arguments("DeepLabV3", backbone, {"num_classes": num_classes})
         self.backbone = backbone(output_stride=output_stride)
         *_, middle, last = self.backbone.channels
-        rates = default_atrous_rates(output_stride) if atrous_rates is None else atrous_rates
+        atrous_rates = default_atrous_rates(output_stride) if atrous_rates is None else atrous_rates
         self.classifier = nn.Sequential(
-            ASPP(last, channels, atrous_rates=rates, dropout=dropout),
+            ASPP(last, channels, atrous_rates=atrous_rates, dropout=dropout),
             *(conv_bn_relu(channels, channels) if conv_after_aspp else []),
             kaiming_normal_(nn.Conv2d(channels, num_classes, kernel_size=1)),
         )

@@ -87,9 +87,9 @@ class DeepLabV3Plus(nn.Module):
                 f"DeepLabV3Plus(low_level={low_level}) joins nothing: the backbone has features "
                 f"0 to {len(finer) - 1} before its last; the paper takes 1, those of stride 4."
             )
-        rates = default_atrous_rates(output_stride) if atrous_rates is None else atrous_rates
+        atrous_rates = default_atrous_rates(output_stride) if atrous_rates is None else atrous_rates
         self.aspp = ASPP(
-            last, channels, atrous_rates=rates, dropout=dropout, convolution=convolution
+            last, channels, atrous_rates=atrous_rates, dropout=dropout, convolution=convolution
         )
         self.reduce = conv_bn_relu(finer[low_level], low_level_channels, kernel_size=1)
         first = convolution(channels + low_level_channels, channels)

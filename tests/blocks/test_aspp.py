@@ -50,9 +50,9 @@ def without_bn_in_between(in_channels: int, out_channels: int, *, dilation: int 
 
 @pytest.mark.parametrize("rates", [(6, 12, 18), (12, 24, 36), (1, 2, 3)])
 @pytest.mark.parametrize("size", [(33, 33), (13, 20), (1, 1)])
-def test_equals_torchvision(rates, size):
-    theirs = settled(torchvision.ASPP(24, rates, out_channels=16))
-    ours = with_weights_of(theirs, ASPP(24, 16, atrous_rates=rates))
+def test_equals_torchvision(atrous_rates, size):
+    theirs = settled(torchvision.ASPP(24, atrous_rates, out_channels=16))
+    ours = with_weights_of(theirs, ASPP(24, 16, atrous_rates=atrous_rates))
     assert_equal(ours, theirs, torch.randn(2, 24, *size))
 
 

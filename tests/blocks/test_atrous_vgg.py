@@ -126,9 +126,9 @@ def test_positions_beyond_the_image_are_cut_and_pixels_beyond_the_positions_repe
 
 @pytest.mark.parametrize("size", [(1, 8), (9, 16), (17, 24), (96, 128)])
 def test_the_positions_over_the_image_are_those_of_every_eighth_pixel(size):
-    truth = torch.zeros(1, *size)
-    scores = crop_to_image(torch.zeros(1, 5, 20, 20), 8, truth)
-    assert scores.shape[-2:] == truth[..., ::8, ::8].shape[-2:]
+    target = torch.zeros(1, *size)
+    scores = crop_to_image(torch.zeros(1, 5, 20, 20), 8, target)
+    assert scores.shape[-2:] == target[..., ::8, ::8].shape[-2:]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_the_solutions_say_what_the_package_says():
         ours = chapter.iou_from_matrix(matrix).double()
         assert torch.allclose(ours, semantic.iou(matrix), equal_nan=True)
     for mask, width in chapter.band.inputs():
-        want = boundary.inner_band(mask.numpy(), width)
+        want = boundary._inner_band(mask.numpy(), width)
         assert np.array_equal(chapter.inner_band(mask, width).numpy(), want)
 
 

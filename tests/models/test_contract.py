@@ -68,8 +68,8 @@ def learning(network: partial) -> torch.nn.Module:
     for _ in range(3):
         optimizer.zero_grad()
         logits = model(torch.randn(2, 3, 32, 32))
-        truth = torch.randint(3, (2, 32, 32))
-        torch.nn.functional.cross_entropy(logits, truth).backward()
+        target = torch.randint(3, (2, 32, 32))
+        torch.nn.functional.cross_entropy(logits, target).backward()
         optimizer.step()
     return model
 

@@ -215,12 +215,12 @@ def test_a_gradient_reaches_every_parameter():
 
 def test_learns_to_copy_a_mask(overfit):
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
-    image = truth[:, None].float().repeat(1, 3, 1, 1) + 0.1 * torch.randn(2, 3, 64, 64)
+    target = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    image = target[:, None].float().repeat(1, 3, 1, 1) + 0.1 * torch.randn(2, 3, 64, 64)
     net = DeconvNet(2, width=4, fc_channels=16, kernel_size=1)
-    overfit(net, lambda: F.cross_entropy(net(image), truth), steps=60)
+    overfit(net, lambda: F.cross_entropy(net(image), target), steps=60)
     net.eval()
-    assert (net(image).argmax(dim=1) == truth).float().mean() > 0.95
+    assert (net(image).argmax(dim=1) == target).float().mean() > 0.95
 
 
 @pytest.mark.parametrize(

@@ -205,34 +205,34 @@ def test_a_gradient_reaches_every_parameter(multi_scale):
         assert not [name for name, p in net.named_parameters() if not p.grad.any()]
 
 
-def learn(net: DeepLabV1, parameters: Iterable[nn.Parameter], truth: Tensor) -> float:
+def learn(net: DeepLabV1, parameters: Iterable[nn.Parameter], target: Tensor) -> float:
     """Train as the paper does, on every eighth pixel; the share of right pixels afterwards."""
-    image = truth[:, None].float().repeat(1, 3, 1, 1)
+    image = target[:, None].float().repeat(1, 3, 1, 1)
     optimizer = torch.optim.Adam(parameters, lr=1e-2)
     for _ in range(40):
-        loss = F.cross_entropy(net.coarse_logits(image), truth[..., ::8, ::8])
+        loss = F.cross_entropy(net.coarse_logits(image), target[..., ::8, ::8])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     net.eval()
     with torch.no_grad():
-        return (net(image).argmax(dim=1) == truth).float().mean().item()
+        return (net(image).argmax(dim=1) == target).float().mean().item()
 
 
 def test_learns_to_copy_a_coarse_mask():
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (4, 3, 3)).repeat_interleave(32, 1).repeat_interleave(32, 2)
-    truth = truth[:, 12:77, 12:77]  # edges in the middle between two positions of the scores
+    target = torch.randint(0, 2, (4, 3, 3)).repeat_interleave(32, 1).repeat_interleave(32, 2)
+    target = target[:, 12:77, 12:77]  # edges in the middle between two positions of the scores
     net = DeepLabV1(2, **CLASSROOM)
-    assert learn(net, net.parameters(), truth) > 0.9
+    assert learn(net, net.parameters(), target) > 0.9
 
 
 def test_multi_scale_learns_to_copy_single_pixels_though_it_is_trained_on_every_eighth():
     """Nothing but the added branches learns, as in the released recipe."""
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (4, 64, 64))
+    target = torch.randint(0, 2, (4, 64, 64))
     net = DeepLabV1(2, multi_scale=True, **{**CLASSROOM, "batch_norm": False})
-    assert learn(net, net.sides.parameters(), truth) > 0.99
+    assert learn(net, net.sides.parameters(), target) > 0.99
 
 
 @pytest.mark.parametrize(

@@ -204,19 +204,19 @@ def test_a_gradient_reaches_every_parameter(arguments):
 @pytest.mark.parametrize("arguments", [{}, dict(layers=16, batch_norm=True, dropout=0.0)])
 def test_learns_to_copy_a_coarse_mask(arguments, overfit):
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (2, 5, 5)).repeat_interleave(16, 1).repeat_interleave(16, 2)
-    truth = truth[:, 4:69, 4:69]  # edges in the middle between two positions of the scores
-    image = truth[:, None].float().repeat(1, 3, 1, 1)
+    target = torch.randint(0, 2, (2, 5, 5)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    target = target[:, 4:69, 4:69]  # edges in the middle between two positions of the scores
+    image = target[:, None].float().repeat(1, 3, 1, 1)
     net = DeepLabV2(2, **{**CLASSROOM, **arguments})
     overfit(
         net,
         lambda: sum(
-            F.cross_entropy(x[..., ::8, ::8], truth[..., ::8, ::8]) for x in net.all_logits(image)
+            F.cross_entropy(x[..., ::8, ::8], target[..., ::8, ::8]) for x in net.all_logits(image)
         ),
     )
     net.eval()
     with torch.no_grad():
-        assert (net(image).argmax(dim=1) == truth).float().mean() > 0.9
+        assert (net(image).argmax(dim=1) == target).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(

@@ -193,9 +193,9 @@ def test_the_last_of_all_logits_is_the_networks(aux_loss):
 def test_a_gradient_reaches_every_parameter():
     torch.manual_seed(0)
     net = small(3, aux_loss=True, conv_after_aspp=True)
-    truth = torch.randint(3, (2, 64, 80))
+    target = torch.randint(3, (2, 64, 80))
     logits = net.all_logits(torch.randn(2, 3, 64, 80))
-    sum(F.cross_entropy(x, truth) for x in logits).backward()
+    sum(F.cross_entropy(x, target) for x in logits).backward()
     assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
 
 
@@ -208,11 +208,11 @@ def test_training_on_a_single_image_is_refused_with_the_remedy():
 
 def test_learns_to_copy_a_coarse_mask(overfit):
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
-    image = truth[:, None].float().repeat(1, 3, 1, 1)
+    target = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    image = target[:, None].float().repeat(1, 3, 1, 1)
     net = small(2, backbone=partial(ResNet, 18, width=8), dropout=0.0)
-    overfit(net, lambda: F.cross_entropy(net(image), truth))
-    assert (net(image).argmax(dim=1) == truth).float().mean() > 0.9
+    overfit(net, lambda: F.cross_entropy(net(image), target))
+    assert (net(image).argmax(dim=1) == target).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(

@@ -149,8 +149,8 @@ def test_takes_any_size(size, output_stride):
 def test_a_gradient_reaches_every_parameter(options):
     torch.manual_seed(0)
     net = small(3, **options)
-    truth = torch.randint(3, (2, 64, 80))
-    F.cross_entropy(net(torch.randn(2, 3, 64, 80)), truth).backward()
+    target = torch.randint(3, (2, 64, 80))
+    F.cross_entropy(net(torch.randn(2, 3, 64, 80)), target).backward()
     assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
 
 
@@ -164,11 +164,11 @@ def test_training_on_a_single_image_is_refused_with_the_remedy():
 def test_learns_to_copy_a_mask_finer_than_its_output_stride(overfit):
     """Squares of 4 pixels, at output stride 8: without the fine features they would be lost."""
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (2, 12, 12)).repeat_interleave(4, 1).repeat_interleave(4, 2)
-    image = truth[:, None].float().repeat(1, 3, 1, 1)
+    target = torch.randint(0, 2, (2, 12, 12)).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    image = target[:, None].float().repeat(1, 3, 1, 1)
     net = small(2, backbone=partial(ResNet, 18, width=8), channels=16, dropout=0.0)
-    overfit(net, lambda: F.cross_entropy(net(image), truth))
-    assert (net(image).argmax(dim=1) == truth).float().mean() > 0.9
+    overfit(net, lambda: F.cross_entropy(net(image), target))
+    assert (net(image).argmax(dim=1) == target).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(

@@ -256,14 +256,14 @@ def test_a_linear_layer_and_its_convolution_agree_at_every_position(side):
 def test_scores_start_at_zero_and_every_learning_parameter_gets_a_gradient(stride):
     torch.manual_seed(0)
     net, image = FCN(3, stride=stride, **CLASSROOM), torch.randn(2, 3, 64, 64)
-    truth = torch.randint(0, 3, (2, 64, 64))
+    target = torch.randint(0, 3, (2, 64, 64))
     assert not net(image).any()
     learning = {name: p for name, p in net.named_parameters() if p.requires_grad}
     optimizer = torch.optim.SGD(learning.values(), lr=0.1)
-    F.cross_entropy(net(image), truth).backward()
+    F.cross_entropy(net(image), target).backward()
     optimizer.step()  # the first step moves the scores alone: behind them gradients are zero
     optimizer.zero_grad()
-    F.cross_entropy(net(image), truth).backward()
+    F.cross_entropy(net(image), target).backward()
     assert not [name for name, p in learning.items() if not p.grad.any()]
     fixed = {name.split(".")[0] for name, p in net.named_parameters() if not p.requires_grad}
     assert fixed <= {"upsample2x", "upsample"}
@@ -288,12 +288,12 @@ def test_evaluation_does_not_depend_on_the_batch_nor_on_dropout():
 
 def test_learns_to_copy_a_coarse_mask(overfit):
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
-    image = truth[:, None].float().repeat(1, 3, 1, 1)
+    target = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    image = target[:, None].float().repeat(1, 3, 1, 1)
     net = FCN(2, **{**CLASSROOM, "width": 8})
-    overfit(net, lambda: F.cross_entropy(net(image), truth), steps=60)
+    overfit(net, lambda: F.cross_entropy(net(image), target), steps=60)
     net.eval()
-    assert (net(image).argmax(dim=1) == truth).float().mean() > 0.9
+    assert (net(image).argmax(dim=1) == target).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("offset, size", [(5, (4, 4)), (-1, (4, 4)), (0, (9, 4)), (3, (4, 6))])

@@ -86,8 +86,8 @@ def by_hand(net: GFRNet, image: Tensor) -> list[Tensor]:
     x, maps = image, {}
     names = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
     for name, stage in zip(names, net.encoder.stages, strict=True):
-        for convolution, normalise in zip(stage[0::3], stage[1::3], strict=True):
-            x = norm(normalise, conv(convolution, x)).clamp(min=0)
+        for convolution, normalize in zip(stage[0::3], stage[1::3], strict=True):
+            x = norm(normalize, conv(convolution, x)).clamp(min=0)
         maps[name] = x
         x = F.max_pool2d(x, 2, stride=2, ceil_mode=True)
     pool5 = x
@@ -223,16 +223,16 @@ def test_fewer_stages_make_fewer_logits():
 
 def test_learns_to_copy_a_mask(overfit):
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (2, 16, 16)).repeat_interleave(4, 1).repeat_interleave(4, 2)
-    image = truth[:, None].float().repeat(1, 3, 1, 1)
+    target = torch.randint(0, 2, (2, 16, 16)).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    image = target[:, None].float().repeat(1, 3, 1, 1)
     net = GFRNet(2, **CLASSROOM)
     overfit(
         net,
         lambda: sum(
-            F.cross_entropy(interp(logits, image), truth) for logits in net.all_logits(image)
+            F.cross_entropy(interp(logits, image), target) for logits in net.all_logits(image)
         ),
     )
-    assert (net(image).argmax(dim=1) == truth).float().mean() > 0.95
+    assert (net(image).argmax(dim=1) == target).float().mean() > 0.95
 
 
 @pytest.mark.parametrize(

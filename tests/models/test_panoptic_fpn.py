@@ -135,8 +135,8 @@ def scene() -> tuple[torch.Tensor, Instances, torch.Tensor, torch.Tensor]:
     semantic[32:] = 2
     semantic[16:48, 8:40], instance[16:48, 8:40] = 3, 1
     semantic[20:52, 52:90], instance[20:52, 52:90] = 4, 2
-    colours = torch.eye(3)[torch.tensor([0, 0, 1, 2, 2])] * torch.tensor([1, 1, 1, 1, 0.4])[:, None]
-    image = colours[semantic].permute(2, 0, 1)
+    colors = torch.eye(3)[torch.tensor([0, 0, 1, 2, 2])] * torch.tensor([1, 1, 1, 1, 0.4])[:, None]
+    image = colors[semantic].permute(2, 0, 1)
     masks = torch.stack([instance == 1, instance == 2])
     boxes = torch.tensor([[8.0, 16, 40, 48], [52, 20, 90, 52]])
     return image, Instances(boxes, torch.tensor([0, 1]), masks), semantic, instance

@@ -207,9 +207,9 @@ def test_a_frozen_normalisation_may_see_a_single_image():
 def test_a_gradient_reaches_every_parameter_of_both_heads():
     torch.manual_seed(0)
     net = PSPNet(3, **TINY)
-    truth = torch.randint(3, (2, 48, 48))
+    target = torch.randint(3, (2, 48, 48))
     logits = net.all_logits(torch.randn(2, 3, 48, 48))
-    sum(F.cross_entropy(x, truth) for x in logits).backward()
+    sum(F.cross_entropy(x, target) for x in logits).backward()
     assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
 
 
@@ -225,12 +225,12 @@ def test_the_auxiliary_loss_trains_all_stages_but_the_last():
 
 def test_learns_to_copy_a_coarse_mask(overfit):
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
-    image = truth[:, None].float().repeat(1, 3, 1, 1)
+    target = torch.randint(0, 2, (2, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    image = target[:, None].float().repeat(1, 3, 1, 1)
     net = PSPNet(2, **{**CLASSROOM, "width": 8})
-    overfit(net, lambda: sum(F.cross_entropy(logits, truth) for logits in net.all_logits(image)))
+    overfit(net, lambda: sum(F.cross_entropy(logits, target) for logits in net.all_logits(image)))
     net.train()  # statistics of two images are too few to be settled after so few steps
-    assert (net(image).argmax(dim=1) == truth).float().mean() > 0.9
+    assert (net(image).argmax(dim=1) == target).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(

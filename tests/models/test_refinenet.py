@@ -239,11 +239,11 @@ def test_an_enlarged_image_makes_finer_features():
 
 def test_learns_to_copy_a_mask(overfit):
     torch.manual_seed(0)
-    truth = torch.randint(0, 2, (2, 8, 8)).repeat_interleave(8, 1).repeat_interleave(8, 2)
-    image = truth[:, None].float().repeat(1, 3, 1, 1)
+    target = torch.randint(0, 2, (2, 8, 8)).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    image = target[:, None].float().repeat(1, 3, 1, 1)
     net = RefineNet(2, **CLASSROOM, batch_norm=True)
-    overfit(net, lambda: F.cross_entropy(net(image), truth))
-    assert (net(image).argmax(dim=1) == truth).float().mean() > 0.95
+    overfit(net, lambda: F.cross_entropy(net(image), target))
+    assert (net(image).argmax(dim=1) == target).float().mean() > 0.95
 
 
 @pytest.mark.parametrize(

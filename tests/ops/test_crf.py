@@ -89,11 +89,11 @@ def two_tones():
 
 @BOTH
 def test_two_tones_come_apart_at_the_edge(crf):
-    logits, image, truth = two_tones()
-    assert (logits.argmax(dim=0) != truth).sum() == 65
-    assert torch.equal(crf(logits, image).argmax(dim=0), truth)
+    logits, image, target = two_tones()
+    assert (logits.argmax(dim=0) != target).sum() == 65
+    assert torch.equal(crf(logits, image).argmax(dim=0), target)
     without_colors = crf(logits, image, bilateral_weight=0.0).argmax(dim=0)
-    assert not torch.equal(without_colors, truth)
+    assert not torch.equal(without_colors, target)
 
 
 @BOTH
