@@ -4,12 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segcourse.classroom import AUX_WEIGHTS, NETWORKS, course_loss, supervised
+from segcourse.classroom import AUX_WEIGHTS, DETECTORS, NETWORKS, course_loss, supervised
+from segcourse.data.results import measured
 from segcourse.data.sample import Cached, batches
-from segcourse.data.toytown import CLASSES, Toytown
+from segcourse.data.toytown import CLASSES, THINGS, Toytown
 from segcourse.losses.overlap import dice_loss
 from segcourse.losses.pixelwise import cross_entropy
 from segcourse.losses.weights import class_counts, log_frequency_weights
+from segcourse.ops.instances import instances_from_maps
 from segcourse.training import fit
 
 PARAMETERS = {
@@ -98,3 +100,32 @@ def test_every_network_learns_with_the_loss(name, scenes):
     data = list(batches(scenes, batch_size=4, seed=0))
     history = fit(model, loss, data, steps=6, learning_rate=1e-3, progress=False)
     assert history[-1] < history[0]
+
+
+# ── detectors ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["mask_rcnn", "detr"])
+def test_the_detectors_have_the_size_of_the_weights_that_come_with_the_course(name):
+    with torch.device("meta"):
+        net = DETECTORS[name](len(THINGS))
+    assert (
+        sum(p.numel() for p in net.parameters())
+        == measured("pretrained")["weights"][name]["parameters"]
+    )
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_detector_has_losses_and_takes_images_of_any_sizes(name):
+    torch.manual_seed(0)
+    stuff = [label for label in range(len(CLASSES)) if label not in THINGS]
+    classes = (THINGS, stuff) if name == "panoptic_fpn" else (len(THINGS),)
+    net = DETECTORS[name](*classes)
+    samples = [Toytown(1, seed=3)[0], Toytown(1, seed=4, size=(64, 96))[0]]
+    images = [sample.image for sample in samples]
+    targets = [instances_from_maps(s.semantic, s.instance, THINGS) for s in samples]
+    semantic = [[sample.semantic for sample in samples]] if name == "panoptic_fpn" else []
+    losses = net.loss(images, targets, *semantic)
+    assert all(value.isfinite() and value.ndim == 0 for value in losses.values())
+    found = net.eval()(images)
+    assert len(found.logits if name == "detr" else found) == 2
