@@ -39,6 +39,7 @@ from segcourse.losses.set_matching import hungarian_match, set_loss, set_mask_lo
 from segcourse.ops.boxes import from_cxcywh
 from segcourse.ops.image_batch import batch_images
 from segcourse.ops.instances import Detections, Instances
+from segcourse.ops.precision import widen
 
 _conv = partial(conv_gn_relu, groups=8, bias=True)
 
@@ -277,14 +278,15 @@ def detections(output: DETROutput, sizes: Sequence[tuple[int, int]]) -> list[Det
             f"predictions for {len(output.logits)} images came with {len(sizes)} sizes: give the "
             "(height, width) of every image."
         )
-    scores, labels = output.logits.softmax(dim=-1)[..., :-1].max(dim=-1)
+    logits, predicted_boxes = *widen(output.logits), *widen(output.boxes)
+    scores, labels = logits.softmax(dim=-1)[..., :-1].max(dim=-1)
     padded = [max(sides) for sides in zip(*sizes, strict=True)]
     found = []
     for index, (height, width) in enumerate(sizes):
         order = scores[index].argsort(descending=True, stable=True)
         score = scores[index, order]
-        scale = output.boxes.new_tensor([width, height, width, height])
-        boxes = from_cxcywh(output.boxes[index, order]) * scale
+        scale = predicted_boxes.new_tensor([width, height, width, height])
+        boxes = from_cxcywh(predicted_boxes[index, order]) * scale
         masks = None
         if output.masks is not None:
             masks = resize(output.masks[index : index + 1], padded)[0, order].sigmoid()

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation
 
 from segcourse.blocks.resnet import ResNet
-from segcourse.losses.set_matching import set_loss
+from segcourse.losses.set_matching import hungarian_match, set_loss
 from segcourse.models.detr import DETR, DETROutput, detections
 from segcourse.ops.image_batch import batch_images
 from segcourse.ops.instances import Instances, normalized_cxcywh
@@ -83,10 +83,23 @@ def test_answers_are_those_of_transformers(build, size):
         assert torch.allclose(got.masks, want.pred_masks, atol=1e-4) and got.masks.std() > 0.1
 
 
-def same_networks(build):
+def some_targets(sizes: list[tuple[int, int]]) -> list[Instances]:
+    """Two objects in every image, but none in the third."""
+    found = []
+    for number, (height, width) in enumerate(sizes):
+        corners = [[2, 3, width / 2, height / 2], [width / 3, 5, width - 2, height - 1]]
+        boxes = torch.tensor(corners)[: 0 if number == 2 else 2]
+        masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
+        for mask, (x0, y0, x1, y1) in zip(masks, boxes.long().tolist(), strict=True):
+            mask[y0:y1, x0:x1] = True
+        found.append(Instances(boxes, torch.tensor([0, 3])[: len(boxes)], masks))
+    return found
+
+
+def same_networks(build, **options):
     """transformers' network and ours, with equal weights that tell queries and places apart."""
     torch.manual_seed(0)
-    theirs = build(CONFIG).eval()
+    theirs = build(DetrConfig(**CONFIG.to_dict() | options)).eval()
     for name, value in theirs.state_dict().items():
         if value.ndim > 1 and "backbone" not in name:
             value.normal_(std=0.3 / value[0].numel() ** 0.25)
@@ -110,6 +123,29 @@ def test_padded_batches_are_those_of_transformers_with_a_pixel_mask(build, sizes
     assert torch.allclose(got.boxes, want.pred_boxes, atol=1e-5)
     if got.masks is not None:
         assert torch.allclose(got.masks, want.pred_masks, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("build", [DetrForObjectDetection, DetrForSegmentation])
+@pytest.mark.parametrize("sizes", [[(64, 96), (64, 96)], [(64, 96), (90, 50)]])
+def test_losses_are_those_of_transformers_in_every_layer(build, sizes):
+    theirs, ours = same_networks(build, auxiliary_loss=True)
+    images, targets = [torch.rand(3, *size) for size in sizes], some_targets(sizes)
+    batch = batch_images(images)
+    labels = [
+        {"class_labels": each.labels, "boxes": normalized_cxcywh(each.boxes, size),
+         "masks": each.masks}
+        for each, size in zip(targets, sizes, strict=True)
+    ]  # fmt: skip
+    want = theirs(batch.images, pixel_mask=batch.inside().long(), labels=labels).loss_dict
+    got = ours.loss(images, targets)
+    layers = ["", "_0", "_1"]
+    for name, factor, their in [("class", 1, "ce"), ("box", 5, "bbox"), ("giou", 2, "giou")]:
+        wanted = factor * sum(want[f"loss_{their}{layer}"] for layer in layers).item()
+        assert got[name].item() == pytest.approx(wanted, rel=1e-4), name
+    if build is DetrForSegmentation:
+        assert got["focal"].item() == pytest.approx(want["loss_mask"].item(), rel=1e-4)
+        assert got["mask_dice"].item() == pytest.approx(want["loss_dice"].item(), rel=1e-4)
 
 
 @torch.no_grad()
@@ -296,3 +332,51 @@ def test_works_within_autocast(dtype):
         got = net.loss(images, targets)
     for name in want:
         assert got[name].item() == pytest.approx(want[name].item(), rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_detections_of_half_precision_lie_where_those_of_single_lie(dtype):
+    """A type of 16 bits has no pixel 1333 in the middle of others."""
+    torch.manual_seed(0)
+    output = DETROutput(torch.randn(1, 9, 4).to(dtype), torch.rand(1, 9, 4).to(dtype))
+    [found] = detections(output, [(800, 1333)])
+    [wanted] = detections(DETROutput(*(part.float() for part in output[:2])), [(800, 1333)])
+    assert found.boxes.dtype == found.scores.dtype == torch.float32
+    assert all(map(torch.equal, found[:3], wanted[:3]))
+
+
+def test_a_batch_without_objects_has_a_loss():
+    net, [_, _, nothing] = tiny(masks=True), some_targets([(64, 96)] * 3)
+    losses = net.loss(torch.rand(2, 3, 64, 96), [nothing] * 2)
+    sum(losses.values()).backward()
+    assert losses["class"] > 0 and all(losses[name] == 0 for name in losses.keys() - {"class"})
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_more_objects_than_queries():
+    net, image = tiny(num_queries=1), torch.rand(1, 3, 64, 96)
+    [target] = some_targets([(64, 96)])
+    target = target._replace(labels=torch.zeros(2).long())
+    assert len(hungarian_match(*(part[0] for part in net(image)[:2]), target).query) == 1
+    assert all(value.isfinite() for value in net.loss(image, [target]).values())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_of_another_type(dtype):
+    torch.manual_seed(0)
+    net, images = tiny(masks=True).eval(), [torch.rand(3, 64, 96), torch.rand(3, 50, 70)]
+    wanted = net(images)
+    found = net.to(dtype)([image.to(dtype) for image in images])
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == dtype and torch.allclose(one.float(), other, atol=0.1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 1)])
+def test_images_of_one_row_or_column(size):
+    net = tiny(masks=True).eval()
+    [found] = detections(net(torch.rand(1, 3, *size)), [size])
+    assert found.masks.shape == (6, *size) and found.boxes.isfinite().all()
+    target = target_of(size, [0, 0, 1, 1], 0)
+    assert all(value.isfinite() for value in net.loss(torch.rand(1, 3, *size), [target]).values())
