@@ -13,7 +13,7 @@ code and can be compared by the logits alone; tests do.)
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -22,9 +22,16 @@ Table = dict[str, str]  # their layer -> ours, or "" to leave it out; * is any n
 
 _SETTINGS = {  # what a layer computes beside its weights
     nn.Conv2d: ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"),
+    nn.ConvTranspose2d: ("kernel_size", "stride", "padding", "output_padding", "groups"),
+    nn.Linear: (),
+    nn.Embedding: (),
     nn.BatchNorm2d: ("eps",),
+    nn.LayerNorm: ("eps",),
+    nn.GroupNorm: ("num_groups", "eps"),
     nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
 }
+_KINDS = {kind.__name__ for kind in _SETTINGS}
+_FROZEN = "FrozenBatchNorm2d"
 _OTHER_LAYERS = (  # which compute the same whatever their settings, in evaluation
     nn.ReLU,
     nn.AdaptiveAvgPool2d,
@@ -112,6 +119,7 @@ def take_weights(
     *,
     also: Table,
     edit: Callable[[Weights], Weights] = dict,
+    read: Sequence[str] = (),
 ) -> nn.Module:
     """Copy their weights into ``net``, if every layer of it computes what theirs computes.
 
@@ -119,6 +127,7 @@ def take_weights(
         table: without one, the names are the same.
         also: layers without weights that are to be compared too, such as poolings.
         edit: what is to be done to the renamed weights.
+        read: kinds of layers whose settings the caller has read, or compared, itself.
 
     Raises:
         ValueError: if a layer is unknown or missing, or differs in its shape or its settings.
@@ -127,7 +136,9 @@ def take_weights(
     names = {name: name for name in state} if table is None else renamed(state, table)
     weights = edit({new: state[old] for old, new in names.items()})
     unknown = [old for old, new in names.items() if new in weights.keys() - own.keys()]
-    _check_names(unknown, [new for new in own if new not in weights])
+    counters = "num_batches_tracked"  # which frozen normalisations do not have, and nothing needs
+    missing = [new for new in own if new not in weights and not new.endswith(counters)]
+    _check_names(unknown, missing)
     for old, new in names.items():
         if state[old].shape != own.get(new, state[old]).shape:
             raise ValueError(
@@ -135,13 +146,15 @@ def take_weights(
                 f"{tuple(own[new].shape)} there: a network of other channels cannot be ported."
             )
     _check_layers(
-        net, theirs, {_layer_of(old): _layer_of(new) for old, new in names.items()} | also
+        net, theirs, {_layer_of(old): _layer_of(new) for old, new in names.items()} | also, read
     )
-    net.load_state_dict(weights)
+    net.load_state_dict(own | weights)
     return net.eval()
 
 
-def _check_layers(net: nn.Module, theirs: nn.Module, layers: dict[str, str]) -> None:
+def _check_layers(
+    net: nn.Module, theirs: nn.Module, layers: dict[str, str], read: Sequence[str]
+) -> None:
     """Refuse layers that fit the weights and compute something else, or are of another kind."""
     for their, own in layers.items():
         wanted, found = _settings(net.get_submodule(own)), _settings(theirs.get_submodule(their))
@@ -153,8 +166,9 @@ def _check_layers(net: nn.Module, theirs: nn.Module, layers: dict[str, str]) -> 
                     "logits, so this network cannot be ported."
                 )
     for name, each in theirs.named_modules():
-        leaf = not list(each.children())
-        if leaf and type(each) not in _SETTINGS and not isinstance(each, _OTHER_LAYERS):
+        kind, leaf = _settings(each)["kind"], not list(each.children())
+        known = kind in _KINDS or kind in read or isinstance(each, _OTHER_LAYERS)
+        if leaf and not known:
             raise ValueError(
                 f"their layer {name} is a {type(each).__name__}, which {type(net).__name__} has "
                 "not: build their network without it."
@@ -163,8 +177,11 @@ def _check_layers(net: nn.Module, theirs: nn.Module, layers: dict[str, str]) -> 
 
 def _settings(layer: nn.Module) -> dict[str, object]:
     """What a layer computes beside its weights; a kernel of 1 x 1 has no dilation."""
+    kind = type(layer).__name__
+    if kind.endswith(_FROZEN):  # in evaluation the same, and usually written with this epsilon
+        return {"kind": "BatchNorm2d", "eps": getattr(layer, "eps", 1e-5)}
     names = _SETTINGS.get(type(layer), ())
-    settings = {"kind": type(layer).__name__, **{name: getattr(layer, name) for name in names}}
+    settings = {"kind": kind, **{name: getattr(layer, name) for name in names}}
     if settings.get("kernel_size") == (1, 1):
         del settings["dilation"]
     return settings

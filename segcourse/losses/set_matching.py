@@ -83,8 +83,10 @@ def set_loss(
         eos_coef: 0.1 in the paper.
 
     Raises:
-        TypeError, ValueError: as ``hungarian_match``.
+        TypeError, ValueError: as ``hungarian_match``, and if ``eos_coef`` is not positive.
     """
+    if not eos_coef > 0:
+        raise ValueError(f"eos_coef={eos_coef}: 'no object' needs a weight above 0, 0.1 is usual.")
     logits, boxes = _check_predictions(logits, boxes, targets)
     if indices is None:
         indices = [hungarian_match(*part) for part in zip(logits, boxes, targets, strict=True)]
@@ -131,7 +133,7 @@ def set_mask_loss(
         )
     (masks,) = widen(masks)
     number = at_least_one(torch.tensor(sum(len(target) for target in targets)))
-    focal, dice = masks.sum() * 0, masks.sum() * 0
+    focal = dice = masks[:, :0].sum()  # 0, whatever unmatched queries predict
     for own, target, pair in zip(masks, targets, indices, strict=True):
         logits = _upsample(own[pair.query], target.shape[-2:]).flatten(1)
         true = target[pair.target].flatten(1).to(logits.dtype)

@@ -25,7 +25,7 @@ Three things differ from the paper:
 - Maps are upsampled with ``align_corners=False``; the official code has True, which suits its
   crops of 513 = 4 * 128 + 1 pixels.
 
-segmentation_models' network is wired a little differently; ``segcourse/porting.py`` says how.
+segmentation_models' network is wired a little differently: see ``segcourse/porting/semantic.py``.
 """
 
 from collections.abc import Callable

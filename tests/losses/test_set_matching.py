@@ -210,3 +210,16 @@ def test_labels_of_any_width(dtype):
 def test_bad_queries_are_refused():
     with pytest.raises(ValueError, match=r"\(1, 4, 4\), \(1, 3, 4\) and 1 came"):
         set_loss(LOGITS[None], BOXES[None, :3], [TARGET])
+
+
+def test_an_unmatched_mask_does_not_matter():
+    masks = torch.randn(1, 3, 4, 4)
+    indices = [Indices(torch.tensor([1]), torch.tensor([0]))]
+    wanted = set_mask_loss(masks, [torch.ones(1, 8, 8).bool()], indices)
+    masks[0, 0], masks[0, 2] = torch.inf, torch.nan
+    assert set_mask_loss(masks, [torch.ones(1, 8, 8).bool()], indices) == wanted
+
+
+def test_no_object_needs_a_weight():
+    with pytest.raises(ValueError, match="eos_coef=0"):
+        set_loss(LOGITS[None], BOXES[None], [TARGET], eos_coef=0)

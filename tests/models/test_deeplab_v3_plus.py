@@ -98,7 +98,7 @@ def test_parameters_of_segmentation_models_network(layers, parameters):
 
 @torch.no_grad()
 def test_equals_segmentation_models_once_their_differences_are_made_good():
-    """In the order of computation; tests/test_porting.py does it by name."""
+    """In the order of computation; tests/porting/test_semantic.py does it by name."""
     torch.manual_seed(0)
     theirs = smp.DeepLabV3Plus("resnet50", encoder_weights=None, classes=21).eval()
     for module in theirs.modules():

@@ -42,7 +42,7 @@ def test_maps_of_an_image_of_520_pixels():
 
 @pytest.mark.parametrize("layers, size", [(50, (97, 130)), (101, (64, 80))])
 def test_equal_weights_give_torchvisions_logits(layers, size):
-    """In the order of computation; tests/test_porting.py does it by name."""
+    """In the order of computation; tests/porting/test_semantic.py does it by name."""
     torch.manual_seed(0)
     build = getattr(segmentation, f"fcn_resnet{layers}")
     theirs = build(weights=None, weights_backbone=None, num_classes=21, aux_loss=True).eval()

@@ -6,19 +6,17 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
-from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from segcourse.blocks.atrous_vgg import AtrousVGG
 from segcourse.blocks.resnet import ResNet
-from segcourse.blocks.rpn import RPN
 from segcourse.blocks.vgg import VGG
 from segcourse.blocks.xception import Xception
 from segcourse.models import mask_rcnn
 from segcourse.models.mask_rcnn import MaskRCNN
 from segcourse.ops.boxes import box_iou
 from segcourse.ops.instances import Instances
-from segcourse.ops.roi import paste_rounded, roi_pool
+from segcourse.ops.roi import roi_pool
 from segcourse.porting import mask_rcnn_from_torchvision
 
 SIZE, MANY = (96, 128), 10**6
@@ -81,28 +79,13 @@ def torchvisions(**options: object) -> nn.Module:
     return net
 
 
-def ported(theirs: nn.Module, **options: object) -> MaskRCNN:
-    """Our network with the weights of the reference."""
-    proposals = dict(pre_nms_top_n=100, post_nms_top_n=60, batch_size_per_image=MANY)
-    ours = MaskRCNN(3, backbone=partial(ResNet, 18), rpn=partial(RPN, **proposals),
-                    max_detections=20, paste=paste_rounded, **options)  # fmt: skip
-    ours.load_state_dict(mask_rcnn_from_torchvision(theirs.state_dict()))
-    return ours
-
-
-def test_the_weights_of_the_papers_network_fit():
-    with torch.device("meta"):
-        theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
-        MaskRCNN(3).load_state_dict(mask_rcnn_from_torchvision(theirs.state_dict()), assign=True)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize(
     "sizes", [[(128, 192)] * 2, [(191, 255)], [(427, 640)], [(191, 255), (120, 250)]]
 )
 def test_detections_are_torchvisions(sizes):
     theirs = torchvisions(box_score_thresh=0.05).eval()
-    ours = ported(theirs).eval()
+    ours = mask_rcnn_from_torchvision(theirs)
     images = [torch.rand(3, *size) for size in sizes]
     for got, want, size in zip(ours(images), theirs(images), sizes, strict=True):
         assert len(got.boxes) == len(want["boxes"]) > 10
@@ -116,7 +99,7 @@ def test_detections_are_torchvisions(sizes):
 @pytest.mark.parametrize("sizes", [[(128, 192)] * 2, [SIZE, (121, 190)]])
 def test_losses_are_torchvisions_where_all_regions_are_sampled(sizes, two_objects):
     theirs = torchvisions(rpn_batch_size_per_image=MANY, box_batch_size_per_image=MANY).train()
-    ours = ported(theirs, box_batch_size_per_image=MANY)
+    ours = mask_rcnn_from_torchvision(theirs).train()
     targets = [cropped(two_objects, sizes[0]), empty(sizes[1])]
     images = [torch.rand(3, *size) for size in sizes]
     wanted = theirs(

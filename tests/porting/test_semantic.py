@@ -14,16 +14,15 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 
-from segcourse import porting
 from segcourse.models.pspnet import GRIDS
 from segcourse.porting import (
     deeplab_v3_from_torchvision,
     deeplab_v3_plus_from_smp,
     fcn_resnet_from_torchvision,
-    neutral_normalization,
     pspnet_from_smp,
-    reverse_pyramid,
 )
+from segcourse.porting import semantic as porting
+from segcourse.porting.semantic import neutral_normalization, reverse_pyramid
 
 IMAGE = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(0))
 FROM_TORCHVISION = {
@@ -344,9 +343,4 @@ def test_porting_needs_none_of_the_libraries():
     tree = ast.parse(inspect.getsource(porting))
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    assert {name.split(".")[0] for name in modules} == {
-        "collections",
-        "functools",
-        "segcourse",
-        "torch",
-    }
+    assert {name.split(".")[0] for name in modules} == {"functools", "segcourse", "torch"}

@@ -1,4 +1,4 @@
-"""Porting: networks that others built and trained, as ours, with equal logits.
+"""Porting semantic networks: what others built and trained, as ours, with equal logits.
 
 Two implementations of one network hold the same tensors under different names, and where ours have
 the field's names, nothing is left to translate:
@@ -20,7 +20,6 @@ layer upsamples by a whole factor, ours to the size of the image: they agree on 
 are multiples of the stride.
 """
 
-from collections.abc import Mapping
 from functools import partial
 
 import torch
@@ -32,38 +31,13 @@ from segcourse.models.deeplab_v3 import DeepLabV3
 from segcourse.models.deeplab_v3_plus import DeepLabV3Plus
 from segcourse.models.fcn_resnet import FCNResNet
 from segcourse.models.pspnet import PSPNet
-from segcourse.transfer import Table, Weights, below, part_of, rename, take_weights
+from segcourse.transfer import Table, Weights, below, part_of, take_weights
 
 _RESNET_LAYERS = ("conv1", "bn1", "layer*.*.conv*", "layer*.*.bn*", "layer*.*.downsample.*")
 RESNET: Table = {layer: layer for layer in _RESNET_LAYERS}  # the names are torchvision's
 _POOL: Table = {"backbone.maxpool": "backbone.maxpool"}
 _SMP_POOL: Table = {"encoder.maxpool": "backbone.maxpool"}
 _SEPARABLE: Table = {"0.0": "0", "0.1": "1", "1": "2"}
-MASK_RCNN: Table = {
-    "backbone.fpn.inner_blocks.*.0": "fpn.inner_blocks.*",
-    "backbone.fpn.layer_blocks.*.0": "fpn.layer_blocks.*",
-    "rpn.head.conv.0.0": "rpn.head.conv",
-    **{f"{prefix}{layer}": layer for prefix, layer in (  # as theirs
-        ("", "rpn.head.cls_logits"),
-        ("", "rpn.head.bbox_pred"),
-        ("roi_heads.", "box_head.fc6"),
-        ("roi_heads.", "box_head.fc7"),
-        ("roi_heads.", "box_predictor.cls_score"),
-        ("roi_heads.", "box_predictor.bbox_pred"),
-        ("roi_heads.", "mask_head.*.0"),
-        ("roi_heads.", "mask_predictor.conv5_mask"),
-        ("roi_heads.", "mask_predictor.mask_fcn_logits"),
-    )},
-}  # fmt: skip
-CONVOLUTION: Table = {"conv": "0", "norm": "1"}
-ATTENTION: Table = {f"{letter}_proj": f"{letter}_proj" for letter in "qkvo"}
-DETR_LAYER: Table = {
-    **{f"self_attn.{row}": f"self_attn.{row}" for row in ATTENTION},
-    "self_attn_layer_norm": "norm1",
-    "mlp.fc1": "ffn.0",
-    "mlp.fc2": "ffn.3",
-}
-CONV_NORM: Table = {"conv": "0", "norm": "1"}
 EPSILON = 1e-5  # what batch normalisation adds to every variance
 
 
@@ -77,7 +51,7 @@ def fcn_resnet_from_torchvision(theirs: nn.Module) -> FCNResNet:
         ValueError: if it has a layer that ours has not, or one that computes something else.
         TypeError: if this is no network.
     """
-    layers, output_stride = _read_resnet(theirs, "backbone")
+    layers, output_stride = read_resnet(theirs, "backbone")
     _check_taps(theirs)
     net = FCNResNet(
         part_of(theirs, "classifier.4").out_channels,
@@ -95,7 +69,7 @@ def deeplab_v3_from_torchvision(theirs: nn.Module) -> DeepLabV3:
         ValueError: if it has a layer that ours has not, or one that computes something else.
         TypeError: if this is no network.
     """
-    layers, output_stride = _read_resnet(theirs, "backbone")
+    layers, output_stride = read_resnet(theirs, "backbone")
     _check_taps(theirs)
     net = DeepLabV3(
         part_of(theirs, "classifier.4").out_channels,
@@ -124,7 +98,7 @@ def pspnet_from_smp(theirs: nn.Module) -> PSPNet:
         TypeError: if this is no network.
     """
     stages = _read_depth(theirs)
-    layers, output_stride = _read_resnet(theirs, "encoder", stages)
+    layers, output_stride = read_resnet(theirs, "encoder", stages)
     net = PSPNet(
         part_of(theirs, "segmentation_head.0").out_channels,
         layers=layers,
@@ -157,7 +131,7 @@ def deeplab_v3_plus_from_smp(theirs: nn.Module) -> DeepLabV3Plus:
         TypeError: if this is no network.
     """
     stages = _read_depth(theirs)
-    layers, output_stride = _read_resnet(theirs, "encoder", stages)
+    layers, output_stride = read_resnet(theirs, "encoder", stages)
     net = DeepLabV3Plus(
         part_of(theirs, "segmentation_head.0").out_channels,
         backbone=partial(ResNet, layers, stages=stages, contract_dilation=False),
@@ -182,67 +156,10 @@ def deeplab_v3_plus_from_smp(theirs: nn.Module) -> DeepLabV3Plus:
     return take_weights(net, theirs, table, also=_SMP_POOL)
 
 
-# ── detectors ───────────────────────────────────────────────────────────────────────────────────
-
-
-def mask_rcnn_from_torchvision(state_dict: Mapping[str, Tensor]) -> Weights:
-    """Weights of ``maskrcnn_resnet50_fpn`` under the names of ``MaskRCNN``.
-
-    Build it with ``MaskRCNN(classes - 1, paste=paste_rounded)``: torchvision counts the background
-    as class 0, and pastes masks into boxes of whole pixels. It normalises and resizes images
-    itself; here that is left to the caller.
-
-    Raises:
-        ValueError: if a layer is unknown or missing.
-        TypeError: if this is no state_dict.
-    """
-    return rename(state_dict, below("backbone.body", RESNET, "backbone") | MASK_RCNN)
-
-
-def detr_from_transformers(state_dict: Mapping[str, Tensor]) -> Weights:
-    """Weights of ``DetrForSegmentation`` or ``DetrForObjectDetection`` under the names of ``DETR``.
-
-    Build it with ``DETR(classes)``, and with ``masks=True`` for the former. The one with masks
-    holds the other as its part ``detr``.
-
-    Raises:
-        ValueError: if a layer is unknown or missing.
-        TypeError: if this is no state_dict.
-    """
-    segments = any(name.startswith("mask_head") for name in state_dict)
-    whole = "detr." if segments else ""
-    model = f"{whole}model"
-    encoder, decoder = f"{model}.encoder.layers.*", f"{model}.decoder.layers.*"
-    ours, theirs = "transformer.encoder.*", "transformer.decoder.*"
-    table = {
-        **below(f"{model}.backbone.model", RESNET, "backbone"),
-        f"{model}.input_projection": "input_proj",
-        f"{model}.query_position_embeddings": "query_embed",
-        f"{model}.decoder.layernorm": "transformer.norm",
-        **below(encoder, DETR_LAYER | {"final_layer_norm": "norm2"}, ours),
-        **below(decoder, DETR_LAYER | {"final_layer_norm": "norm3"}, theirs),
-        **below(f"{decoder}.encoder_attn", ATTENTION, f"{theirs}.cross_attn"),
-        f"{decoder}.encoder_attn_layer_norm": f"{theirs}.norm2",
-        f"{whole}class_labels_classifier": "class_embed",
-        **{f"{whole}bbox_predictor.layers.{n}": f"bbox_embed.{2 * n}" for n in range(3)},
-    }
-    if segments:
-        stage = "mask_head.fpn_stages.*"
-        table |= {
-            **below("mask_head.conv1", CONV_NORM, "mask_head.conv1"),
-            **below("mask_head.conv2", CONV_NORM, "mask_head.conv2"),
-            f"{stage}.fpn_adapter": f"{stage}.fpn_adapter",
-            **below(f"{stage}.refine", CONV_NORM, f"{stage}.refine"),
-            "mask_head.output_conv": "mask_head.output_conv",
-            **below("bbox_attention", {"q_proj": "q_proj", "k_proj": "k_proj"}, "mask_head"),
-        }
-    return rename(state_dict, table)
-
-
 # ── reading settings ────────────────────────────────────────────────────────────────────────────
 
 
-def _read_resnet(theirs: nn.Module, name: str, stages: int = 4) -> tuple[int, int]:
+def read_resnet(theirs: nn.Module, name: str, stages: int = 4) -> tuple[int, int]:
     """Layers of a ResNet, and the output stride of its first ``stages``."""
     every = [part_of(theirs, f"{name}.layer{number}") for number in range(1, 5)]
     bottleneck = hasattr(every[0][0], "conv3")
