@@ -24,22 +24,8 @@ def test_all_positions_differ_rows_and_columns_apart():
 
 
 @torch.no_grad()
-def test_attention_is_pytorchs():
-    torch.manual_seed(0)
-    ours, theirs = Attention(16, num_heads=4), nn.MultiheadAttention(16, 4, batch_first=True)
-    parts = (ours.q_proj, ours.k_proj, ours.v_proj)
-    theirs.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
-    theirs.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
-    theirs.out_proj.load_state_dict(ours.o_proj.state_dict())
-    queries, keys, values = torch.randn(2, 5, 16), torch.randn(2, 9, 16), torch.randn(2, 9, 16)
-    wanted, weights = theirs(queries, keys, values, average_attn_weights=False)
-    assert torch.allclose(ours(queries, keys, values), wanted, atol=1e-6)
-    assert torch.allclose(ours.attention_weights(queries, keys), weights, atol=1e-6)
-    assert torch.allclose(ours.attention_weights(queries, keys).sum(dim=-1), torch.ones(2, 4, 5))
-
-
-@torch.no_grad()
-def test_padding_is_left_out_as_in_pytorch():
+@pytest.mark.parametrize("last", [9, 4])
+def test_attention_is_pytorchs_with_padding_and_without(last):
     torch.manual_seed(0)
     ours, theirs = Attention(16, num_heads=4), nn.MultiheadAttention(16, 4, batch_first=True)
     parts = (ours.q_proj, ours.k_proj, ours.v_proj)
@@ -47,11 +33,16 @@ def test_padding_is_left_out_as_in_pytorch():
     theirs.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
     theirs.out_proj.load_state_dict(ours.o_proj.state_dict())
     query, key, value = torch.randn(2, 5, 16), torch.randn(2, 9, 16), torch.randn(2, 9, 16)
-    padding = torch.arange(9) >= torch.tensor([[9], [4]])
-    wanted, weights = theirs(query, key, value, key_padding_mask=padding,
-                             average_attn_weights=False)  # fmt: skip
-    assert torch.allclose(ours(query, key, value, padding), wanted, atol=1e-6)
-    assert torch.allclose(ours.attention_weights(query, key, padding), weights, atol=1e-6)
+    padding = torch.arange(9) >= torch.tensor([[9], [last]])
+    masks = [padding, None] if last == 9 else [padding]
+    for mask in masks:
+        wanted, weights = theirs(
+            query, key, value, key_padding_mask=mask, average_attn_weights=False
+        )
+        assert torch.allclose(ours(query, key, value, mask), wanted, atol=1e-6)
+        found = ours.attention_weights(query, key, mask)
+        assert torch.allclose(found, weights, atol=1e-6)
+        assert torch.allclose(found.sum(dim=-1), torch.ones(2, 4, 5))
 
 
 def test_dropout_sets_its_share_of_the_weights_to_zero_in_training_only():
