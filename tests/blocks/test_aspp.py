@@ -48,7 +48,7 @@ def without_bn_in_between(in_channels: int, out_channels: int, *, dilation: int 
     return nn.Sequential(depthwise, pointwise, nn.BatchNorm2d(out_channels), nn.ReLU())
 
 
-@pytest.mark.parametrize("rates", [(6, 12, 18), (12, 24, 36), (1, 2, 3)])
+@pytest.mark.parametrize("atrous_rates", [(6, 12, 18), (12, 24, 36), (1, 2, 3)])
 @pytest.mark.parametrize("size", [(33, 33), (13, 20), (1, 1)])
 def test_equals_torchvision(atrous_rates, size):
     theirs = settled(torchvision.ASPP(24, atrous_rates, out_channels=16))
