@@ -6,8 +6,9 @@ Colours of classes come from the dataset's PALETTE; everything else uses palette
 colour-blind readers can tell apart (Okabe and Ito 2008; viridis).
 """
 
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +27,22 @@ OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "
 _PANEL = 2.6  # inches, the width of an image in a row
 _DOTS = 100  # per inch
 _INK, _GREY = "#202124", "#5f6368"
+
+
+def _closed_on_error(show: Callable[..., None]) -> Callable[..., None]:
+    """A function that draws, which leaves no half-drawn figure open if it raises."""
+
+    @functools.wraps(show)
+    def drawn(*arguments: Any, **options: Any) -> None:
+        before = plt.get_fignums()
+        try:
+            show(*arguments, **options)
+        except Exception:
+            for number in set(plt.get_fignums()) - set(before):
+                plt.close(number)
+            raise
+
+    return drawn
 
 
 def present(figure: Figure, *, alt: str) -> None:
@@ -184,6 +201,7 @@ def color_objects(instance: Tensor, *, beside: Sequence[Color] = ()) -> np.ndarr
     return np.where((numbers > 0)[..., None], colors[rank], 0).astype(np.uint8)
 
 
+@_closed_on_error
 def show_sample(
     sample: Sample, classes: Sequence[str], palette: Sequence[Color], *, alt: str
 ) -> None:
@@ -196,6 +214,7 @@ def show_sample(
     present(figure, alt=alt)
 
 
+@_closed_on_error
 def show_images(
     images: Mapping[str, Any],
     *,
@@ -215,6 +234,7 @@ def show_images(
     present(figure, alt=alt)
 
 
+@_closed_on_error
 def show_labels(
     maps: Mapping[str, Tensor],
     classes: Sequence[str],
@@ -231,6 +251,7 @@ def show_labels(
     present(figure, alt=alt)
 
 
+@_closed_on_error
 def show_overlay(
     image: Tensor,
     labels: Tensor,
@@ -262,6 +283,7 @@ def show_overlay(
     present(figure, alt=alt)
 
 
+@_closed_on_error
 def show_predictions(
     samples: Sequence[Sample],
     predictions: Mapping[str, Tensor],
@@ -291,6 +313,7 @@ def show_predictions(
     present(figure, alt=alt)
 
 
+@_closed_on_error
 def show_confusion(matrix: Tensor, classes: Sequence[str], *, alt: str) -> None:
     """The confusion matrix (K, K) with rows divided by their sums: the diagonal is the recall.
 
@@ -330,6 +353,7 @@ def _numbers(values: Any) -> np.ndarray:
     return np.array([x.item() if isinstance(x, Tensor) else x for x in values], dtype=float)
 
 
+@_closed_on_error
 def show_curves(
     curves: Mapping[str, Any], *, xlabel: str, ylabel: str, alt: str, smooth: int = 1
 ) -> None:
@@ -374,6 +398,7 @@ def _smoothed(values: np.ndarray, points: int) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+@_closed_on_error
 def show_bars(groups: Mapping[str, Mapping[str, Any]], *, ylabel: str, alt: str) -> None:
     """Bars side by side: ``groups[group][series]`` is a value, or (value, spread)."""
     series = list(dict.fromkeys(name for values in groups.values() for name in values))
@@ -403,6 +428,7 @@ def show_bars(groups: Mapping[str, Mapping[str, Any]], *, ylabel: str, alt: str)
     present(figure, alt=alt)
 
 
+@_closed_on_error
 def show_feature_maps(features: Tensor, *, alt: str, max_channels: int = 16) -> None:
     """The channels of (C, H, W) features that vary most, each scaled to its own range.
 
@@ -430,6 +456,7 @@ _ARROW = {"arrowstyle": "->", "mutation_scale": 9, "lw": 0.9, "shrinkA": 1, "shr
 _Box = tuple[float, float, float]  # left, right, half of the height
 
 
+@_closed_on_error
 def show_architecture(
     stages: Sequence[Mapping[str, Any]],
     *,

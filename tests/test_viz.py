@@ -75,6 +75,20 @@ def test_a_figure_is_shown_once_with_its_text_and_closed(name, shown):
     figure.canvas.draw()
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: viz.show_images({"a": torch.rand(3, 4, 5), "b": torch.rand(5, 4, 5)}, alt=ALT),
+        lambda: viz.show_labels({"a": torch.full((3, 4), 9)}, ["x"], [(0, 0, 0)], alt=ALT),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_closed(call):
+    before = plt.get_fignums()
+    with pytest.raises(ValueError):
+        call()
+    assert plt.get_fignums() == before
+
+
 @pytest.mark.parametrize("alt", ["", "figure", "a plot"])
 def test_a_text_that_says_nothing_is_refused(alt):
     with pytest.raises(ValueError, match="does not say what the figure shows"):
