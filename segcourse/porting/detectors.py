@@ -87,6 +87,8 @@ def mask_rcnn_from_torchvision(theirs: nn.Module) -> MaskRCNN:
             f"anchors of sizes {anchors.sizes} and ratios {anchors.aspect_ratios} were found, but "
             "ours have one size for each level, and the same ratios in all."
         )
+    _check_equal("backbone's output stride", output_stride, 32)
+    _check_equal("transform.size_divisible", theirs.transform.size_divisible, 32)
     _check_equal("rpn.score_thresh", rpn.score_thresh, 0.0)
     _check_equal("rpn.min_size", rpn.min_size, 1e-3)
     _check_equal("box_coder.weights", tuple(heads.box_coder.weights), (10.0, 10.0, 5.0, 5.0))
@@ -118,6 +120,10 @@ def mask_rcnn_from_torchvision(theirs: nn.Module) -> MaskRCNN:
         crop=partial(roi_align, sampling_ratio=max(ratio, 0)),
         paste=paste_rounded,
     )
+    eps = getattr(part_of(theirs, "backbone.body.bn1"), "eps", 1e-5)  # 0 in published weights
+    for layer in net.backbone.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps = eps
     also = {"backbone.body.maxpool": "backbone.maxpool"}
     return take_weights(net, theirs, _MASK_RCNN, also=also, read=_READ_OF_TORCHVISION)
 
@@ -134,6 +140,8 @@ def detr_from_transformers(theirs: nn.Module) -> DETR:
     model = f"{whole}model"
     layers, output_stride = read_resnet(theirs, f"{model}.backbone.model")
     config = theirs.config
+    # With auxiliary losses, transformers normalises the queries between decoder layers as well.
+    _check_equal("auxiliary_loss", config.auxiliary_loss, False)
     _check_equal("activation_function", config.activation_function, "relu")
     _check_equal("position_embedding_type", config.position_embedding_type, "sine")
     for part in ("attention_heads", "ffn_dim"):

@@ -117,7 +117,8 @@ def test_padded_batches_are_those_of_transformers_with_a_pixel_mask(build, sizes
 @pytest.mark.parametrize("build", [DetrForObjectDetection, DetrForSegmentation])
 @pytest.mark.parametrize("sizes", [[(64, 96), (64, 96)], [(64, 96), (90, 50)]])
 def test_losses_are_those_of_transformers_in_every_layer(build, sizes):
-    theirs, ours = same_networks(build, auxiliary_loss=True)
+    theirs, ours = same_networks(build)
+    theirs.config.auxiliary_loss = True  # nothing else tells of every layer
     images, targets = [torch.rand(3, *size) for size in sizes], some_targets(sizes)
     batch = batch_images(images)
     labels = [

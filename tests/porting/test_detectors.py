@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torchvision.models.detection import MaskRCNN as Theirs
 from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
+from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.rpn import AnchorGenerator
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation
 
 from segcourse.porting import detr_from_transformers, mask_rcnn_from_torchvision
@@ -66,6 +67,19 @@ def test_a_frozen_backbone_of_the_paper_fits():
     assert ours.num_classes == 3 and not ours.training
     bias = theirs.roi_heads.mask_predictor.mask_fcn_logits.bias
     assert torch.equal(ours.mask_predictor.mask_fcn_logits.bias, bias)
+
+
+@torch.no_grad()
+def test_published_weights_have_an_epsilon_of_zero():
+    frozen = backbone(backbone_name="resnet18", norm_layer=FrozenBatchNorm2d)
+    theirs = Theirs(frozen, 4).eval()
+    overwrite_eps(theirs, 0.0)  # as torchvision does for its COCO weights
+    for name, value in theirs.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(1e-5, 1e-4)  # beside which 1e-5 matters
+    ours, image = mask_rcnn_from_torchvision(theirs), torch.rand(1, 3, 64, 96)
+    for got, want in zip(ours.levels(image), theirs.backbone(image).values(), strict=True):
+        assert torch.allclose(got, want, rtol=1e-3, atol=1e-4 * want.abs().max())
 
 
 @pytest.mark.parametrize(
@@ -129,6 +143,7 @@ def test_a_detr_of_any_settings_predicts_the_same(build, options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (dict(auxiliary_loss=True), "auxiliary_loss is True"),
         (dict(activation_function="gelu"), "activation_function is gelu"),
         (dict(position_embedding_type="learned"), "position_embedding_type is learned"),
         (dict(encoder_attention_heads=4), "attention_heads"),
