@@ -186,10 +186,9 @@ def mask_loss(model: DETR, head: MaskHead, batch: Sample) -> Tensor:
         hidden_states, memory = model.transform(features)
     hidden_states = hidden_states[-1]
     logits, boxes, _ = model.predict_heads(hidden_states)
-    total = 0
-    for index, target in enumerate(targets):
+    total, pairs = 0, hungarian_match(logits, boxes, targets)
+    for index, (target, (query, matched)) in enumerate(zip(targets, pairs, strict=True)):
         own = slice(index, index + 1)
-        query, matched = hungarian_match(logits[index], boxes[index], target)
         fine = [stage[own] for stage in features.fine]
         seen = features._replace(fine=fine, coarse=features.coarse[own])
         masks = head(hidden_states[own, query], memory[own], seen)

@@ -343,7 +343,8 @@ def test_only_matched_queries_are_drawn_and_nothing_else_changes(untrained_detr)
     objects = detectors.all_objects(batch, min_area=detectors.MIN_AREA // 4)
     wanted = 0
     for index, each in enumerate(objects):
-        pairs = hungarian_match(found.logits[index], found.boxes[index], each)
+        own = slice(index, index + 1)
+        [pairs] = hungarian_match(found.logits[own], found.boxes[own], [each])
         wanted += sum(set_mask_loss(found.masks[[index]], [each.masks], [pairs]).values()) / 2
     loss = pretrained.mask_loss(model, model.mask_head, batch)
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-5) and loss > 0

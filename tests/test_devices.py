@@ -224,7 +224,7 @@ TARGETS = [
     Instances(CORNERS[:2], torch.tensor([0, 2]), SHAPES[:2]),
     Instances(torch.zeros(0, 4), torch.zeros(0).long(), SHAPES[:0]),
 ]
-PAIRS = [hungarian_match(*each) for each in zip(ANSWERS, PLACES, TARGETS, strict=True)]
+PAIRS = hungarian_match(ANSWERS, PLACES, TARGETS)
 TRUE_MASKS = [torch.rand(2, 24, 32) > 0.5, torch.zeros(0, 24, 32).bool()]
 KINDS = torch.tensor([3, 3, 1, 2])
 

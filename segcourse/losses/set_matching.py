@@ -42,24 +42,27 @@ class Indices(NamedTuple):
 
 
 @torch.no_grad()
-def hungarian_match(logits: Tensor, boxes: Tensor, target: Instances) -> Indices:
-    """The cheapest assignment of one image: (Q, K + 1), (Q, 4) -> min(Q, G) pairs.
+def hungarian_match(logits: Tensor, boxes: Tensor, targets: Sequence[Instances]) -> list[Indices]:
+    """The cheapest assignment of every image: (N, Q, K + 1), (N, Q, 4) -> min(Q, G) pairs each.
 
     The class costs its probability, not its logarithm, so that it weighs about as much as a box.
     DETR calls this ``HungarianMatcher``.
 
     Raises:
-        TypeError, ValueError: if predictions and target do not belong together, or a prediction
+        TypeError, ValueError: if predictions and targets do not belong together, or a prediction
             is nan.
     """
-    logits, boxes = _check_predictions(logits[None], boxes[None], [target])
-    true_boxes = _normalized_boxes(target, boxes)
-    cost = -logits[0].softmax(dim=-1)[:, target.labels.long()]
-    with without_autocast(boxes.device):
-        cost = cost + L1_WEIGHT * torch.cdist(boxes[0], true_boxes, p=1)
-    cost = cost - GIOU_WEIGHT * generalized_box_iou(from_cxcywh(boxes[0]), from_cxcywh(true_boxes))
-    query, matched = linear_sum_assignment(cost.cpu().double().numpy())
-    return Indices(torch.as_tensor(query), torch.as_tensor(matched))
+    logits, boxes, targets = _check_predictions(logits, boxes, targets)
+    found = []
+    for probability, own, target in zip(logits.softmax(dim=-1), boxes, targets, strict=True):
+        true = _normalized_boxes(target, boxes)
+        with without_autocast(boxes.device):
+            distance = torch.cdist(own, true, p=1)
+        giou = generalized_box_iou(from_cxcywh(own), from_cxcywh(true))
+        cost = L1_WEIGHT * distance - GIOU_WEIGHT * giou - probability[:, target.labels]
+        pairs = linear_sum_assignment(cost.cpu().double().numpy())
+        found.append(Indices(*map(torch.as_tensor, pairs)))
+    return found
 
 
 def set_loss(
@@ -87,13 +90,13 @@ def set_loss(
     """
     if not eos_coef > 0:
         raise ValueError(f"eos_coef={eos_coef}: 'no object' needs a weight above 0, 0.1 is usual.")
-    logits, boxes = _check_predictions(logits, boxes, targets)
+    logits, boxes, targets = _check_predictions(logits, boxes, targets)
     if indices is None:
-        indices = [hungarian_match(*part) for part in zip(logits, boxes, targets, strict=True)]
+        indices = hungarian_match(logits, boxes, targets)
     no_object = logits.shape[-1] - 1
     classes = torch.full(logits.shape[:2], no_object, device=logits.device)
     for row, pair, target in zip(classes, indices, targets, strict=True):
-        row[pair.query] = target.labels[pair.target].long()
+        row[pair.query] = target.labels[pair.target]
     weight = logits.new_ones(no_object + 1)
     weight[no_object] = eos_coef
     matched = torch.cat([own[pair.query] for own, pair in zip(boxes, indices, strict=True)])
@@ -159,8 +162,8 @@ def _normalized_boxes(target: Instances, like: Tensor) -> Tensor:
 
 def _check_predictions(
     logits: Tensor, boxes: Tensor, targets: Sequence[Instances]
-) -> tuple[Tensor, Tensor]:
-    """Predictions in at least float32, after refusing what does not belong together.
+) -> tuple[Tensor, Tensor, list[Instances]]:
+    """Predictions in at least float32 and labels in int64, if they belong together.
 
     Raises:
         TypeError: as ``check_instances``.
@@ -176,6 +179,6 @@ def _check_predictions(
             "predicted logits or boxes are nan, which nothing can be matched with: the training "
             "has diverged; lower the learning rate, or clip the gradients."
         )
-    for target in targets:
-        check_instances(target, target.masks.shape[-2:], logits.shape[-1] - 1)
-    return *widen(logits), *widen(boxes)
+    classes = logits.shape[-1] - 1
+    checked = [check_instances(each, each.masks.shape[-2:], classes) for each in targets]
+    return *widen(logits), *widen(boxes), checked

@@ -35,7 +35,13 @@ from segcourse.blocks.conv import conv_gn_relu
 from segcourse.blocks.resnet import ResNet
 from segcourse.blocks.transformer import Transformer, sine_pos_embed
 from segcourse.blocks.upsample import resize
-from segcourse.losses.set_matching import hungarian_match, set_loss, set_mask_loss
+from segcourse.losses.set_matching import (
+    EOS_COEF,
+    Indices,
+    hungarian_match,
+    set_loss,
+    set_mask_loss,
+)
 from segcourse.ops.boxes import from_cxcywh
 from segcourse.ops.image_batch import batch_images
 from segcourse.ops.instances import Detections, Instances
@@ -227,32 +233,38 @@ class DETR(nn.Module):
         return DETROutput(self.class_embed(hidden_states), self.bbox_embed(hidden_states).sigmoid())
 
     def loss(
-        self, images: Tensor | Sequence[Tensor], targets: Sequence[Instances], **options: object
+        self,
+        images: Tensor | Sequence[Tensor],
+        targets: Sequence[Instances],
+        *,
+        indices: Sequence[Indices] | None = None,
+        eos_coef: float = EOS_COEF,
     ) -> dict[str, Tensor]:
         """The set losses, summed over the decoder layers: -> {"class", "box", "giou"}, scalars.
 
-        With a mask head also {"focal", "mask_dice"}, of the last layer. ``options`` are those of
-        ``segcourse.losses.set_matching.set_loss``.
+        With a mask head also {"focal", "mask_dice"}, of the last layer; as in DETR's code, the
+        padding of a batch counts as background there.
+
+        Args:
+            images: of any sizes.
+            targets: the objects of every image.
+            indices: the matched pairs of every image; by default the cheapest of every layer.
+            eos_coef: weight of "no object".
 
         Raises:
-            TypeError, ValueError: as ``set_loss``.
+            TypeError, ValueError: as ``segcourse.losses.set_matching.set_loss``.
         """
         outputs = self.all_outputs(images)
-        each = [set_loss(out.logits, out.boxes, targets, **options) for out in outputs]
-        losses = {name: sum(part[name] for part in each) for name in each[0]}
-        last = outputs[-1]
-        if last.masks is None:
+        losses = dict.fromkeys(("class", "box", "giou"), 0)
+        for output in outputs:
+            predictions = output.logits, output.boxes, targets
+            pairs = indices or hungarian_match(*predictions)
+            each = set_loss(*predictions, indices=pairs, eos_coef=eos_coef)
+            losses = {name: losses[name] + value for name, value in each.items()}
+        masks = outputs[-1].masks
+        if masks is None:
             return losses
-        sizes = [target.masks.shape[-2:] for target in targets]
-        padded = [max(sides) for sides in zip(*sizes, strict=True)]
-        indices = options.get("indices") or [
-            hungarian_match(*part) for part in zip(last.logits, last.boxes, targets, strict=True)
-        ]
-        masks = [
-            F.pad(target.masks, (0, padded[1] - width, 0, padded[0] - height))
-            for target, (height, width) in zip(targets, sizes, strict=True)
-        ]
-        return losses | set_mask_loss(last.masks, masks, indices)
+        return losses | set_mask_loss(masks, _padded_masks(targets), pairs)
 
     @torch.no_grad()
     def attention_weights(self, images: Tensor | Sequence[Tensor]) -> Tensor:
@@ -263,6 +275,13 @@ class DETR(nn.Module):
             features.tokens(), pos_embed, self.query_embed.weight, padding
         )
         return weights.unflatten(-1, coarse.shape[-2:])
+
+
+def _padded_masks(targets: Sequence[Instances]) -> list[Tensor]:
+    """The true masks of a batch in one size, as its images: -> (G, H, W) bool each."""
+    masks = [target.masks for target in targets]
+    height, width = (max(sides) for sides in zip(*(each.shape[-2:] for each in masks), strict=True))
+    return [F.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in masks]
 
 
 def detections(output: DETROutput, sizes: Sequence[tuple[int, int]]) -> list[Detections]:

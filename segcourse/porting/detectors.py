@@ -72,10 +72,7 @@ def mask_rcnn_from_torchvision(theirs: nn.Module) -> MaskRCNN:
     """
     layers, output_stride = read_resnet(theirs, "backbone.body")
     heads, rpn = part_of(theirs, "roi_heads"), part_of(theirs, "rpn")
-    _require("the box head is", part_of(theirs, "roi_heads.box_head"), "fc6", "two linear layers")
-    _require("the RPN's first layers are", part_of(theirs, "rpn.head.conv"), "0.0", "one layer")
-    if hasattr(part_of(theirs, "rpn.head.conv"), "1"):
-        raise ValueError("the RPN has several convolutions, ours has one: it cannot be ported.")
+    box_head = part_of(theirs, "roi_heads.box_head.fc6")
     anchors = rpn.anchor_generator
     _check_pooling(heads.box_roi_pool, 7), _check_pooling(heads.mask_roi_pool, 14)
     scale = heads.box_roi_pool.canonical_scale
@@ -108,7 +105,7 @@ def mask_rcnn_from_torchvision(theirs: nn.Module) -> MaskRCNN:
             positive_fraction=rpn.fg_bg_sampler.positive_fraction,
         ),
         channels=part_of(theirs, "backbone").out_channels,
-        representation_size=heads.box_head.fc6.out_features,
+        representation_size=box_head.out_features,
         canonical_scale=scale,
         score_threshold=heads.score_thresh,
         nms_threshold=heads.nms_thresh,
@@ -195,13 +192,3 @@ def _check_pooling(pool: nn.Module, side: int) -> None:
     _check_equal("output_size", tuple(pool.output_size), (side, side))
     _check_equal("canonical_level", pool.canonical_level, 4)
     _check_equal("featmap_names", list(pool.featmap_names), ["0", "1", "2", "3"])
-
-
-def _require(what: str, part: nn.Module, name: str, wanted: str) -> None:
-    """Refuse a part that is built of other layers than ours."""
-    try:
-        part.get_submodule(name)
-    except AttributeError:
-        raise ValueError(
-            f"{what} a {type(part).__name__}, but ours {wanted}: it cannot be ported."
-        ) from None

@@ -41,6 +41,10 @@ def draw(seed: int, queries: int, objects: int) -> tuple[torch.Tensor, torch.Ten
     return logits, boxes[:queries], instances(labels, boxes[queries:])
 
 
+def match_alone(logits, boxes, target) -> list[Indices]:
+    return hungarian_match(logits[None], boxes[None], [target])
+
+
 def cost_by_hand(logits, boxes, target, pairs) -> float:
     total = 0.0
     for query, index in pairs:
@@ -56,7 +60,7 @@ def cost_by_hand(logits, boxes, target, pairs) -> float:
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(0, 4))
 def test_no_assignment_is_cheaper(seed, queries, objects):
     image = draw(seed, queries, objects)
-    indices = hungarian_match(*image)
+    [indices] = match_alone(*image)
     found = list(zip(indices.query.tolist(), indices.target.tolist(), strict=True))
     number = min(queries, objects)
     assert len(found) == number == len(set(indices.query.tolist())) == len({o for _, o in found})
@@ -178,9 +182,9 @@ def test_nan_predictions_are_refused(part):
 def test_predictions_of_any_type_are_matched_as_numbers(dtype, autocast):
     logits, boxes = LOGITS.to(dtype), BOXES.to(dtype)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        indices = hungarian_match(logits, boxes, TARGET)
+        [indices] = match_alone(logits, boxes, TARGET)
         losses = set_loss(logits[None], boxes[None], [TARGET])
-    wanted = hungarian_match(logits.float(), boxes.float(), TARGET)
+    [wanted] = match_alone(logits.float(), boxes.float(), TARGET)
     assert all(map(torch.equal, indices, wanted))
     for name, value in set_loss(logits.float()[None], boxes.float()[None], [TARGET]).items():
         assert losses[name].item() == pytest.approx(value.item(), rel=1e-4)

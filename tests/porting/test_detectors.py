@@ -85,7 +85,7 @@ def test_published_weights_have_an_epsilon_of_zero():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None), "box head|RPN"),
+        (lambda: maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None), "box_head.fc6"),
         (lambda: torchvisions(rpn_score_thresh=0.1), "rpn.score_thresh is 0.1"),
         (lambda: torchvisions(bbox_reg_weights=(1.0, 1.0, 1.0, 1.0)), "box_coder.weights"),
         (lambda: torchvisions(mask_roi_pool=pool(output_size=28)), "output_size"),
