@@ -42,7 +42,7 @@ repository: $(DONE)  ## make repository NAME=owner/name: set where the course li
 	$(RUN) -m tools.repository $(NAME)
 
 lock: $(DONE)  ## pin the versions of everything anew
-	$(UV) pip compile pyproject.toml --extra lab --group book --group test --universal \
+	$(UV) pip compile pyproject.toml --extra lab --extra practice --extra pretrained --group book --group test --universal \
 	  --no-header --no-annotate --python-version 3.11 --upgrade --quiet -o requirements.lock
 
 clean:  ## remove the environment and everything built

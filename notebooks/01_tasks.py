@@ -110,7 +110,7 @@ for number, mask in enumerate(object_masks(scene.instance), start=1):
             "share of its box": mask.sum().item() / ((x1 - x0) * (y1 - y0)),
         }
     )
-tables.print_table(rows, digits=2)
+tables.show_table(rows, digits=2)
 
 # %% [markdown]
 # A lamp post is thin: most of its box is something else. And what would be the box of
@@ -211,7 +211,7 @@ for sample, names, things in (
     (scene, CLASSES, THINGS),
     (cup, photographs.CLASSES, photographs.THINGS),
 ):
-    tables.print_table(
+    tables.show_table(
         [
             {
                 "class": names[label],
@@ -311,7 +311,7 @@ def compare(samples, things):
 
 
 coins = photographs.Photographs("coins")[0]
-tables.print_table(
+tables.show_table(
     [
         {"pictures": "40 streets"} | compare(town, THINGS),
         {"pictures": "coins"} | compare([coins], photographs.THINGS),
@@ -448,7 +448,7 @@ for tolerance in (0, 0.5, 1, 2, 4, 8):
     rows.append(
         {"tolerance": tolerance, "vertices": len(ring), "IoU": iou(coin, again)}
     )
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # ### One-hot masks
@@ -540,7 +540,7 @@ def score(trip, samples):
 
 
 # %%
-tables.print_table(
+tables.show_table(
     [{"encoding": n} | score(t, town) for n, t in trips.items()], digits=2
 )
 
@@ -566,7 +566,7 @@ for tolerance in tolerances:
             found[name].append(iou(mask, again))
     for name, values in found.items():
         trip_iou[name].append(float(np.mean(values)))
-tables.print_table(
+tables.show_table(
     [
         {"tolerance": tolerance} | {name: trip_iou[name][i] for name in trip_iou}
         for i, tolerance in enumerate(tolerances)
@@ -637,7 +637,7 @@ sizes = {
     "panoptic PNG": png(ids_to_rgb(man_ids)),
     "class PNG": png(man.semantic.to(torch.uint8)),
 }
-tables.print_table(
+tables.show_table(
     [{"encoding": n, "KB": b / 1024} for n, b in sizes.items()], digits=1
 )
 

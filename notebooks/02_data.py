@@ -96,7 +96,7 @@ print(f"invented labels: {invented.sum()} of {invented.numel()} pixels")
 print(f"by nearest:      {(blocks != chosen).all(dim=0).sum()}")
 
 # %%
-tables.print_table(
+tables.show_table(
     [
         {
             "class": name,
@@ -165,7 +165,7 @@ rows = (
     ("what was outside", "black", f"{IGNORE} (void)", "0 (no object)"),
     ("brightness, noise, blur", "changed", "untouched", "untouched"),
 )
-tables.print_table(
+tables.show_table(
     [
         dict(zip(("transform", "image", "semantic", "instance"), row, strict=True))
         for row in rows
@@ -392,7 +392,7 @@ print(f"{(slopes[~void] > 0).sum()} of the {(~void).sum()} others")
 scenes = stack(list(Toytown(100)))
 counted = scenes.semantic[scenes.semantic != IGNORE]
 share = torch.bincount(counted, minlength=len(CLASSES)) / len(counted)
-tables.print_table(
+tables.show_table(
     [
         {"class": name, "share of pixels, %": 100 * value}
         for name, value in zip(CLASSES, share.tolist(), strict=True)
@@ -510,7 +510,7 @@ matrices = {
     for name, model in models.items()
 }
 scores = {name: iou(matrix).tolist() for name, matrix in matrices.items()}
-tables.print_table(
+tables.show_table(
     [
         {"IoU of": name} | {f"labels {arm}": scores[arm][k] for arm in scores}
         for k, name in enumerate(CLASSES)
@@ -556,7 +556,7 @@ def mean_and_spread(values):
     return values.mean().item(), (values.max() - values.min()).item() / 2
 
 
-tables.print_table(
+tables.show_table(
     [
         {"training labels": arm}
         | {
@@ -587,7 +587,7 @@ def lost(arms, wrong):
     return sum(costs) / len(costs), min(costs)
 
 
-tables.print_table(
+tables.show_table(
     [
         {"mistake": arm}
         | {f"lost, {loss}": lost(arms, arm)[0] for loss, arms in losses.items()}
@@ -628,7 +628,7 @@ viz.show_bars(
 
 # %%
 shown = ("sky", "car", "person", "lamp")
-tables.print_table(
+tables.show_table(
     [
         {"loss": loss, "void is": arm.removeprefix("void ")}
         | {
@@ -662,7 +662,7 @@ keys = {
     "void as class 0": "void counted as class 0",
 }
 arms = losses["plain"]
-tables.print_table(
+tables.show_table(
     [
         {"judged with": text}
         | {
@@ -701,7 +701,7 @@ target = torch.stack([each.semantic for each in Toytown(60)])
 moved = torch.stack([each.semantic for each in shifted])
 matrix = confusion_matrix(target, moved, len(CLASSES))
 print(f"mean IoU of the truth, judged by masks one pixel off: {mean_iou(matrix):.3f}")
-tables.print_table(
+tables.show_table(
     [
         {"class": name, "IoU": value}
         for name, value in zip(CLASSES, iou(matrix).tolist(), strict=True)
@@ -726,7 +726,7 @@ known = Cached(T.Transformed(Toytown(80), nearest_labels))  # seen in training
 seen = evaluate(
     models["nearest"], batches(known, batch_size=20, shuffle=False), num_classes=8
 )
-tables.print_table(
+tables.show_table(
     [
         {"mistake": name, "mean IoU": value, "instead of": mean_iou(correct)}
         for name, value in {

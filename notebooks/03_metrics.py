@@ -232,7 +232,7 @@ rows = [
     {"class": letter} | {name: values[k] for name, values in table.items()}
     for k, letter in enumerate(LETTERS)
 ]
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # *Specificity* is the share of the other classes' pixels left alone. It is high for
@@ -253,7 +253,7 @@ numbers = (
     "frequency_weighted_iou",
     "cohen_kappa",
 )
-tables.print_table(
+tables.show_table(
     [{"score": name, "value": getattr(metrics, name)(matrix)} for name in numbers],
     digits=4,
 )
@@ -282,7 +282,7 @@ answers = {
     "counts as 0": scores.nan_to_num(0.0).mean(),
     "counts as 1": scores.nan_to_num(1.0).mean(),
 }
-tables.print_table([{"class d": rule, "mean IoU": x} for rule, x in answers.items()])
+tables.show_table([{"class d": rule, "mean IoU": x} for rule, x in answers.items()])
 
 # %% [markdown]
 # One prediction, three results. In the versions that we ran, this is who answers what:
@@ -310,7 +310,7 @@ iou(only_predicted)
 # %%
 matrix = confusion_matrix(preds, target, len(CLASSES))
 share = matrix.sum(dim=1) / matrix.sum()
-tables.print_table(
+tables.show_table(
     [
         {"class": name, "share of pixels": share[k], "IoU": iou(matrix)[k]}
         for k, name in enumerate(CLASSES)
@@ -355,7 +355,7 @@ for thing in (5, 6, 7):
         image[grow(labels == thing, 2)] = thing
 bought = confusion_matrix(greedy, target, len(CLASSES))
 names = ("mean_accuracy", "mean_precision", "mean_iou")
-tables.print_table(
+tables.show_table(
     [
         {"prediction": title} | {name: getattr(metrics, name)(m) for name in names}
         for title, m in {"coarse": matrix, "coarse and greedy": bought}.items()
@@ -383,7 +383,7 @@ for size in (2, 4, 8, 16):
     name = f"batches of {size}"
     rows.append({"average over": name, "mean IoU": score_by_parts(size)})
 rows.append({"average over": "nothing: one matrix", "mean IoU": mean_iou(matrix)})
-tables.print_table(rows, digits=4)
+tables.show_table(rows, digits=4)
 
 # %% [markdown]
 # The mean over batches depends on the batch size: it is a property of your memory, not
@@ -450,7 +450,7 @@ rows = [
     {"score": name, "by hand": value, "package": getattr(metrics, name)(A, B)}
     for name, value in by_hand.items()
 ]
-tables.print_table(rows, digits=4)
+tables.show_table(rows, digits=4)
 
 # %% [markdown]
 # The package takes `spacing=(height, width)` of a pixel: without it, millimetres and
@@ -475,7 +475,7 @@ for tolerance in (0, 1, 2, 3):
     p, r = metrics.boundary_precision_recall(A, B, tolerance=tolerance)
     f1 = metrics.boundary_f1(A, B, tolerance=tolerance)
     rows.append({"tolerance": tolerance, "precision": p, "recall": r, "BF": f1})
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # **Boundary IoU** compares two bands of width $d$ along the inside of the outlines. As
@@ -589,7 +589,7 @@ verdicts = {
     name: {judge: score(spoil(disc), disc) for judge, score in JUDGES.items()}
     for name, spoil in SPOIL.items()
 }
-tables.print_table([{"disc": name} | row for name, row in verdicts.items()], digits=2)
+tables.show_table([{"disc": name} | row for name, row in verdicts.items()], digits=2)
 
 # %% [markdown]
 # The first four columns are better when large, the last three when small. Who comes
@@ -602,7 +602,7 @@ for judge in JUDGES:
     if judge not in ("HD", "HD95", "ASSD"):
         order.reverse()
     rows.append({"metric": judge, "best": order[0], "worst": order[-1]})
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # A speck of four pixels is the *best* mask for most metrics and the *worst* for the
@@ -633,7 +633,7 @@ rows = []
 for one, other in combinations(("IoU", "boundary IoU", "HD", "HD95"), 2):
     a, b = hardest(one, other)
     rows.append({"first": one, "takes": a, "second": other, "takes ": b})
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # One disc is an anecdote. Do the same with the houses, trees and cars of Toytown, and
@@ -660,7 +660,7 @@ opposite = (better[:, :, None] * better[:, None, :] < 0).double().mean(dim=0)
 print(len(masks), "masks,", len(better), "pairs of predictions")
 
 # %%
-tables.print_table(
+tables.show_table(
     [
         {"ranked opposite": a} | {b: opposite[i, j] for j, b in enumerate(JUDGES)}
         for i, a in enumerate(JUDGES)
@@ -687,7 +687,7 @@ for side in (4, 8, 16, 32, 64):
     moved = shift(square, 1)
     row = {"side": side} | {name: JUDGES[name](moved, square) for name in JUDGES}
     rows.append({name: row[name] for name in ("side", "IoU", "boundary IoU", "ASSD")})
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %%
 sides = [row["side"] for row in rows]

@@ -161,7 +161,7 @@ viz.show_images(
 scenes = stack(list(Toytown(2, seed=2, void=1)))
 target = scenes.semantic
 logits = torch.randn(2, 8, 96, 128, generator=torch.Generator().manual_seed(1))
-tables.print_table(
+tables.show_table(
     [
         {"what": "logits", "axes": "N K H W", "shape": tuple(logits.shape)},
         {"what": "truth", "axes": "N H W", "shape": tuple(target.shape)},
@@ -201,7 +201,7 @@ LOSSES = {
 }
 SHARES = (0.01, 0.05, 0.3)
 constants = {n: [best_constant(f, s) for s in SHARES] for n, f in LOSSES.items()}
-tables.print_table(
+tables.show_table(
     [
         {"loss": name, **dict(zip(("1%", "5%", "30%"), found, strict=True))}
         for name, found in constants.items()
@@ -271,7 +271,7 @@ rows = [
     {"class": name, **{s: w[k].item() for s, w in schemes.items()}}
     for k, name in enumerate(toytown.CLASSES)
 ]
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # Look at the *ratio* between the largest and the smallest weight: nearly the same in
@@ -574,7 +574,7 @@ rows = []
 for name in names:
     row = {f"{s:.0%}": spread(runs[name, s]["iou"]) for s in SHARES}
     rows.append({"loss": name, **row, "best constant at 1%": constants[name][0]})
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %%
 viz.show_bars(
@@ -621,7 +621,7 @@ print(f"at 30 % all are between {min(common):.2f} and {max(common):.2f}")
 
 # %%
 row = runs["cross-entropy", 0.01]
-tables.print_table(
+tables.show_table(
     [
         {"seed": seed, "IoU at 0.5": a, "threshold": t, "IoU there": b, "p of dots": p}
         for seed, (a, t, b, p) in enumerate(
@@ -660,7 +660,7 @@ for k, name in enumerate(town["classes"]):
     found = {s: [run[k] for run in v["iou"]] for s, v in town["schemes"].items()}
     row = {s: spread(values) for s, values in found.items()}
     rows.append({"IoU": name, "share": town["share"][k], **row})
-tables.print_table(rows)
+tables.show_table(rows)
 for key in ("mean_iou", "pixel_accuracy"):
     values = {s: spread(v[key]) for s, v in town["schemes"].items()}
     print(key.replace("_", " "), values)
@@ -673,7 +673,7 @@ for key in ("mean_iou", "pixel_accuracy"):
 
 # %%
 person = town["classes"].index("person")
-tables.print_table(
+tables.show_table(
     [
         {
             "weights": name,

@@ -229,7 +229,7 @@ layers = {
 }
 
 # %%
-tables.print_table(
+tables.show_table(
     [
         {
             "layer": name,
@@ -351,7 +351,7 @@ start["score x2"] = start["score"] - (2 - 0.5) * 16  # laid over pool4: sum 16
 start["sum 16 x16"] = start["score x2"] - (16 - 0.5)
 start["sum 16 x2"] = start["score x2"] - (2 - 0.5) * 8  # laid over pool3: sum 8
 start["sum 8 x8"] = start["sum 16 x2"] - (8 - 0.5)
-tables.print_table([{"map": k, "start": v} for k, v in start.items()], digits=1)
+tables.show_table([{"map": k, "start": v} for k, v in start.items()], digits=1)
 
 # %% [markdown]
 # Where two maps of the same step meet, the distance of their starts, counted in steps,
@@ -431,7 +431,7 @@ for stride, (total, learning) in released.items():
     same = (ours, ours_learning) == (total, learning)
     rows.append({"network": f"FCN-{stride}s", "parameters": ours,
                  "learning": ours_learning, "as released": str(same)})  # fmt: skip
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # The difference between the two columns are the enlargements: fixed, bilinear, without
@@ -471,7 +471,7 @@ def sizes(height, width):
 
 
 columns = [sizes(375, 500), sizes(224, 224), sizes(512, 512)]
-tables.print_table(
+tables.show_table(
     [
         {"map": name, "of 375 x 500": a, "of 224 x 224": b, "of 512 x 512": c}
         for name, a, b, c in zip(
@@ -567,7 +567,7 @@ viz.show_curves(
 # %% tags=["tol=0.05"]
 checks = batches(validation, batch_size=16, shuffle=False)
 matrix = evaluate(model, checks, num_classes=len(CLASSES))
-tables.print_table(
+tables.show_table(
     [
         {"class": name, "IoU": value}
         for name, value in zip(CLASSES, iou(matrix).tolist(), strict=True)
@@ -608,7 +608,7 @@ for stride in (32, 16, 8, 4):
         row |= {f"{name}: mean IoU": mean_iou(matrix)}
         row |= {f"{name}: lamp": iou(matrix)[CLASSES.index("lamp")]}
     rows.append(row)
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # Two lessons. For the mean, enlarge scores, not labels: between two positions the
@@ -634,7 +634,7 @@ def mean_and_spread(values):
     return values.mean().item(), (values.max() - values.min()).item() / 2
 
 
-tables.print_table(
+tables.show_table(
     [
         {"network": f"FCN-{stride}s"}
         | {
@@ -690,7 +690,7 @@ rows = [
     }
     for name in ("sky", "car", "person", "lamp")
 ]
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # ### The same comparison, made unfair
@@ -708,7 +708,7 @@ names = {
     "32 afterwards": "FCN-32s again, after the others used its layers",
     "32 as long": "FCN-32s alone, three times the steps",
 }
-tables.print_table(
+tables.show_table(
     [
         {"network": text, "mean IoU": mean_and_spread(chained[key]["mean_iou"])[0]}
         for key, text in names.items()
@@ -793,7 +793,7 @@ def moved(side):
     return (*found, (8 * x + 8 - side) // 2 - 31)
 
 
-tables.print_table(
+tables.show_table(
     [
         dict(
             zip(("side", "pool4", "pool3", "logits"), (side, *moved(side)), strict=True)
@@ -812,7 +812,7 @@ for shift in (0, 1, 3, 13):
     here = target[:, : target.shape[1] - shift, : target.shape[2] - shift]
     score = mean_iou(confusion_matrix(there, here, len(CLASSES)))
     rows.append({"moved by": shift, "mean IoU": score})
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # **Padding 1 with the offsets of padding 100.** Slicing beyond the end of a map raises
@@ -882,7 +882,7 @@ rows = []
 for name, arm in arms.items():
     score = "{:.3f} ± {:.3f}".format(*mean_and_spread(arm["mean_iou"]))
     rows.append({"scores start from": name, "mean IoU": score})
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # **The released learning rate with another loss.** The released recipe has a rate of
@@ -911,7 +911,7 @@ rows = [
     {"reduction": name, "before": start, "after 20 steps": twenty_steps(name)}
     for name in ("mean", "sum")
 ]
-tables.print_table(rows, digits=4)
+tables.show_table(rows, digits=4)
 
 # %% [markdown]
 # **The wrong stamp.** Copying each score into a block is *nearest* enlargement;
@@ -933,7 +933,7 @@ for name, stamp in stamps.items():
     score = mean_iou(evaluate(model, checks, num_classes=len(CLASSES)))
     rows.append({"kernel": name, "mean IoU": score})
 model.upsample.weight[range(8), range(8)] = stamps["bilinear"]
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # And always: one confusion matrix over all images (chapter 03), not the mean of each
@@ -1062,7 +1062,7 @@ rows = []
 for stride in (4, 8, 16, 32):
     slim, fat = (ex.majority.solution(maps, 8, stride) for maps in (target, thick))
     rows.append({"stride": stride, "lamps as they are": slim, "twice as thick": fat})
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # Where blocks are about as wide as a lamp, thickness decides whether it wins any; at

@@ -80,7 +80,7 @@ def ideal(stride):
 
 
 best = {stride: ideal(stride) for stride in (8, 4, 2, 1)}
-tables.print_table(
+tables.show_table(
     [
         {"class": name, **{f"stride {s}": best[s][k] for s in best}}
         for k, name in enumerate(CLASSES)
@@ -437,7 +437,7 @@ variants = {
     "3 channels, 21 classes, padded and normalised": count(21, **modern),
     "classroom: 3 channels, 8 classes": count(8, width=12, depth=3, **modern),
 }
-tables.print_table([{"network": n, "parameters": p} for n, p in variants.items()])
+tables.show_table([{"network": n, "parameters": p} for n, p in variants.items()])
 
 # %% [markdown]
 # The sizes of figure 1, read off while the paper's network runs on a tile of 572:
@@ -463,7 +463,7 @@ with torch.device("meta"):
         block.merge.register_forward_hook(note(f"up {level}"))
     paper.head.register_forward_hook(note("logits"))
     paper(torch.empty(1, 1, 572, 572))
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %%
 layers = [m for m in paper.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
@@ -531,7 +531,7 @@ for name, (encoder, features) in encoders.items():
             "channels": ", ".join(str(f.shape[1]) for f in features),
         }
     )
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %% [markdown]
 # MobileNet's encoder is far smaller than the vanilla one, and pretrained
@@ -550,7 +550,7 @@ tables.print_table(rows)
 scenes = Cached(Toytown(1600))
 labels = torch.stack([scene.semantic for scene in scenes])
 weight = log_frequency_weights(class_counts(labels, len(CLASSES)))
-tables.print_table(
+tables.show_table(
     [
         {"class": name, "share": share, "weight": w}
         for name, share, w in zip(
@@ -595,7 +595,7 @@ viz.show_curves(
 matrix = evaluate(
     model, batches(validation, batch_size=20, shuffle=False), num_classes=8
 )
-tables.print_table(
+tables.show_table(
     [
         {"class": name, "IoU": value, "perfect shares, stride 8": fcn}
         for name, value, fcn in zip(CLASSES, iou(matrix).tolist(), best[8], strict=True)
@@ -639,7 +639,7 @@ for skip, runs in results["skips"].items():
     lamps, _ = summary(runs, lambda run: run["iou"]["lamp"])
     rows.append({"skip": skip, "parameters": runs[0]["parameters"], "mean IoU": mean,
                  "± (seeds)": spread, "lamp": lamps})  # fmt: skip
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %%
 viz.show_bars(
@@ -682,7 +682,7 @@ for number, arms in results["few"].items():
         row[name], row[f"± {name}"] = summary(runs)
     row["gain"] = row["bent"] - row["as they are"]
     rows.append(row)
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %%
 viz.show_bars(
@@ -728,7 +728,7 @@ for factor, streets in large.items():
         model, batches(streets, batch_size=4, shuffle=False), num_classes=8
     )
     rows.append({"times as large": factor, "mean IoU": mean_iou(scores)})
-tables.print_table(rows)
+tables.show_table(rows)
 
 # %%
 near = [large[3][index] for index in (3, 8)]

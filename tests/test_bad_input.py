@@ -184,7 +184,7 @@ CALLS = [
         "one image of the batch",
     ),
     (lambda: viz.show_feature_maps(LOGITS, alt="some feature maps here"), "(2, 3, 8, 8)", "[0]"),
-    (lambda: tables.print_table([{"a": 1}, {"b": 2}]), "['b']", "every row every column"),
+    (lambda: tables.show_table([{"a": 1}, {"b": 2}]), "['b']", "every row every column"),
     # exercises
     (lambda: Exercise("no number", lambda: 1, [()]), "'no number'", "3.1"),
     (lambda: Exercise("3.1 Dice", 0.5, [()]), "0.5", "function"),

@@ -18,7 +18,7 @@ ROWS = [
     {"cli"},
     {"exercises"},
     {"classroom", "pretrained", "porting"},
-    {"models", "training", "transfer", "viz", "tables", "keras"},
+    {"models", "training", "transfer", "viz", "tables", "sources", "keras"},
     {"blocks", "losses", "metrics", "data", "classical", "checkpoints"},
     {"ops"},
 ]
@@ -109,7 +109,17 @@ def test_public_names_have_docstrings_and_types(path):
 
 
 PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
-PUBLIC = ["training", "tables", "viz", "classroom", "pretrained", "porting", "keras", "checkpoints"]
+PUBLIC = [
+    "training",
+    "tables",
+    "sources",
+    "viz",
+    "classroom",
+    "pretrained",
+    "porting",
+    "keras",
+    "checkpoints",
+]
 
 
 @pytest.mark.parametrize("name", [name for name in PACKAGES if name != "exercises"])

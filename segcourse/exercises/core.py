@@ -8,7 +8,6 @@ Nothing here ever raises into the notebook: *Run all* on untouched cells succeed
 import ast
 import copy
 import dis
-import html
 import inspect
 import re
 import traceback
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from segcourse.exercises import progress
+from segcourse.sources import show_toggle
 
 
 class YourTurn(Exception):
@@ -99,7 +99,7 @@ class Exercise:
     def show_solution(self) -> None:
         """Show the tested solution, and what the check says of it, behind a toggle."""
         mark, message = self.verdict(self.solution)
-        show(f"Solution of {self.title}", self.source(), f"{mark} {self.title}{message}")
+        show_toggle(f"Solution of {self.title}", self.source(), f"{mark} {self.title}{message}")
 
     def source(self) -> str:
         """The code of the solution as a learner writes it, without types that need imports."""
@@ -265,19 +265,3 @@ def trimmed(error: Exception) -> str:
     own = [frame for frame in frames if "ipykernel" in frame.filename or "<" in frame.filename]
     lines = "".join(f"\n    line {frame.lineno}: {frame.line}" for frame in own if frame.line)
     return f"{type(error).__name__}: {error}{lines}"
-
-
-def show(title: str, code: str, verdict: str) -> None:
-    """A closed toggle in a notebook; plain text in a terminal."""
-    from IPython import get_ipython
-    from IPython.display import HTML, display
-
-    if get_ipython() is None:
-        print(f"{title}\n\n{code}\n\n{verdict}")
-        return
-    display(
-        HTML(
-            f'<details class="solution"><summary>{html.escape(title)}</summary>'
-            f"<pre><code>{html.escape(code)}</code></pre><p>{html.escape(verdict)}</p></details>"
-        )
-    )
