@@ -35,6 +35,9 @@ runtimes: $(DONE)  ## measure every chapter on one thread, for the table in the 
 lab: $(DONE)  ## open the chapters in JupyterLab
 	.venv/bin/jupyter lab notebooks
 
+mutants: $(DONE)  ## try every single mutation of every solution on its exercise
+	$(call TIMED,$(RUN) -m tests.exercises.mutants)
+
 bench: $(DONE)  ## measure speed: metrics, operators, losses and networks against their peers
 	$(call TIMED,for name in metrics operators training_step toytown startup; do $(RUN) -m benchmarks.$$name || exit 1; done)
 
@@ -48,4 +51,4 @@ lock: $(DONE)  ## pin the versions of everything anew
 clean:  ## remove the environment and everything built
 	rm -rf .venv .tools _build
 
-.PHONY: help book test notebooks runtimes lab bench repository lock clean
+.PHONY: help book test notebooks runtimes lab mutants bench repository lock clean

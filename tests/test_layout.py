@@ -77,7 +77,7 @@ def test_test_has_something_to_test(path):
     relative = path.relative_to(ROOT / "tests")
     subject = PACKAGE / relative.with_name(path.name.removeprefix("test_"))
     about_all = {"contract", "layout", "notebooks", "book", "repository", "environment",
-                 "bad_input", "nbval", "benchmarks", "tools", "devices"}  # fmt: skip
+                 "bad_input", "nbval", "benchmarks", "tools", "devices", "mutants"}  # fmt: skip
     assert subject.exists() or path.stem.removeprefix("test_") in about_all
 
 

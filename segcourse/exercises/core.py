@@ -1,7 +1,7 @@
 """An exercise: a question, a check that explains itself, hints, and one tested solution.
 
 A check runs the learner's answer on every case and compares it with what the solution gives.
-A wrong answer that behaves exactly like a catalogued mistake gets the sentence that names it.
+A wrong answer that behaves like a catalogued mistake gets the sentence that names it.
 Nothing here ever raises into the notebook: *Run all* on untouched cells succeeds.
 """
 
@@ -10,16 +10,20 @@ import copy
 import dis
 import inspect
 import re
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import FunctionType
 from typing import Any
 
-import numpy as np
-import torch
-
 from segcourse.exercises import progress
+from segcourse.exercises.advice import reason
+from segcourse.exercises.results import brief, difference, same
+from segcourse.exercises.running import Unfinished, message, outcomes, own_lines
 from segcourse.sources import show_toggle
+
+SECONDS = 10.0  # for an answer on all cases together
+SCREEN = 40  # lines of a check
 
 
 class YourTurn(Exception):
@@ -39,9 +43,11 @@ class Mistake:
     advice: str
 
 
-@dataclass
+@dataclass(repr=False)
 class Exercise:
     """``check``, ``hint`` and ``show_solution`` speak to the learner; ``verdict`` to the tests.
+
+    In a notebook, the exercise itself shows its question.
 
     Args:
         title: number and name, as in the notebook: "3.1 Dice".
@@ -51,7 +57,9 @@ class Exercise:
         mistakes: catalogued wrong answers.
         hints: from gentle to blunt.
         describe: says an input in words, from its arguments; default: their values or shapes.
-        digits: numbers may differ by 10**-digits, absolute and relative.
+        digits: numbers may differ by 10**-digits, absolute and relative; whole ones may not.
+        shows_expected: whether the message of a wrong answer says what was expected. False where
+            the answer is a choice: trying would give it away.
     """
 
     title: str
@@ -61,6 +69,7 @@ class Exercise:
     hints: tuple[str, ...] = ()
     describe: Callable[..., str] | None = None
     digits: int = 4
+    shows_expected: bool = True
     hints_given: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -80,12 +89,16 @@ class Exercise:
                 "() for an answer without arguments."
             )
 
+    def __repr__(self) -> str:
+        return f"{self.title}\n\n{inspect.getdoc(self.solution) or ''}".strip()
+
     def check(self, attempt: Any) -> None:
         """Print whether the attempt is right, wrong (and why), or not there yet."""
-        mark, message = self.verdict(attempt)
+        mark, text = self.verdict(attempt)
         if mark == "✓":
             progress.record(self.title)
-        print(f"{mark} {self.title}{message}")
+        lines = f"{mark} {self.title}{text}".splitlines()
+        print("\n".join(lines[:SCREEN]))
 
     def hint(self) -> None:
         """Print the next hint; the hints start again after the last one."""
@@ -98,69 +111,97 @@ class Exercise:
 
     def show_solution(self) -> None:
         """Show the tested solution, and what the check says of it, behind a toggle."""
-        mark, message = self.verdict(self.solution)
-        show_toggle(f"Solution of {self.title}", self.source(), f"{mark} {self.title}{message}")
+        mark, text = self.verdict(self.solution)
+        show_toggle(f"Solution of {self.title}", self.source(), f"{mark} {self.title}{text}")
 
     def source(self) -> str:
         """The code of the solution as a learner writes it, without types that need imports."""
         return unannotated(inspect.getsource(self.solution).strip())
 
     def inputs(self) -> list[tuple]:
-        """Fresh arguments for every case."""
-        cases = self.cases() if callable(self.cases) else copy.deepcopy(list(self.cases))
-        return list(cases)
+        """Fresh arguments for every case; no two cases share an object."""
+        cases = self.cases() if callable(self.cases) else self.cases
+        return [copy.deepcopy(case) for case in cases]
+
+    @cached_property
+    def want(self) -> list:
+        """What the solution returns for every case, in plain values."""
+        return outcomes(self.solution, self.inputs())
+
+    @cached_property
+    def known(self) -> list[list]:
+        """What every catalogued mistake returns for every case."""
+        return [outcomes(mistake.answer, self.inputs(), SECONDS) for mistake in self.mistakes]
 
     def verdict(self, attempt: Any) -> tuple[str, str]:
         """The outcome, without printing it: ("✓" | "✗" | "○", message)."""
         if is_stub(attempt):
             return "○", ": not attempted yet"
-        if not callable(attempt):
-            constant = attempt
-
-            def attempt(*_: Any) -> Any:
-                return constant
-
-        want = [outcome(self.solution, case) for case in self.inputs()]
-        got = [outcome(attempt, case) for case in self.inputs()]
+        answer = attempt if callable(attempt) else lambda *_: attempt
+        want = self.want
+        got = outcomes(answer, self.inputs(), SECONDS)
         if any(isinstance(result, YourTurn) for result in got):
             return "○", ": not attempted yet"
-        for case, result, expected in zip(self.inputs(), got, want, strict=True):
-            if not self.agree(result, expected):
-                return "✗", self.explain(case, result, expected, got)
-        return "✓", ""
+        if not self.failing(got, want):
+            return "✓", ""
+        return "✗", self.explain(answer, got, want)
 
     def agree(self, got: Any, want: Any) -> bool:
-        """Whether two outcomes are the same answer: values to ``digits``, or equal exceptions."""
-        if isinstance(got, Exception) or isinstance(want, Exception):
-            return type(got) is type(want)
+        """Whether two outcomes are the same answer: equal values, or exceptions of one type."""
+        if isinstance(got, BaseException) or isinstance(want, BaseException):
+            return type(got) is type(want) and not isinstance(got, Unfinished)
         return same(got, want, 10.0**-self.digits)
 
-    def explain(self, case: tuple, result: Any, expected: Any, got: list) -> str:
-        """What to tell about a wrong answer: the first failing input, then the mistake's name."""
+    def explain(self, answer: Callable, got: list, want: list) -> str:
+        """What to tell about a wrong answer: an input on which it fails, and its mistake's name."""
+        advice, shown = self.recognise(got, want)
+        case, result, expected = self.inputs()[shown], got[shown], want[shown]
         given = self.describe(*case) if self.describe else ", ".join(brief(part) for part in case)
         where = f": given {given}, " if given else ": "
-        wanted = raised(expected) if isinstance(expected, Exception) else brief(expected)
-        if isinstance(result, Exception):
-            message = f"{where}your answer stops with {trimmed(result)}"
+        if isinstance(result, Unfinished):
+            text = f"{where}your answer did not return within {SECONDS:.0f} seconds."
+            advice = advice or "Does a loop in it ever end?"
+        elif isinstance(result, BaseException):
+            text = f"{where}your answer stops with {message(result)}{own_lines(result)}"
+            advice = advice or reason(result, answer, case)
+        elif not self.shows_expected:
+            text = f"{where}{brief(result)} is not right."
         else:
-            message = f"{where}expected {wanted} but got {brief(result)}."
-        advice = self.recognise(got)
-        if advice is None and all(other is None for other in got):
-            advice = "The answer returns None: is a `return` missing?"
-        return message + (f"\n  {advice}" if advice else "")
+            raises = isinstance(expected, BaseException)
+            wanted = f"the error {type(expected).__name__}" if raises else brief(expected)
+            text = f"{where}expected {wanted} but got {brief(result)}."
+            text += difference(result, expected, 10.0**-self.digits)
+        certain = advice and not advice.startswith("Perhaps")
+        if all(each is None for each in got) or (result is None and not certain):
+            advice = "The answer returns None here: is a `return` missing?"
+        return text + (f"\n  {advice}" if advice else "")
 
-    def recognise(self, got: list) -> str | None:
-        """The advice of the catalogued mistake that gives the same results on every case.
+    def recognise(self, got: list, want: list) -> tuple[str, int]:
+        """The advice of the catalogued mistake that an answer makes, and a case that shows it.
 
-        If there are only errors, their messages must be the same too: too little else is known.
+        A mistake that gives the same results on every case is certain. One that explains at least
+        two wrong results, and fails nowhere where the answer is right, is named with "perhaps":
+        an answer with two mistakes is told about one of them.
         """
-        failed = all(isinstance(result, Exception) for result in got)
-        for mistake in self.mistakes:
-            known = [outcome(mistake.answer, case) for case in self.inputs()]
-            pairs = list(zip(got, known, strict=True))
-            if all(self.agree(a, b) and (not failed or str(a) == str(b)) for a, b in pairs):
-                return mistake.advice
-        return None
+        wrong = self.failing(got, want)
+        best, advice, shown = 0, "", wrong[0]
+        for mistake, known in zip(self.mistakes, self.known, strict=True):
+            fails = self.failing(known, want)
+            shared = [place for place in fails if self.agree(got[place], known[place])]
+            if all(isinstance(known[place], BaseException) for place in fails):
+                # too little else is known: the errors must say the same
+                shared = [p for p in shared if message(got[p]) == message(known[p])]
+            if shared == fails == wrong:
+                return mistake.advice, shared[0]
+            enough = len(shared) >= min(2, len(fails)) and set(fails) <= set(wrong)
+            if enough and len(shared) > best:
+                best, advice, shown = len(shared), f"Perhaps: {mistake.advice}", shared[0]
+        return advice, shown
+
+    def failing(self, got: list, want: list) -> list[int]:
+        """The places of the cases on which results are wrong."""
+        pairs = enumerate(zip(got, want, strict=True))
+        return [place for place, pair in pairs if not self.agree(*pair)]
 
 
 def unannotated(code: str) -> str:
@@ -185,83 +226,8 @@ def unannotated(code: str) -> str:
 
 def is_stub(attempt: Any) -> bool:
     """Whether an attempt is still ``...``, or a function whose body is only ``...`` or ``pass``."""
-    code = getattr(attempt, "__code__", None)
-    if attempt is ... or code is None:
+    if not isinstance(attempt, FunctionType):
         return attempt is ...
-    steps = [step for step in dis.get_instructions(code) if step.opname not in ("RESUME", "NOP")]
+    steps = [step for step in dis.get_instructions(attempt) if step.opname not in ("RESUME", "NOP")]
     returns = {"LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
     return all(step.opname in returns and step.argval is None for step in steps)
-
-
-def outcome(answer: Callable, case: tuple) -> Any:
-    """What an answer returns for a case, or the exception that it raises."""
-    try:
-        return answer(*case)
-    except Exception as error:
-        return error
-
-
-def same(got: Any, want: Any, tolerance: float) -> bool:
-    """Whether two results say the same, whatever their container and number type."""
-    if isinstance(want, dict):
-        return (
-            isinstance(got, dict)
-            and got.keys() == want.keys()
-            and all(same(got[key], want[key], tolerance) for key in want)
-        )
-    if isinstance(want, (str, bytes)) or want is None or isinstance(got, (str, bytes)):
-        return type(got) is type(want) and got == want
-    try:
-        a, b = as_array(got), as_array(want)
-    except (TypeError, ValueError):  # ragged: compare element by element
-        if not (isinstance(got, (list, tuple)) and isinstance(want, (list, tuple))):
-            return got is want
-        return len(got) == len(want) and all(
-            same(x, y, tolerance) for x, y in zip(got, want, strict=True)
-        )
-    return a.shape == b.shape and np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
-
-
-def as_array(value: Any) -> np.ndarray:
-    """Numbers of any container as float64: tensors, arrays, lists, tuples, booleans."""
-    if isinstance(value, (list, tuple)):
-        value = [as_array(part) for part in value]
-    elif isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    return np.asarray(value, dtype=np.float64)
-
-
-def brief(value: Any) -> str:
-    """A value as short text: small arrays in full, large ones by shape and range."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray):
-        if value.ndim == 0:
-            return brief(value.item())
-        if value.size <= 16:
-            return str(np.round(value, 4).tolist()) if value.dtype != bool else str(value.tolist())
-        shape = " x ".join(str(side) for side in value.shape)
-        if value.dtype == bool:
-            return f"a {shape} mask with {int(value.sum())} pixels"
-        low, high = np.nanmin(value), np.nanmax(value)
-        return f"a {shape} array from {low:.4g} to {high:.4g}, mean {np.nanmean(value):.4g}"
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.6g}"
-    if isinstance(value, (list, tuple)):
-        inside = ", ".join(brief(part) for part in value)
-        return f"[{inside}]" if isinstance(value, list) else f"({inside})"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def raised(error: Exception) -> str:
-    """An exception in words."""
-    return f"the error {type(error).__name__}"
-
-
-def trimmed(error: Exception) -> str:
-    """An exception with the lines of the learner's own cell that led to it, and no others."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first frame is ours
-    own = [frame for frame in frames if "ipykernel" in frame.filename or "<" in frame.filename]
-    lines = "".join(f"\n    line {frame.lineno}: {frame.line}" for frame in own if frame.line)
-    return f"{type(error).__name__}: {error}{lines}"

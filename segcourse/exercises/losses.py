@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segcourse.exercises.core import Exercise, Mistake, brief
+from segcourse.exercises.core import Exercise, Mistake
+from segcourse.exercises.results import brief
 from segcourse.ops.labels import IGNORE
 
 # ── 5.1 ────────────────────────────────────────────────────────────────────────────────────────

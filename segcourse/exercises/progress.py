@@ -12,7 +12,7 @@ from pkgutil import iter_modules
 
 from platformdirs import user_data_path
 
-OURS = ("core", "progress")
+OURS = ("advice", "core", "progress", "results", "running")
 
 
 def home() -> Path:

@@ -136,7 +136,9 @@ def test_the_solution_is_shown_with_its_verdict(exercise, capsys):
     "want, got, equal",
     [
         (torch.tensor([1.0, float("nan")]), [1, float("nan")], True),
-        ({"a": 1}, {"a": 1.00001}, True),
+        ({"a": 1.0}, {"a": 1.00001}, True),
+        ({"a": 1}, {"a": 1.00001}, False),  # whole numbers are exact
+        ({"a": 1}, {"a": np.float32(1)}, True),
         ({"a": 1}, {"b": 1}, False),
         ("stuff", "stuff", True),
         ("1", 1, False),
@@ -184,3 +186,126 @@ def test_answers_that_only_stop_are_recognised_by_what_they_stop_with():
     assert exercise.verdict(divide)[1].endswith("Not by zero.")
     assert exercise.verdict(parse)[1].endswith("Seven is no numeral.")
     assert "no numeral" not in exercise.verdict(guess)[1]
+
+
+def areas(image, threshold):
+    """How many pixels are above, and below, a threshold?"""
+    return int((image > threshold).sum()), int((image < threshold).sum())
+
+
+def swapped(image, threshold):
+    return areas(image, threshold)[::-1]
+
+
+def with_equal(image, threshold):
+    above, _ = areas(image, threshold)
+    return above, image.numel() - above
+
+
+AREAS = dict(
+    title="0.5 Areas",
+    solution=areas,
+    cases=[
+        (torch.tensor([1, 5, 9]), 2),
+        (torch.tensor([1, 5, 9, 2]), 6),
+        (torch.tensor([2, 2, 3, 3]), 3),
+        (torch.tensor([7, 7]), 7),
+        (torch.tensor([7]), 1),
+    ],
+    mistakes=(
+        Mistake(swapped, "Above comes first."),
+        Mistake(with_equal, "Equal pixels are neither above nor below."),
+    ),
+)
+
+
+def test_an_answer_with_two_mistakes_is_told_about_one():
+    def both(image, threshold):
+        return with_equal(image, threshold)[::-1]
+
+    mark, message = Exercise(**AREAS).verdict(both)
+    assert (mark, message.splitlines()[-1]) == ("✗", "  Perhaps: Above comes first.")
+
+
+def test_no_mistake_is_named_that_the_answer_does_not_make():
+    def other(image, threshold):  # right where the swapped one is wrong
+        above, below = areas(image, threshold)
+        return (above, below) if above != 2 else (1, 2)
+
+    assert "Perhaps" not in Exercise(**AREAS).verdict(other)[1]
+
+
+def test_a_choice_is_not_given_away():
+    exercise = Exercise("0.6 Choice", lambda: "iou", [()], shows_expected=False)
+    assert exercise.verdict("accuracy") == ("✗", ": 'accuracy' is not right.")
+
+
+def test_an_exercise_shows_its_question():
+    assert repr(Exercise(**EXERCISE)) == "0.1 Dice\n\nTwice the overlap by the sum of the areas."
+
+
+def test_an_answer_may_reuse_its_memory_and_change_its_input():
+    memory = torch.zeros(())
+
+    def reuses(a, b):
+        a &= b
+        memory.copy_(2 * a.sum() / (EXERCISE["cases"][0][0].sum() + b.sum()))
+        return memory
+
+    shared = torch.tensor([True, False])
+    exercise = Exercise("0.7 Dice", dice, [(shared, torch.tensor([True, True])), (shared, shared)])
+
+    def in_place(a, b):
+        total = a.sum() + b.sum()
+        return 2 * a.mul_(b).sum() / total
+
+    assert Exercise(**EXERCISE).verdict(reuses)[0] == "✓"
+    assert exercise.verdict(in_place)[0] == "✓"
+
+
+def test_where_large_arrays_differ_is_said():
+    exercise = Exercise("0.8 Zeros", lambda: torch.zeros(5, 6), [()])
+    wrong = torch.zeros(5, 6)
+    wrong[2, 3] = 1
+    assert (
+        "1 of 30 values differ, first at [2, 3]: 0 expected, 1 found." in exercise.verdict(wrong)[1]
+    )
+
+
+def test_an_answer_that_does_not_return_is_stopped(exercise, monkeypatch, capsys):
+    def endless(a, b):
+        while True:
+            pass
+
+    monkeypatch.setattr("segcourse.exercises.core.SECONDS", 0.2)
+    exercise.check(endless)
+    assert "your answer did not return within 0 seconds" in capsys.readouterr().out
+
+
+def test_the_lines_of_an_error_are_few(exercise, capsys):
+    namespace = {}
+    code = "def f(a, b):\n    return f(b, a)"
+    exec(compile(code, "<ipython-input-1>", "exec"), namespace)
+    exercise.check(namespace["f"])
+    out = capsys.readouterr().out
+    assert "RecursionError" in out and "calls itself without end" in out
+    assert len(out.splitlines()) < 12
+
+
+@pytest.mark.parametrize(
+    "answer, advice",
+    [
+        (lambda a: a, "is called with 2 arguments; yours is defined as (a)."),
+        (lambda a, b: undefined_name, "used before it has a value"),  # noqa: F821
+        (lambda a, b: a.astype(float), "have another name in NumPy"),
+        (lambda a, b: torch.ones(2, dtype=torch.int64).softmax(0), "convert it with .float()"),
+        (lambda a, b: torch.ones(2) + torch.ones(3), "Two shapes do not fit"),
+        (lambda a, b: 1 / 0, "The denominator is zero"),
+        (lambda a, b: [][1], "An index lies outside"),
+        (lambda a, b: a - b, "Boolean tensors cannot be subtracted"),
+        (lambda a, b: None + 1, "A value is None"),
+        (lambda a, b: torch.zeros(0).max(), "The input is empty here"),
+    ],
+)
+def test_usual_errors_have_a_sentence(exercise, answer, advice):
+    assert advice in exercise.verdict(answer)[1]

@@ -1,0 +1,103 @@
+"""Sentences for errors that come from no catalogued mistake but from Python or torch."""
+
+import inspect
+import re
+from collections.abc import Callable
+
+REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (
+        RecursionError,
+        "",
+        "The function calls itself without end: which call should return without another?",
+    ),
+    (
+        NameError,
+        r"name '(\w+)' is not defined|variable '(\w+)'",
+        "A name is used before it has a value: is it spelt like that above, and imported?",
+    ),
+    (
+        TypeError,
+        r"NoneType",
+        "A value is None: perhaps a function in your code returns nothing, or a method that "
+        "changes a list in place was used for its result.",
+    ),
+    (
+        AttributeError,
+        r"'Tensor' object has no attribute|module 'torch' has no attribute",
+        "The inputs are torch tensors. Some methods have another name in NumPy: astype is to, "
+        "transpose(0, 2, 1) is permute(0, 2, 1), copy is clone.",
+    ),
+    (
+        AttributeError,
+        r"'(float|int|list|tuple)' object has no attribute",
+        "This value is a plain Python number or list, not a tensor: torch.tensor(value) makes one.",
+    ),
+    (
+        ZeroDivisionError,
+        "",
+        "The denominator is zero for this input. The question says what to return then.",
+    ),
+    (
+        RuntimeError,
+        r"not implemented for '(Long|Int|Short|Char|Byte|Bool|\w*[Ii]nt\w*)'"
+        r"|must be .*floating|floating point|Input type \(Long|expected .* Float",
+        "This operation needs decimals, and the tensor holds whole numbers or booleans: "
+        "convert it with .float() first.",
+    ),
+    (
+        RuntimeError,
+        r"Subtraction.*bool|boolean",
+        "Boolean tensors cannot be subtracted: use ~, & and |, or .int() first.",
+    ),
+    (
+        RuntimeError,
+        r"size of tensor|shape '|same shape|shapes cannot be multiplied|must match",
+        "Two shapes do not fit: print the shape of every tensor on this line.",
+    ),
+    (
+        IndexError,
+        "",
+        "An index lies outside: remember that the last index of N elements is N - 1, and that an "
+        "input may be empty.",
+    ),
+    (
+        RuntimeError,
+        r"numel\(\) == 0|non-empty|empty",
+        "The input is empty here: the question says what to return then.",
+    ),
+    (
+        ValueError,
+        r"empty",
+        "The input is empty here: the question says what to return then.",
+    ),
+)
+
+
+def reason(error: BaseException, answer: Callable, arguments: tuple) -> str:
+    """What usually causes such an error, in a sentence; "" if that is not known."""
+    misfit = wrong_signature(answer, arguments)
+    if misfit:
+        return misfit
+    try:
+        text = str(error)
+    except Exception:
+        return ""
+    for kind, pattern, sentence in REASONS:
+        if isinstance(error, kind) and re.search(pattern, text):
+            return sentence
+    return ""
+
+
+def wrong_signature(answer: Callable, arguments: tuple) -> str:
+    """A sentence if the answer cannot be called with so many arguments, else ""."""
+    try:
+        signature = inspect.signature(answer)
+    except (TypeError, ValueError):
+        return ""
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        count = len(arguments)
+        plural = "argument" if count == 1 else "arguments"
+        return f"The function is called with {count} {plural}; yours is defined as {signature}."
+    return ""
