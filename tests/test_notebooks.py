@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import jupytext
@@ -13,7 +14,20 @@ from tools.notebooks import sources
 
 ROOT = Path(__file__).parents[1]
 TEXTS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
-LAST = ["Common mistakes", "Exercises", "Quiz", "Take-aways", "Further reading"]
+SECTIONS = [
+    "The problem", "The idea", "Build it", "Is it the paper's network?", "Train it",
+    "On a real image", "What did the idea buy?", "Where it breaks", "In practice",
+    "Common mistakes", "Exercises", "Quiz", "Take-aways", "Further reading",
+]  # fmt: skip
+NETWORK = {"Is it the paper's network?", "Train it"}  # of chapters that build one
+WITHOUT_NETWORK = {"01_tasks", "02_data", "03_metrics", "05_losses"}
+MOST_WORDS, MOST_CELLS = 2800, 40  # on the main path: up to the exercises, outside of toggles
+EXTRAS = {
+    "monai": "practice", "pycocotools": "practice", "torchmetrics": "practice",
+    "segmentation_models_pytorch": "practice", "timm": "pretrained",
+}  # fmt: skip
+PIP = re.compile(r"pip install -q 'segcourse(?:\[([a-z,]+)\])? @ git\+")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OPTION = re.compile(
     r'<details class="quiz (right|wrong)"><summary>(.+?)</summary>\n\n(.+?)\n\n</details>', re.S
 )
@@ -29,6 +43,34 @@ def code(notebook: nbformat.NotebookNode) -> list:
 
 def words(notebook: nbformat.NotebookNode) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def main_path(notebook: nbformat.NotebookNode) -> list:
+    """The cells up to the exercises."""
+    cells = notebook.cells
+    ends = [place for place, cell in enumerate(cells)
+            if re.search(r"^## Exercises", cell.source, re.M)]  # fmt: skip
+    return cells[: ends[0]]
+
+
+def visible_words(cells: list) -> list[str]:
+    """The words of Markdown cells outside of toggles, tables included."""
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    text = re.sub(r"<details.*?</details>", "", text, flags=re.S)
+    return [word for word in text.split() if re.search(r"\w", word)]
+
+
+def only_draws(source: str) -> bool:
+    """Whether a cell draws with matplotlib itself, or does nothing but call ``viz``."""
+    if re.search(r"\bplt\.|matplotlib", source):
+        return True
+    body = ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.M)).body
+    called = [
+        ast.unparse(node.value.func)
+        for node in body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    return len(called) == len(body) > 0 and all(name.startswith("viz.") for name in called)
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
@@ -60,7 +102,34 @@ class TestNotebook:
 
     def test_no_cell_is_longer_than_a_screen(self, text):
         lengths = [len(cell.source.splitlines()) for cell in code(stored(text))]
-        assert max(lengths) <= 32
+        assert max(lengths) <= 30
+
+    def test_main_path_is_short(self, text):
+        path = main_path(stored(text))
+        assert len(visible_words(path)) <= MOST_WORDS
+        assert sum(cell.cell_type == "code" for cell in path) <= MOST_CELLS
+
+    def test_cells_that_only_draw_are_folded(self, text):
+        for cell in main_path(stored(text)):
+            if cell.cell_type == "code" and only_draws(cell.source):
+                assert "hide-input" in cell.metadata.get("tags", []), cell.source
+
+    def test_has_no_linter_comments(self, text):
+        for cell in code(stored(text)):
+            assert not re.search(r"#\s*(noqa|fmt:|type:|pylint)", cell.source), cell.source
+
+    def test_toggles_are_closed_and_named(self, text):
+        cells = "\n".join(words(stored(text)))
+        assert "<details open" not in cells
+        assert cells.count("<details") == cells.count("</details>")
+        for summary in re.findall(r'<details class="deeper"><summary>(.*?)</summary>', cells, re.S):
+            assert summary.startswith("Going deeper: "), summary
+
+    def test_tables_are_rendered_and_have_a_text(self, text):
+        for cell in code(stored(text)):
+            if "show_table(" in cell.source and "nbval-ignore-output" not in cell.metadata.tags:
+                tables = [out.data for out in cell.outputs if "<table" in str(out.get("data", ""))]
+                assert tables and all({"text/plain", "text/html"} <= set(each) for each in tables)
 
     def test_words_are_plain_markdown(self, text):
         """Colab shows directives and roles as raw text."""
@@ -69,14 +138,29 @@ class TestNotebook:
 
     def test_sections_come_in_the_order_of_every_chapter(self, text):
         cells = words(stored(text))
-        heads = [line[3:].strip() for cell in cells for line in cell.splitlines()
-                 if line.startswith("## ")]  # fmt: skip
-        assert cells[0].startswith("# ") and "you can" in cells[0]
-        assert heads[-len(LAST) :] == LAST
+        heads = [
+            line[3:].split(":")[0].strip()
+            for cell in cells
+            for line in re.sub(r"^```.*?^```", "", cell, flags=re.S | re.M).splitlines()
+            if line.startswith("## ")
+        ]
+        missing = NETWORK if text.stem in WITHOUT_NETWORK else set()
+        assert heads == [section for section in SECTIONS if section not in missing]
+        assert cells[0].startswith(f"# {int(text.stem[:2])}. ") and "you can" in cells[0]
 
-    def test_setup_cell_is_the_same_everywhere(self, text):
-        first = [code(stored(path))[0].source for path in TEXTS]
-        assert first == [first[0]] * len(TEXTS) and "find_spec" in first[0]
+    def test_setup_cell_is_the_same_everywhere_but_for_extras(self, text):
+        def setup(path):
+            return PIP.sub("pip install -q 'segcourse @ git+", code(stored(path))[0].source)
+
+        first = code(stored(text))[0].source
+        assert setup(text) == setup(TEXTS[0]) and "find_spec" in first and PIP.search(first)
+        named = set((PIP.search(first)[1] or "").split(",")) - {""}
+        source = "\n".join(cell.source for cell in code(stored(text)))
+        used = {extra for package, extra in EXTRAS.items()
+                if re.search(rf"^\s*(from|import) {package}\b", source, re.M)}  # fmt: skip
+        used |= {"pretrained"} if "imagenet_classifier" in source else set()
+        assert named == used
+        assert named <= set(PROJECT["project"]["optional-dependencies"])
 
     def test_has_exercises_each_with_a_solution(self, text):
         cells = [cell.source for cell in code(stored(text))]
