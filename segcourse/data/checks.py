@@ -162,7 +162,7 @@ def check_interpolation(facts: Sequence[Facts], context: Context) -> Finding:
         "ok",
         "interpolation",
         f"{share:.0%} of label changes pass through a number between classes "
-        f"(clean masks: under {_CLIMBING:.0%})",
+        f"(clean: under {_CLIMBING:.0%})",
     )
 
 
