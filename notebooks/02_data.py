@@ -206,8 +206,8 @@ viz.show_grid(
     columns=2,
     alt="A mask of four by eight numbered pixels: a person of class 6 and a car of "
     "class 5 before sky, 0, and road, 2. Truncated averages give building, 1, twice, "
-    "tree, 4, and grass, 3. Rounded averages give road, building and two trees. Nearest "
-    "neighbour gives sky, road, person, car.",
+    "tree, 4, and grass, 3. Rounded averages give road, building and two trees. With "
+    "nearest neighbour, only sky, road, person and car appear.",
 )
 
 # %% [markdown]
