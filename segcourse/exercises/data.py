@@ -93,9 +93,9 @@ renumbering = Exercise(
         ),
         Mistake(
             replace_in_the_ids,
-            "Here, ids are overwritten while they are still compared, so that some pixels are "
-            "replaced twice, and an id without a class keeps its number. Write into a new tensor "
-            "that begins as void.",
+            "The tensor that is compared is also the one that is written. Some pixels are replaced "
+            "twice, and an id without a class keeps its number. Compare the old ids and write into "
+            "a new tensor that begins as void.",
         ),
         Mistake(
             unknown_keeps_its_id,

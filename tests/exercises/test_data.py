@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
 from segcourse.data import transforms as T
 from segcourse.data.checklist import inspect
@@ -110,8 +111,6 @@ def crop_by_narrow(image, mask, size, draw):
 
 
 def crop_by_torchvision(image, mask, size, draw):
-    from torchvision.transforms.v2 import functional
-
     bottom, right = max(size - mask.shape[0], 0), max(size - mask.shape[1], 0)
     image = functional.pad(image, [0, 0, right, bottom])
     mask = functional.pad(mask[None], [0, 0, right, bottom], fill=255)[0]
