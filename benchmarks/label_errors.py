@@ -5,11 +5,14 @@
     python -m benchmarks.label_errors --quick          one seed, few steps, to a file of its own
 
 The same small U-Net is trained for the same number of steps on Toytown scenes of 48 x 64 pixels,
-with plain cross-entropy and with class weights. Only the way in which its training labels are
-prepared differs, and with it their weights. All are judged on the same labels, prepared correctly;
-since the town is drawn, the truth under its void borders is known too. (One arm is no mistake: of
-two pixels made one, torch's "nearest" takes the first, ours the second. It shows what training
-with one and being judged with the other costs.)
+with plain cross-entropy and with class weights. The arms differ only in how the training labels are
+prepared (and in the class weights, which are computed from these labels). All networks are judged
+on the same labels, prepared correctly. Toytown is drawn, so the class of every pixel under its void
+borders is known too: that is the full truth. (One arm is no mistake: of two neighbouring pixels,
+torch's "nearest" keeps the first and our resize keeps the second. The arm shows what it costs to
+train with one convention and to evaluate with the other.)
+
+"full truth, area" is the number of pixels predicted as a class, divided by its true number.
 """
 
 import argparse
@@ -41,12 +44,13 @@ LOSSES = ("plain", "weighted")
 Change = Callable[[Sample], Sample]
 
 
-def interpolated(mode: str, antialias: bool = False) -> Change:
+def interpolated(mode: str, *, antialias: bool = False, rounded: bool = False) -> Change:
     """Halve image and labels, the labels by torch's interpolation ``mode``, as if quantities."""
 
     def change(sample: Sample) -> Sample:
         labels = sample.semantic[None, None].float()
         labels = F.interpolate(labels, SIZE, mode=mode, antialias=antialias)[0, 0]
+        labels = labels.round() if rounded else labels  # .long() alone truncates
         return resize(SIZE)(sample)._replace(semantic=labels.long())
 
     return change
@@ -79,8 +83,8 @@ def own_draws(change: Change) -> Change:
 SMALL = resize(SIZE)
 ARMS = {  # name: (void around things, what is done once, what is done at every look)
     "labels by nearest": (0, SMALL, None),
-    "labels bilinear": (0, interpolated("bilinear", antialias=True), None),
-    "labels bilinear, not antialiased": (0, interpolated("bilinear"), None),
+    "labels bilinear, truncated": (0, interpolated("bilinear", antialias=True), None),
+    "labels bilinear, rounded": (0, interpolated("bilinear", antialias=True, rounded=True), None),
     "labels by torch's nearest": (0, interpolated("nearest"), None),
     "void ignored": (VOID, SMALL, None),
     "void as class 0": (VOID, compose(SMALL, void_is_sky), None),
@@ -117,7 +121,7 @@ def train(arm: str, scenes: Cached, seed: int, steps: int, loss: str) -> UNet:
 
 
 def judge(model: UNet, truths: dict[str, list[Sample]]) -> dict[str, list[float]]:
-    """IoU of every class, on labels without void, with void ignored, and with void as class 0."""
+    """IoU and area of every class, on the full truth, with void ignored, and as class 0."""
     scores = {}
     for name, samples in truths.items():
         matrix = evaluate(
@@ -125,6 +129,7 @@ def judge(model: UNet, truths: dict[str, list[Sample]]) -> dict[str, list[float]
         )
         scores[name] = rounded(iou(matrix))
         scores[f"{name}, mean"] = round(mean_iou(matrix), 4)
+        scores[f"{name}, area"] = rounded(matrix.sum(dim=0) / matrix.sum(dim=1))
     return scores
 
 
@@ -142,7 +147,7 @@ def measure(loss: str, quick: bool) -> dict:
         samples = Cached(Transformed(Toytown(scenes, seed=0, void=void), once))
         runs = [judge(train(arm, samples, seed, steps, loss), truths) for seed in seeds]
         arms[arm] = {key: [run[key] for run in runs] for key in runs[0]}
-        print(f"{loss:9} {arm:34} {arms[arm]['full target, mean']}", flush=True)
+        print(f"{loss:9} {arm:34} {arms[arm]['full truth, mean']}", flush=True)
     return arms
 
 

@@ -6,29 +6,33 @@
 # ---
 
 # %% [markdown]
-# # Data: labels that stay labels
+# # 2. Data: loading images and masks correctly
 #
-# A network learns what its masks say, not what you meant. In this chapter you learn to
-# load masks of any format, to move picture and mask together, and to let a function
-# look for the mistakes that everybody makes.
+# This chapter takes you from a folder of files to batches that a network can be trained
+# on, and measures what the usual mistakes with masks cost.
 #
 # After this chapter you can
 #
-# - read masks stored as numbers, palettes, colours, or black and white, without
-#   changing a single label;
-# - transform picture and mask with one random draw, labels by the nearest pixel;
-# - use *void* for pixels that nobody labelled, in training and in scoring;
-# - count how often every class occurs, and inspect a data set with one call;
-# - say what each mistake costs, because you have seen it measured.
+# - read masks in the usual file formats, and renumber their classes (exercise 2.1);
+# - predict what interpolation does to labels (2.2);
+# - apply random transforms to image and mask together, with void where nothing is known
+#   (2.3);
+# - normalise images with the statistics of a data set (2.4);
+# - inspect a data set, and infer from a finding which line of the loader is wrong (2.5
+#   and 2.6).
 #
-# You need chapter 01 (tasks). Scores are given as *mean IoU*: 1 is perfect, and
-# chapter 03 explains it. The notebook takes about a minute on one CPU thread.
+# You need label maps from [chapter 1](01_tasks.ipynb). The
+# [glossary](../book/glossary.md) explains technical terms. Scores are given as *mean
+# IoU*, a number between 0 and 1 where 1 is perfect; [chapter 3](03_metrics.ipynb)
+# defines it. The notebook takes about one minute on one CPU thread.
 
 # %% tags=["hide-cell"]
 from importlib.util import find_spec
 
 if find_spec("segcourse") is None:  # on Colab
-    get_ipython().system("pip install -q git+https://github.com/OWNER/REPO")
+    get_ipython().system(
+        "pip install -q 'segcourse @ git+https://github.com/OWNER/REPO'"
+    )
 
 import torch
 
@@ -38,469 +42,588 @@ seed_everything(0)
 
 # %%
 import io
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch.nn.functional as F
+import torchvision
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
+# %%
 from segcourse import tables, viz
 from segcourse.data import (
     Cached,
-    Sample,
+    Photographs,
     Toytown,
+    alignment,
     batches,
     inspect,
     measured,
-    stack,
+    photographs,
     toytown,
 )
 from segcourse.data import transforms as T
 from segcourse.losses import class_counts, cross_entropy, log_frequency_weights
-from segcourse.metrics import iou, mean_iou
+from segcourse.metrics import confusion_matrix, iou, mean_iou
 from segcourse.models import UNet
 from segcourse.ops import IGNORE
 from segcourse.training import evaluate, fit, poly, predict, warmup
 
 CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 
-sample = Toytown(1)[0]
+scenes = [Toytown(60)[index] for index in range(60)]
 
 # %% [markdown]
 # ## The problem
 #
-# You want to train at half the size, so you resize picture and mask. Several published
-# tutorials do it with the same function for both, the bilinear one, and turn the result
-# into whole numbers again:
+# Suppose that you want to train at half the resolution. You resize the image by
+# bilinear interpolation, which averages neighbouring pixels, and you use the same
+# function for the mask. The averages are not whole numbers. Therefore you convert them
+# with `.long()`, which truncates (3.9 becomes 3), or you round them first.
+
 
 # %%
-mask = sample.semantic[None, None].float()
-averaged = F.interpolate(mask, (48, 64), mode="bilinear", antialias=True)
-averaged = averaged[0, 0].long()
-chosen = T.resize((48, 64))(sample).semantic  # what this course does
+def bilinear(mask, size, rounded=False, antialias=True):
+    """The mistake: labels are interpolated as if they were grey values."""
+    labels = mask[None, None].float()
+    labels = F.interpolate(labels, size, mode="bilinear", antialias=antialias)[0, 0]
+    return labels.round().long() if rounded else labels.long()
+
+
+def nearest(mask, size):
+    """The right way: every new pixel takes the label of one old pixel."""
+    labels = mask[None, None].float()
+    return F.interpolate(labels, size, mode="nearest-exact")[0, 0].long()
+
+
+mask = scenes[0].semantic
+resized = {
+    "bilinear, truncated": bilinear(mask, (48, 64)),
+    "bilinear, rounded": bilinear(mask, (48, 64), rounded=True),
+    "nearest neighbour": nearest(mask, (48, 64)),
+}
+
+# %% tags=["hide-input"]
 viz.show_labels(
-    {"the mask": sample.semantic, "bilinear": averaged, "nearest": chosen},
+    {"mask": mask} | resized,
     CLASSES,
     PALETTE,
-    alt="A label map of a street and two smaller versions. In the bilinear one, every "
-    "outline has a seam of a foreign class, and the street lamps are gone.",
+    columns=2,
+    alt="A label map of a street and three versions of half the size. In both bilinear "
+    "versions, lines of other classes run along the outlines, and the post of the lamp "
+    "is labelled as person. Nearest neighbour keeps the lamp and adds no lines.",
 )
 
 # %% [markdown]
-# No error, no warning, and at a glance the same mask. Now count: how many pixels of the
-# small mask have a label that *none* of the four pixels below them has?
+# No error is raised, and the resized masks look plausible. Let us count the **invented
+# labels**: a new pixel covers four old pixels, and its label is invented if none of the
+# four has it. The table adds up 60 scenes, with and without *antialiasing*.
+# Antialiasing, the default of torchvision and Pillow, averages over a larger window of
+# up to 4 × 4 pixels, in which the outer pixels have small weights.
+
 
 # %%
-blocks = F.unfold(mask, kernel_size=2, stride=2)[0].view(4, 48, 64)
-invented = (blocks != averaged).all(dim=0)
-print(f"invented labels: {invented.sum()} of {invented.numel()} pixels")
-print(f"by nearest:      {(blocks != chosen).all(dim=0).sum()}")
+def count_invented(mask, small):
+    """Pixels whose label none of the four pixels has that they cover."""
+    blocks = F.unfold(mask[None, None].float(), kernel_size=2, stride=2)
+    return (blocks.view(4, *small.shape) != small).all(dim=0).sum().item()
 
-# %%
+
+bilinear_ways = {
+    f"bilinear, {end}{window}": dict(rounded=end == "rounded", antialias=not window)
+    for window in ("", ", no antialiasing")
+    for end in ("truncated", "rounded")
+}
+masks = [scene.semantic for scene in scenes]
+smaller = {
+    name: [bilinear(each, (48, 64), **options) for each in masks]
+    for name, options in bilinear_ways.items()
+}
+smaller["nearest neighbour"] = [nearest(each, (48, 64)) for each in masks]
+invented = {
+    name: sum(map(count_invented, masks, each)) for name, each in smaller.items()
+}
+more = invented["bilinear, truncated"] / invented["bilinear, rounded"] - 1
+print(f"with antialiasing, truncation invents {100 * more:.0f} % more than rounding")
+
+# %% tags=["hide-input"]
+lamp = CLASSES.index("lamp")
 tables.show_table(
     [
         {
-            "class": name,
-            "pixels by nearest": int((chosen == number).sum()),
-            "bilinear": int((averaged == number).sum()),
+            "masks resized by": name,
+            "invented labels": invented[name],
+            "% of pixels": 100 * invented[name] / (60 * 48 * 64),
+            "lamp pixels": sum((each == lamp).sum().item() for each in small),
         }
-        for number, name in enumerate(CLASSES)
-    ]
+        for name, small in smaller.items()
+    ],
+    digits=1,
 )
 
 # %% [markdown]
-# Nearly all lamp pixels are gone: lamps are thin, so each of them was averaged with
-# what is behind. Other classes grew out of nothing. A network trained on this learns
-# exactly this. (`antialias=True` is what `Resize` of torchvision and of Pillow do.)
-
-# %% [markdown]
+# With antialiasing, truncation invents considerably more labels than rounding. The
+# reason is simple arithmetic: if a small share of class 0 enters an average with class
+# 5, the average may be 4.9. Rounding repairs it to 5, but truncation makes it 4.
+# Without antialiasing such small shares do not occur, and truncation is no worse.
+# Nearest neighbour invents no label at all. The last column shows that the thin lamps
+# suffer most: with antialiasing, interpolation removes most of their pixels.
+#
 # ## The idea
 #
-# A label is a **name**, not a quantity. Class 7 is not more than class 3, and there is
-# nothing between them. Bilinear interpolation does not know that: a pixel halfway
-# between road (2) and car (5) becomes
-#
-# $$\tfrac12 \cdot 2 + \tfrac12 \cdot 5 = 3.5 \;\longrightarrow\; 3,$$
-#
-# and 3 is grass. Draw a row of labels and see what each way of reading it gives when it
-# is enlarged four times:
+# A class number is a **name** and not a quantity. Class 6 (person) is not twice class 3
+# (grass), and class 4 (tree) does not lie between class 2 (road) and class 6. An
+# average of class numbers is therefore meaningless. Check the example by hand: every
+# pixel of a small mask is the average of 2 × 2 pixels of the large one.
 
 # %%
-row = torch.tensor([0, 0, 5, 5, 2, 2, 7, 0]).float()[None, None]
-names = {"bilinear": "linear", "nearest": "nearest-exact"}
-enlarged = {
-    name: F.interpolate(row, scale_factor=4, mode=mode)[0, 0]
-    for name, mode in names.items()
-}
-viz.show_curves(
-    enlarged,
-    xlabel="column",
-    ylabel="label",
-    alt="Labels along a row, enlarged four times. Nearest gives steps between 0, 5, 2 "
-    "and 7. Bilinear climbs and falls through every number between them.",
-)
-
-# %%
-for name, labels in enlarged.items():
-    print(f"{name:9}", sorted(set(labels.long().tolist())))
-
-# %% [markdown]
-# Everything in this chapter follows from three rules:
-#
-# 1. **Choose labels, never compute with them.**
-# 2. **Whatever moves pixels moves their labels too**, by the same amount, decided once.
-# 3. **What nobody knows is void**, not background: it is skipped, in the loss and in
-#    the score.
-#
-# A sample of this course has three parts, and each transform treats them by these
-# rules:
-
-# %%
-for name, part in sample._asdict().items():
-    print(f"{name:9} {tuple(part.shape)!s:13} {part.dtype}")
-
-# %%
-rows = (
-    ("resize, rotate, bend", "bilinear", "nearest", "nearest"),
-    ("mirror, crop", "moved", "moved", "moved"),
-    ("what was outside", "black", f"{IGNORE} (void)", "0 (no object)"),
-    ("brightness, noise, blur", "changed", "untouched", "untouched"),
-)
-tables.show_table(
+large = torch.tensor(
     [
-        dict(zip(("transform", "image", "semantic", "instance"), row, strict=True))
-        for row in rows
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 6, 0, 0, 0, 5],
+        [2, 2, 2, 6, 2, 2, 5, 5],
+        [2, 2, 2, 6, 2, 2, 2, 2],
     ]
 )
+average = F.avg_pool2d(large[None].float(), 2)[0]
+small = {
+    "truncated": average.long(),
+    "rounded": average.round().long(),
+    "nearest": nearest(large, (2, 4)),
+}
+
+# %% tags=["hide-input"]
+texts = {name: labels.numpy() for name, labels in small.items()}
+viz.show_grid(
+    {"mask": large} | small,
+    CLASSES,
+    PALETTE,
+    texts={"mask": large.numpy()} | texts,
+    columns=2,
+    alt="A mask of four by eight numbered pixels: a person of class 6 and a car of "
+    "class 5 before sky, 0, and road, 2. Truncated averages give building, 1, twice, "
+    "tree, 4, and grass, 3. Rounded averages give road, building and two trees. With "
+    "nearest neighbour, only sky, road, person and car appear.",
+)
 
 # %% [markdown]
+# The average of the lower half of the person and the road is (2 + 6 + 2 + 6) / 4 = 4,
+# which is a tree. In general, interpolation computes $\sum_i w_i\, y_i$ from the labels
+# $y_i$ of neighbouring pixels with weights $w_i \ge 0$ that sum to 1. Nearest neighbour
+# is the special case in which one weight is 1 and all others are 0, so that the result
+# is always a label that exists.
+#
+# Everything in this chapter follows from three rules:
+#
+# 1. **Labels are selected, never averaged.** Masks are resampled by nearest neighbour.
+# 2. **Image and mask are transformed together.** A geometric transform (flip, crop,
+#    rotation) uses the same random numbers for both. A photometric transform
+#    (brightness, noise, normalisation) changes the image only.
+# 3. **A pixel without a reliable label is void.** Void is the label 255 by convention.
+#    The loss and the metric skip void pixels. Void is not the same as *background*,
+#    which is a class: somebody looked and found no object.
+#
 # ## Build it
 #
-# ### Reading masks
+# ### Read the numbers in the file
 #
-# A mask file stores one number per pixel, or something that stands for a number. Let us
-# write the same mask in the usual formats and read it back. Everything happens in
-# memory; with files on disk it is the same.
+# Most data sets store masks as PNG files. A *label PNG* holds one class number per
+# pixel. A *palette PNG* holds the same numbers and a table of colours, so that an image
+# viewer can display the mask. We save one mask in several ways and list the numbers
+# that come back.
 
 
 # %%
-def saved(picture, kind="PNG"):
-    """A picture as the bytes of a file, opened again."""
+def reopened(picture, kind="PNG"):
+    """Save a picture to a file in memory, and open the file."""
     file = io.BytesIO()
     picture.save(file, kind)
     return Image.open(file)
 
 
-def labels_in(picture):
-    return np.unique(np.array(picture)).tolist()
+label_png = Image.fromarray(mask.numpy().astype(np.uint8))
+palette_png = label_png.copy()
+palette_png.putpalette([value for color in PALETTE for value in color])
+objects = Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20))
 
+readings = {
+    "label PNG": np.array(reopened(label_png)),
+    "palette PNG": np.array(reopened(palette_png)),
+    'palette PNG, convert("L")': np.array(reopened(palette_png).convert("L")),
+    "JPEG": np.array(reopened(label_png, "JPEG")),
+    "16-bit PNG of 400 numbers": np.array(reopened(objects)),
+    "16-bit PNG of 400 numbers, as 8 bits": np.array(reopened(objects)).astype("uint8"),
+}
 
-numbers = Image.fromarray(sample.semantic.numpy().astype(np.uint8))
-before, after = labels_in(saved(numbers)), labels_in(saved(numbers, "JPEG"))
-print("saved as PNG: ", before)
-print("saved as JPEG:", "the same" if after == before else "other labels too")
+# %% tags=["hide-input"]
+tables.show_table(
+    [
+        {
+            "how it was stored and read": name,
+            "different numbers": len(np.unique(numbers)),
+            "the largest ones": str(np.unique(numbers)[-8:].tolist()),
+        }
+        for name, numbers in readings.items()
+    ]
+)
 
 # %% [markdown]
-# JPEG keeps what the eye sees, not what the file says: never store masks in it.
+# The label PNG and the palette PNG give the eight classes back. Converting a palette to
+# grey with `convert("L")` replaces each class by the brightness of its colour. JPEG
+# compression changes pixel values slightly; a photograph looks the same afterwards, but
+# a label map contains other classes. Masks of objects may need more than 255 numbers
+# and are then stored with 16 bits; forcing them into 8 bits gives different objects the
+# same number.
 #
-# Many data sets use PNG with a **palette** (PASCAL VOC does): numbers inside, and a
-# table of colours so that you can look at the mask. Read the numbers. Any conversion
-# replaces them by colours or by grey:
-
-# %%
-numbers.putpalette([part for color in PALETTE for part in color])
-file = saved(numbers)
-print("mode", file.mode, "- right:    ", labels_in(file))
-print('convert("L"), grey:  ', labels_in(file.convert("L")))
-print('convert("RGB"): shape', np.array(file.convert("RGB")).shape)
-
-# %% [markdown]
-# Others store **colours** only, and a table beside them. Then you must look up every
-# pixel. The trap is in the colours that are not in the table, such as the cream-white
-# border that VOC draws around objects: a table that starts with zeros makes them
-# class 0, background. Start with void instead:
+# Some data sets store only **colours**, and a table says which colour is which class.
+# The dangerous pixels are those whose colour is not in the table, such as the
+# cream-coloured border that PASCAL VOC draws around objects. If the lookup table begins
+# with zeros, these pixels become class 0. It must begin with void:
 
 
 # %%
 def decode(rgb, palette, unknown):
     """Class of every colour: (H, W, 3) uint8, (K, 3) uint8 -> (H, W) int64."""
     table = torch.full((256**3,), unknown)
-    weights = torch.tensor([1, 256, 65536])
+    weights = torch.tensor([1, 256, 65536])  # one number for every colour
     table[(palette.long() * weights).sum(dim=-1)] = torch.arange(len(palette))
     return table[(rgb.long() * weights).sum(dim=-1)]
 
 
 palette = torch.tensor(PALETTE, dtype=torch.uint8)
-coloured = palette[sample.semantic]
-coloured[40:44] = torch.tensor([224, 224, 192], dtype=torch.uint8)  # VOC's border
-for name, unknown in (("zeros", 0), ("void", IGNORE)):
-    labels = decode(coloured, palette, unknown)
-    print(f"table of {name:6} class 0: {(labels == 0).sum():5}", end="  ")
-    print(f"void: {(labels == IGNORE).sum()}")
+colored = palette[mask]
+colored[40:44] = torch.tensor([224, 224, 192], dtype=torch.uint8)  # VOC's border
+for name, unknown in (("zeros", 0), ("255", IGNORE)):
+    labels = decode(colored, palette, unknown)
+    zeros, void = (labels == 0).sum(), (labels == IGNORE).sum()
+    print(f"table of {name:5}: {zeros:4} pixels of class 0, {void:3} void")
 
 # %% [markdown]
-# `.long()` before the arithmetic matters: 256 times a byte does not fit into a byte.
+# Two-class masks are often stored in **black and white** as 0 and 255. Divide by 255 or
+# compare (`mask > 127`), because otherwise every object pixel is void.
 #
-# Masks of two classes are often stored as **black and white**, 0 and 255, because that
-# can be looked at. Read as labels, 255 is void in this course and no class at all
-# elsewhere:
+# ### Void in the loss
+#
+# The cross-entropy of PyTorch skips void pixels if `ignore_index` names their label.
+# The mean is then taken over the other pixels. Otherwise PyTorch stops with an error,
+# because 255 is not a class.
 
 # %%
-cars = torch.where(sample.semantic == CLASSES.index("car"), 255, 0)
-logits = torch.zeros(1, 2, *cars.shape)
-counted = (cars != IGNORE).sum().item()
-print(f"read as it is: {counted} pixels count, all of them background")
-print("compared:     ", (cars > 127).long().unique().tolist())
+logits = torch.randn(1, 3, 2, 2)
+target = torch.tensor([[[0, 2], [255, 1]]])
+known = target != IGNORE
+print(F.cross_entropy(logits, target, ignore_index=IGNORE))
+print(F.cross_entropy(logits.permute(0, 2, 3, 1)[known], target[known]))
 try:
-    F.cross_entropy(logits, cars[None])
-except (IndexError, RuntimeError) as error:
-    print("plain PyTorch:", type(error).__name__)
+    F.cross_entropy(logits, target)
+except IndexError as error:
+    print("without ignore_index:", error)
 
 # %% [markdown]
-# **Object numbers** outgrow a byte: a picture of cell nuclei can hold several hundred.
-# PNG has 16 bits for that; forcing it into 8 makes different objects one:
-
-# %%
-objects = np.arange(0, 400, dtype=np.uint16).reshape(20, 20)
-file = saved(Image.fromarray(objects))
-print("mode", file.mode, "-", len(labels_in(file)), "objects and background")
-print("as 8 bits:", len(np.unique(np.array(file).astype(np.uint8))))
-
-# %% [markdown]
-# ### One draw for all parts
+# ### From a folder to a batch
 #
-# Mirroring is the smallest random transform. Written by hand, and compared with the
-# package on the same random numbers:
-
+# Now we load real files. The next cell writes the course's eight photographs into a
+# temporary folder in the layout that many data sets have: `images/cat.jpg` and
+# `masks/cat.png`. Three photographs are grey (mode L), and all masks are palette PNGs
+# in which 255 is void.
 
 # %%
-def mirror(sample):
-    if torch.rand(()) < 0.5:  # one coin for everything
-        return Sample(*(part.flip(-1) for part in sample))
-    return sample
-
-
-def nearest(labels, height, width):
-    """The old pixel under the centre of every new one."""
-    rows = (torch.arange(height) + 0.5) * labels.shape[0] / height
-    columns = (torch.arange(width) + 0.5) * labels.shape[1] / width
-    return labels[rows.long()][:, columns.long()]
-
-
-same = []
-for seed in range(8):
-    _ = torch.manual_seed(seed)
-    by_hand = mirror(sample)
-    _ = torch.manual_seed(seed)
-    packaged = T.random_flip()(sample)
-    same.append(all(map(torch.equal, by_hand, packaged)))
-print("mirror equals random_flip:", all(same))
-small = T.resize((60, 50))(sample)
-print(
-    "nearest equals resize:    ",
-    torch.equal(nearest(sample.semantic, 60, 50), small[1]),
-)
+folder = Path(tempfile.mkdtemp())
+colors = np.zeros((256, 3), dtype=np.uint8)
+colors[: len(photographs.PALETTE)] = photographs.PALETTE
+colors[IGNORE] = 224, 224, 192
+for name, sample in zip(photographs.NAMES, Photographs(), strict=True):
+    for part in ("images", "masks"):
+        (folder / part).mkdir(exist_ok=True)
+    photo = Image.fromarray((sample.image * 255).byte().permute(1, 2, 0).numpy())
+    grey = (sample.image[0] == sample.image[1]).all()
+    (photo.convert("L") if grey else photo).save(folder / "images" / f"{name}.jpg")
+    file = Image.fromarray(sample.semantic.numpy().astype(np.uint8))
+    file.putpalette(colors.flatten().tolist())
+    file.save(folder / "masks" / f"{name}.png")
+for path in sorted((folder / "images").iterdir()):
+    print(path.name, Image.open(path).mode, end="  ")
 
 # %% [markdown]
-# The `+ 0.5` is not pedantry. Without it every label is read at the corner of its cell
-# instead of the centre, so the whole mask moves against the picture. That is what
-# `mode="nearest"` does in PyTorch (and in OpenCV); `"nearest-exact"` reads the centre.
-# Six columns, made two:
+# The next two cells are all that a project needs, and you may copy them. A PyTorch
+# `Dataset` has a length and items. This one pairs the files **by name**, reads the
+# numbers of the mask without any conversion, and calls one function with both.
+
 
 # %%
-line = torch.arange(6.0)[None, None]
-for mode in ("nearest", "nearest-exact"):
-    print(f"{mode:14}", F.interpolate(line, 2, mode=mode)[0, 0].tolist())
+class FolderDataset(Dataset):
+    """Images and masks of two folders, paired by their file names."""
+
+    def __init__(self, folder, transform=None):
+        self.images = sorted((folder / "images").iterdir())
+        self.masks = [folder / "masks" / f"{path.stem}.png" for path in self.images]
+        missing = [path.name for path in self.masks if not path.exists()]
+        if missing:
+            raise FileNotFoundError(f"masks are missing: {missing}")
+        self.transform = transform
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        with Image.open(self.images[index]) as file:
+            image = np.array(file.convert("RGB"))  # grey and transparent files, too
+        with Image.open(self.masks[index]) as file:
+            mask = np.array(file)  # the numbers: no convert()
+        image = torch.from_numpy(image).permute(2, 0, 1).float() / 255
+        mask = torch.from_numpy(mask).long()
+        return self.transform(image, mask) if self.transform else (image, mask)
+
 
 # %% [markdown]
-# Transforms are functions from sample to sample, so `compose` is all the machinery we
-# need. Black in the masks is void: places that the camera never saw.
+# The function draws its random numbers once and uses them for image and mask. Its last
+# line **normalises** the image. For every colour channel $c$, the value $x$ becomes
+#
+# $$\frac{x - \mu_c}{\sigma_c},$$
+#
+# where $\mu_c$ and $\sigma_c$ are the mean and the standard deviation of a data set.
+# The values below are those of ImageNet, which pretrained ResNets expect. Other
+# pretrained networks were trained with other values, so look them up.
 
 # %%
-steps = {
-    "as it is": T.compose(),
-    "mirrored": T.flip,
-    "scaled and cropped": T.random_scale_crop((96, 128), (0.6, 1.6)),
-    "turned": T.random_rotate(20),
-    "bent (U-Net)": T.elastic(6.0),
-    "all of it": T.compose(
-        T.flip, T.elastic(4.0), T.rotate(10), T.color_jitter(0.4, 0.4)
-    ),
-}
-seed_everything(4)
-augmented = {name: change(sample) for name, change in steps.items()}
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+def augment(image, mask, size=160):
+    """Scale, crop and flip image and mask alike; normalise the image."""
+    scale = size / min(mask.shape) * (1 + torch.rand(()).item() / 2)
+    height, width = (max(size, round(side * scale)) for side in mask.shape)
+    image = F.interpolate(
+        image[None], (height, width), mode="bilinear", antialias=True
+    )[0]
+    mask = nearest(mask, (height, width))
+    top = torch.randint(height - size + 1, ()).item()
+    left = torch.randint(width - size + 1, ()).item()
+    rows, columns = slice(top, top + size), slice(left, left + size)
+    image, mask = image[:, rows, columns], mask[rows, columns]
+    if torch.rand(()) < 0.5:
+        image, mask = image.flip(-1), mask.flip(-1)
+    return (image - MEAN) / STD, mask
+
+
+# %% [markdown]
+# A `DataLoader` draws samples in random order and stacks them into a batch. All samples
+# of a batch must have the same size, which the crop provides.
+
+# %% tags=["tol=0.1"]
+seed_everything(37)
+loader = DataLoader(FolderDataset(folder, augment), batch_size=4, shuffle=True)
+images, masks = next(iter(loader))
+print("images", tuple(images.shape), images.dtype)
+print("masks ", tuple(masks.shape), masks.dtype, masks.unique().tolist())
+print(f"mean {images.mean():.1f}, standard deviation {images.std():.1f}")
+
+# %% tags=["hide-input"]
 viz.show_images(
-    {name: each.image for name, each in augmented.items()},
-    columns=3,
-    alt="One street scene six times: unchanged, mirrored, cropped, turned, bent like "
-    "rubber, and with all of it plus other colours. Corners without content are black.",
+    {
+        f"image {n}": (image * STD + MEAN).clamp(0, 1)
+        for n, image in enumerate(images, start=1)
+    },
+    alt="A batch of four square crops: a rocket on its launch pad at dusk, rows of "
+    "coins in grey, an astronaut in an orange suit, and a cup of coffee on a saucer.",
 )
 
-# %%
+# %% tags=["hide-input"]
 viz.show_labels(
-    {name: each.semantic for name, each in augmented.items()},
-    CLASSES,
-    PALETTE,
-    columns=3,
-    alt="The label maps of the same six pictures, moved in the same way, with clean "
-    "outlines between classes and black void where nothing is known.",
-)
-
-# %%
-known = set(sample.semantic.unique().tolist()) | {IGNORE}
-for name, each in augmented.items():
-    labels = set(each.semantic.unique().tolist())
-    print(f"{name:18} invented: {sorted(labels - known)}", end="   ")
-    print(f"void: {(each.semantic == IGNORE).sum().item()} pixels")
-
-# %% [markdown]
-# ### Void
-#
-# There is always something that nobody labelled: the border of an object, where two
-# annotators would disagree; a region that belongs to no class; the padding of a crop.
-# Data sets mark it, usually by 255. Toytown can draw such borders:
-
-# %%
-bordered = Toytown(1, void=2)[0]
-viz.show_sample(
-    bordered,
-    CLASSES,
-    PALETTE,
-    alt="A street scene, its classes with a black line of void around each car, person "
-    "and lamp, and its objects.",
+    {f"mask {n}": labels for n, labels in enumerate(masks, start=1)},
+    photographs.CLASSES,
+    photographs.PALETTE,
+    alt="The label maps of the four crops: rocket and towers before sky, coins on "
+    "background, a person with flag, model and helmet, a cup with coffee, spoon and "
+    "saucer on a table. Their outlines have the shapes of the objects in the images.",
 )
 
 # %% [markdown]
-# The loss skips these pixels: it averages over the others, and whatever the network
-# says on void has no gradient.
-
-# %%
-logits = torch.randn(1, len(CLASSES), 96, 128, requires_grad=True)
-cross_entropy(logits, bordered.semantic[None]).backward()
-void = bordered.semantic == IGNORE
-slopes = logits.grad.abs().sum(dim=1)[0]
-print(f"void pixels: {void.sum()}")
-print(f"with a gradient: {(slopes[void] > 0).sum()} of them", end=", ")
-print(f"{(slopes[~void] > 0).sum()} of the {(~void).sum()} others")
-
-# %% [markdown]
-# ### How often does each class occur?
+# Look at pairs like these before every training: each outline in a mask must lie on the
+# object in its image.
 #
-# Count before you train: a class of half a percent is easily ignored by the network
-# (chapter 05 is about that), and one that never occurs is a mistake in your list.
-
-# %%
-scenes = stack(list(Toytown(100)))
-counted = scenes.semantic[scenes.semantic != IGNORE]
-share = torch.bincount(counted, minlength=len(CLASSES)) / len(counted)
-tables.show_table(
-    [
-        {"class": name, "share of pixels, %": 100 * value}
-        for name, value in zip(CLASSES, share.tolist(), strict=True)
-    ],
-    digits=2,
-)
-
-# %% [markdown]
-# ### Let a function look
+# ### Inspect the data set
 #
-# All of this can be checked, so check it, once, before the first training. `inspect`
-# looks at every sample and reports what cannot be right (✗), what is rarely right (!)
-# and what is fine (✓).
+# Many mistakes can be found by a function. `inspect` loads every sample and reports
+# errors (✗), warnings (!) and what is fine (✓). We give it the folder without
+# `augment`, because normalised images have other values on purpose.
 
 # %% tags=["tol=0.03"]
-print(inspect(Toytown(60), classes=CLASSES, other_split=Toytown(60, seed=1)))
+report = inspect(FolderDataset(folder), classes=photographs.CLASSES)
+print(report)
 
 # %% [markdown]
-# How does it see interpolated masks? Between two classes that differ by two or more,
-# labels drawn by hand *jump*; averaged ones *climb* through the numbers between. It
-# counts both. And misplaced masks? Borders of a mask should lie on edges of its
-# picture. It shifts one against the other and looks where they fit best:
+# The warning is justified: images of seven sizes cannot be stacked. Our crop solves
+# this problem. The lower part lists how many pixels and how many samples have each
+# class. A class with very few pixels is easily ignored by a network, which is the topic
+# of [chapter 5](05_losses.ipynb). The lines of the upper part mean:
+#
+# - **sizes, dtypes, values**: shapes, number types, and the smallest and largest value
+#   of the images.
+# - **ids, classes**: which numbers the masks hold. A number that is no class is an
+#   error; a class that never occurs is a warning.
+# - **interpolation**: Where labels change by two or more, drawn masks jump, for example
+#   from 2 to 5. Averaged masks pass through a number between, as in 2, 3, 5. The
+#   finding says which share of the changes do so; in clean masks it is below 17 %.
+# - **names**: whether classes such as sky and road lie where their names say.
+# - **void, empty masks**: the share of void, and masks with one label only.
+# - **void as class**: at which share of the borders a line of one class, at most 4
+#   pixels wide, lies between two regions. Void borders look like this if they have the
+#   number of a class.
+# - **alignment**: the **correlation** between the edges in an image and the borders in
+#   its mask, which is 1 if they are identical and 0 if they are unrelated. It is
+#   computed again for shifted and mirrored masks and for the masks of other samples. An
+#   error is reported if a shifted or mirrored mask fits clearly better, or if masks of
+#   other samples fit as well.
+# - **duplicates**: whether two images, shrunk to 16 × 16 pixels, are nearly the same.
+#
+# A correlation of about 0.4 is normal, because an image also has edges inside its
+# objects and regions. The next cell compares it with the correlation for masks of other
+# scenes. Then it shifts a mask by four rows up and six columns to the right, and asks
+# where the mask fits best.
+
+# %% tags=["tol=0.03"]
+others = [*scenes[1:], scenes[0]]
+pairs = list(zip(scenes, others, strict=True))
+own = [alignment(s.image, s.semantic).fit for s in scenes]
+foreign = [alignment(s.image, other.semantic).fit for s, other in pairs]
+print(f"mean correlation with the scene's own mask: {np.mean(own):.2f}")
+print(f"                   with another scene's mask: {np.mean(foreign):.2f}")
+moved = alignment(scenes[0].image, scenes[0].semantic.roll((-4, 6), (0, 1)))
+print("the shifted mask must move", moved.shift, "(down, right)")
+
+# %% [markdown]
+# ## On a real image
+#
+# The photograph of a cup of coffee contains six classes. We halve its mask by rounding
+# bilinear averages and look at the classes that appear.
 
 # %%
-from segcourse.data import alignment
+coffee = Photographs("coffee")[0]
+halved = bilinear(coffee.semantic, (200, 300), rounded=True)
+extra = sorted(set(halved.unique().tolist()) - set(coffee.semantic.unique().tolist()))
+print("invented classes:", ", ".join(photographs.CLASSES[k] for k in extra))
+print(count_invented(coffee.semantic, halved), "invented pixels")
 
-fits = {}
-for name, (down, right) in {"fits": (0, 0), "moved": (-4, 6)}.items():
-    found = alignment(sample.image, sample.semantic.roll((down, right), (0, 1)))
-    fits[f"mask {name}"] = found.surface
-    print(f"mask {name:5}: move it {found.shift[0]} down, {found.shift[1]} right")
-viz.show_images(
-    fits,
-    alt="Two maps of how well mask and picture fit for every shift: a bright point in "
-    "the middle for the right mask, and off the middle for the moved one.",
+# %% tags=["hide-input"]
+viz.show_labels(
+    {
+        "nearest neighbour": nearest(coffee.semantic, (200, 300))[64:100, 95:150],
+        "bilinear, rounded": halved[64:100, 95:150],
+    },
+    photographs.CLASSES,
+    photographs.PALETTE,
+    alt="A part of the cup's mask, twice. With nearest neighbour, brown coffee meets "
+    "the yellow cup directly. With rounded averages, single pixels of many other "
+    "classes lie along the outline of the coffee.",
 )
 
 # %% [markdown]
-# Now a data set with a mistake. This loader mirrors at random, once for the picture and
-# once more for the mask:
+# The coffee has class 18 and the cup class 3. Therefore the averages along the outline
+# of the coffee take nearly every value between, and the mask now contains rockets,
+# cells and coins. The larger the difference between two class numbers, the more classes
+# can be invented.
+#
+# Does the inspection find the mistakes in real photographs? We damage the loader in
+# four ways.
+
 
 # %%
-seed_everything(0)
-flip = T.random_flip()
-broken = [(flip(each).image, flip(each).semantic) for each in Toytown(60)]
-report = inspect(broken, classes=CLASSES)
-for finding in report.errors + report.warnings:
-    print(f"{finding.level}: {finding.message}\n  → {finding.remedy}")
+def damaged(change):
+    seed_everything(0)
+    return [change(image, mask) for image, mask in FolderDataset(folder)]
+
+
+def halve(image, mask):
+    size = tuple(side // 2 for side in mask.shape)
+    image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+    return image, bilinear(mask, size, rounded=True)
+
+
+def flip_apart(image, mask):
+    flips = torch.rand(2) < 0.5  # two draws
+    return image.flip(-1) if flips[0] else image, mask.flip(-1) if flips[1] else mask
+
+
+def to_grey(image, mask):
+    file = Image.fromarray(mask.numpy().astype(np.uint8))
+    file.putpalette(colors.flatten().tolist())
+    return image, torch.from_numpy(np.array(file.convert("L"))).long()
+
+
+faults = {
+    "masks resized bilinearly": halve,
+    "two draws for one flip": flip_apart,
+    'palette masks, convert("L")': to_grey,
+    "normalised before": lambda image, mask: ((image - MEAN) / STD, mask),
+}
+
+# %% tags=["tol=0.1"]
+rows = []
+for name, change in faults.items():
+    found = inspect(damaged(change), classes=photographs.CLASSES)
+    for each in found.errors + [w for w in found.warnings if w.check != "sizes"]:
+        rows.append({"fault": name, "check": each.check, "finding": each.message})
+tables.show_table(rows)
 
 # %% [markdown]
-# ## Train it
+# Each fault is found by a different check, and the finding points to the kind of fault:
+# numbers between classes, mirrored masks, numbers that are no class, or image values.
+# You will use this in exercise 2.5.
 #
-# Do such mistakes matter, or does a network average them out? Train the same small
-# U-Net twice, for the same steps on the same scenes: once with masks resized by
-# nearest, once bilinearly. Both are judged on correct masks. (The loss gives rare
-# classes a gentle weight, by how often they occur; chapter 05 explains it.)
+# ## What did the idea buy?
+#
+# Do wrong labels matter, or are they averaged out during training? We train the same
+# small network twice on Toytown at half size, once with masks resized by nearest
+# neighbour and once by truncated bilinear averages. Both networks are evaluated on
+# correct masks. (The loss gives rare classes a larger weight; [chapter
+# 5](05_losses.ipynb) explains it. The network is a small U-Net, the topic of [chapter
+# 8](08_unet.ipynb).)
 
 # %%
 SIZE = (48, 64)
 
 
-def nearest_labels(sample):
-    return T.resize(SIZE)(sample)
+def small_scenes(count, resize_mask, seed=0):
+    """Toytown at half size, with masks resized in the given way."""
+    return Cached(
+        T.Transformed(
+            Toytown(count, seed=seed),
+            lambda s: T.resize(SIZE)(s)._replace(
+                semantic=resize_mask(s.semantic, SIZE)
+            ),
+        )
+    )
 
 
-def bilinear_labels(sample):
-    mask = sample.semantic[None, None].float()
-    mask = F.interpolate(mask, SIZE, mode="bilinear", antialias=True)[0, 0]
-    return T.resize(SIZE)(sample)._replace(semantic=mask.long())
-
-
-validation = Cached(T.Transformed(Toytown(80, seed=1), nearest_labels))
+validation = small_scenes(80, nearest, seed=1)
 
 
 # %%
-def train(prepare):
-    """A small U-Net, trained on labels prepared in this way."""
+def train(resize_mask):
     seed_everything(0)
-    scenes = Cached(T.Transformed(Toytown(240), prepare))
-    labels = torch.stack([scene.semantic for scene in scenes.samples])
+    training = small_scenes(240, resize_mask)
+    labels = torch.stack([sample.semantic for sample in training.samples])
     weight = log_frequency_weights(class_counts(labels, len(CLASSES)))
-    model = UNet(
-        len(CLASSES), width=8, depth=3, padding=1, batch_norm=True, dropout=0.0
-    )
-    history = fit(
+    options = dict(width=8, depth=3, padding=1, batch_norm=True, dropout=0.0)
+    model = UNet(len(CLASSES), **options)
+    fit(
         model,
         lambda model, batch: cross_entropy(model(batch[0]), batch[1], weight=weight),
-        batches(scenes, batch_size=16),
+        batches(training, batch_size=16),
         steps=300,
         learning_rate=1e-2,
         schedule=warmup(poly(0.9)),
     )
-    return model, history
+    return model
 
 
-models, histories = {}, {}
-for name, prepare in {"nearest": nearest_labels, "bilinear": bilinear_labels}.items():
-    models[name], histories[name] = train(prepare)
-
-# %%
-viz.show_curves(
-    {f"labels {name}": history for name, history in histories.items()},
-    xlabel="step",
-    ylabel="cross-entropy on its own labels",
-    smooth=10,
-    alt="Two falling loss curves. That of the bilinear labels stays above the other, "
-    "because seams of invented classes cannot be predicted well.",
-)
+models = {"nearest": train(nearest), "bilinear, truncated": train(bilinear)}
 
 # %% tags=["tol=0.06"]
 matrices = {
@@ -509,70 +632,38 @@ matrices = {
     )
     for name, model in models.items()
 }
-scores = {name: iou(matrix).tolist() for name, matrix in matrices.items()}
-tables.show_table(
-    [
-        {"IoU of": name} | {f"labels {arm}": scores[arm][k] for arm in scores}
-        for k, name in enumerate(CLASSES)
-    ]
-    + [
-        {"IoU of": "mean"}
-        | {f"labels {arm}": mean_iou(matrices[arm]) for arm in matrices}
-    ]
-)
+for name, matrix in matrices.items():
+    print(f"mean IoU after training with {name:20} {mean_iou(matrix):.2f}")
 
-# %%
-shown = [validation[index] for index in (0, 3, 7)]
-images = torch.stack([each.image for each in shown])
+# %% tags=["hide-input"]
+chosen = [validation[index] for index in (0, 3, 7)]
+images = torch.stack([each.image for each in chosen])
 viz.show_predictions(
-    shown,
+    chosen,
     {f"labels {name}": predict(model, images) for name, model in models.items()},
     CLASSES,
     PALETTE,
-    alt="Three scenes. The network trained on nearest labels finds people and lamps, a "
-    "little fat. The other one takes a lamp for a person with a seam of car around it.",
+    alt="Three scenes with predictions. After training on nearest labels, persons and "
+    "most lamp posts are predicted as such. After training on truncated labels, a lamp "
+    "post is predicted as person, and lines of car and tree run along outlines.",
 )
 
 # %% [markdown]
-# The second network has learnt its labels well: between the lamp, class 7, and what is
-# behind it lie the numbers of person and car, so it paints the lamp as a person with a
-# seam of car.
+# The second network reproduces what is in its training labels. It puts lines of other
+# classes along the outlines, and it labels lamp posts as persons, as the interpolated
+# masks do.
 #
-# ## What did the idea buy?
-#
-# The same for every mistake of this chapter, three seeds each, with these class weights
-# and with plain cross-entropy, measured by `benchmarks/label_errors.py`; the numbers
-# are read from its file. A mistake is compared with the right way that differs from it
-# in nothing else.
+# The next table does the same for six mistakes. `benchmarks/label_errors.py` trained
+# every version with three seeds, with plain cross-entropy and with class weights. Each
+# mistake is compared with the correct version that differs from it in nothing else, and
+# the table shows by how much the mean IoU falls (mean ± standard deviation over the
+# seeds).
 
 # %%
 results = measured("label_errors")
-losses = results["losses"]
-print(f"{len(results['seeds'])} seeds, {results['steps']} steps of {results['batch']}")
-
-
-def mean_and_spread(values):
-    values = torch.tensor(values)
-    return values.mean().item(), (values.max() - values.min()).item() / 2
-
-
-tables.show_table(
-    [
-        {"training labels": arm}
-        | {
-            loss: "{:.3f} ± {:.3f}".format(
-                *mean_and_spread(arms[arm]["full truth, mean"])
-            )
-            for loss, arms in losses.items()
-        }
-        for arm in losses["plain"]
-    ]
-)
-
-# %%
 PAIRS = {
-    "labels bilinear": "labels by nearest",
-    "labels bilinear, not antialiased": "labels by nearest",
+    "labels bilinear, truncated": "labels by nearest",
+    "labels bilinear, rounded": "labels by nearest",
     "labels by torch's nearest": "labels by nearest",
     "void as class 0": "void ignored",
     "flip, two draws": "flip, one draw",
@@ -580,310 +671,380 @@ PAIRS = {
 }
 
 
-def lost(arms, wrong):
-    """The mean IoU that a mistake costs, on average and at least."""
-    right, wrong = (arms[arm]["full truth, mean"] for arm in (PAIRS[wrong], wrong))
-    costs = [a - b for a, b in zip(right, wrong, strict=True)]
-    return sum(costs) / len(costs), min(costs)
+def fall(arms, wrong):
+    right, wrong = (
+        torch.tensor(arms[arm]["full truth, mean"]) for arm in (PAIRS[wrong], wrong)
+    )
+    return f"{(right - wrong).mean():.3f} ± {(right - wrong).std():.3f}"
 
 
 tables.show_table(
     [
-        {"mistake": arm}
-        | {f"lost, {loss}": lost(arms, arm)[0] for loss, arms in losses.items()}
-        | {f"at least, {loss}": lost(arms, arm)[1] for loss, arms in losses.items()}
+        {"mistake": arm, "compared with": PAIRS[arm]}
+        | {
+            f"fall, {loss} loss": fall(results["losses"][loss], arm)
+            for loss in ("plain", "weighted")
+        }
         for arm in PAIRS
     ]
 )
 
-# %%
-arms = losses["weighted"]
-viz.show_bars(
-    {
-        name: {
-            arm: mean_and_spread([seed[k] for seed in arms[arm]["full truth"]])
-            for arm in ("labels by nearest", "labels bilinear", "flip, two draws")
-        }
-        for k, name in enumerate(CLASSES)
-    },
-    ylabel="IoU",
-    alt="IoU of every class with class weights, for right labels, bilinear labels and "
-    "two draws. Both mistakes cost every class; lamps are lost with bilinear labels.",
-)
-
 # %% [markdown]
-# Read it aloud, from the top:
+# - **Interpolated labels** lower the score with both losses, and truncation costs more
+#   than rounding.
+# - **torch's nearest** is no mistake in itself, as "In practice" explains. Here, the
+#   network was trained with one convention and evaluated with the other, and their
+#   pixels differ by one row and one column of the large mask.
+# - **Void as class 0** gives the label sky to a line around every object. The score
+#   falls clearly with the plain loss. With class weights there is no clear difference,
+#   and we have not tested why.
+# - **Two draws** cost most. With the flip, half of all pairs contradict each other on
+#   average. The shifts are at most three pixels, and the score still falls clearly.
 #
-# - **Bilinear labels** cost every class, since every outline has a seam, and thin
-#   things altogether: the lamps vanished from the masks, so they vanish from the
-#   predictions. Without antialiasing the seams are thinner, and the loss smaller.
-# - **torch's `nearest`** is a subtler case. Of two pixels made one, both are equally
-#   near; `nearest` takes the first, `nearest-exact` the second. Neither is wrong here.
-#   But who trains with one and is judged with the other has moved every outline by one
-#   pixel of the large mask, and pays for it.
-# - **Void as class 0** teaches the network to draw a line of sky around every thing. It
-#   is the mistake of a popular book's PASCAL VOC loader, whose colour table starts with
-#   zeros and has no entry for the border. Here it costs much with the plain loss, and
-#   nothing with the weighted one. Look why:
-
-# %%
-shown = ("sky", "car", "person", "lamp")
-tables.show_table(
-    [
-        {"loss": loss, "void is": arm.removeprefix("void ")}
-        | {
-            name: mean_and_spread(
-                [seed[CLASSES.index(name)] for seed in arms[arm]["full truth"]]
-            )[0]
-            for name in shown
-        }
-        for loss, arms in losses.items()
-        for arm in ("void ignored", "void as class 0")
-    ]
-)
-
-# %% [markdown]
-# The sky always pays. But class weights make things fat, and where outlines are void
-# nothing stops them; the false line of sky trims them. Two errors cancel, by luck. Do
-# not count on it: you could have trimmed them with the truth.
-#
-# - **Two draws** for the mirroring: half of all pairs contradict each other. What lies
-#   above what survives, what lies left of what is lost.
-# - **Small shifts**, three pixels at most, drawn twice: every outline is blurred, and
-#   the lamps are gone again.
-#
-# Void has a second side, the score. Judge networks of the void experiment on the same
-# scenes in three ways; only the treatment of void in the *truth* differs:
+# Void matters in the evaluation too. The second table shows the two networks of the
+# void experiment (plain loss). The rows differ only in how void pixels of the ground
+# truth are treated. Toytown is generated, so the class under a void border is known,
+# and the first row counts every pixel.
 
 # %%
 keys = {
-    "full truth": "truth known everywhere",
+    "every pixel, classes known": "full truth",
     "void ignored": "void ignored",
-    "void as class 0": "void counted as class 0",
+    "void counted as class 0": "void as class 0",
 }
-arms = losses["plain"]
 tables.show_table(
     [
-        {"judged with": text}
+        {"evaluated with": text}
         | {
-            f"trained: {arm}": mean_and_spread(arms[arm][f"{key}, mean"])[0]
+            f"trained with {arm}": torch.tensor(
+                results["losses"]["plain"][arm][f"{key}, mean"]
+            ).mean()
             for arm in ("void ignored", "void as class 0")
         }
-        for key, text in keys.items()
-    ]
+        for text, key in keys.items()
+    ],
+    digits=2,
 )
 
 # %% [markdown]
-# Read the last row twice. Whoever makes the mistake in training usually makes it in
-# scoring as well, since both use one loader. Then most of the difference is gone: the
-# score hides the damage. And read the middle row against the first: ignoring void is
-# the convention, and it is kind, because outlines are the hardest pixels. Scores of two
-# papers can be compared only if both say what they did with void.
+# If both training and evaluation treat void as class 0, most of the difference between
+# the two networks disappears from the score. The evaluation then hides the damage, and
+# a single faulty loader is enough for that. The second row is higher than the first,
+# because it leaves out the pixels along the outlines, where errors are frequent. Scores
+# of two papers can therefore be compared only if both say how they treat void.
 #
 # ## Where it breaks
 #
-# The checklist sees what contradicts itself. It cannot see a label that is merely
-# wrong, nor a mask that is off by a single pixel, since hand-drawn masks often are:
+# The inspection compares data with itself, so it cannot find labels that are merely
+# inaccurate. Hand-drawn outlines, for example, are often wrong by a pixel. We shift all
+# masks by one pixel to the right and inspect them. Then we evaluate the *true* masks
+# against the shifted ones: this is the score of a network that makes no mistake.
 
 # %%
-shifted = [each._replace(semantic=each.semantic.roll(1, 1)) for each in Toytown(60)]
-pairs = [(each.image, each.semantic) for each in shifted]
+shifted = [s._replace(semantic=s.semantic.roll(1, 1)) for s in scenes]
+pairs = [(s.image, s.semantic) for s in shifted]
 print("errors found:", len(inspect(pairs, classes=CLASSES).errors))
+truth, annotation = (torch.stack([s.semantic for s in x]) for x in (scenes, shifted))
+matrix = confusion_matrix(truth, annotation, len(CLASSES))
+print(f"mean IoU of the true masks: {mean_iou(matrix):.2f}")
 
-# %% [markdown]
-# What would a *perfect* network score if it were judged by these masks? Compare the
-# true masks with the shifted ones; no training, no chance:
-
-# %%
-from segcourse.metrics import confusion_matrix
-
-target = torch.stack([each.semantic for each in Toytown(60)])
-moved = torch.stack([each.semantic for each in shifted])
-matrix = confusion_matrix(target, moved, len(CLASSES))
-print(f"mean IoU of the truth, judged by masks one pixel off: {mean_iou(matrix):.3f}")
-tables.show_table(
-    [
-        {"class": name, "IoU": value}
+# %% tags=["hide-input"]
+viz.show_bars(
+    {
+        name: {"IoU": value}
         for name, value in zip(CLASSES, iou(matrix).tolist(), strict=True)
-    ]
+    },
+    ylabel="IoU of a perfect prediction",
+    alt="One bar for every class: IoU is above 0.9 for sky, road and grass, lower for "
+    "person, and about one half for lamp.",
 )
 
 # %% [markdown]
-# One pixel, and the perfect answer has lost that much: next to nothing of the sky, half
-# of the lamps. So what does a score measure, the network or the pen of the annotator?
-# And why one number for all classes? That is chapter 03.
+# One pixel is enough to lower the score of a perfect prediction: a little for large
+# classes, and to about one half for the thin lamps. How much does a score tell us about
+# the network, then, and how much about the annotation? And why is one number not
+# enough? [Chapter 3](03_metrics.ipynb) answers these questions.
+#
+# ## In practice
+#
+# ### torchvision: `transforms.v2`
+#
+# The transforms of torchvision move image and mask together if you say which is which:
+# `tv_tensors.Image` and `tv_tensors.Mask` are tensors that carry this information.
+# Masks are then resampled by nearest neighbour, and photometric transforms leave them
+# unchanged. `fill` says what to put outside of the image.
+
+# %%
+FILL = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE}
+pipeline = v2.Compose(
+    [
+        v2.RandomResizedCrop(160, scale=(0.3, 1.0), antialias=True),
+        v2.RandomHorizontalFlip(),
+        v2.RandomRotation(10, interpolation=v2.InterpolationMode.BILINEAR, fill=FILL),
+        v2.ColorJitter(brightness=0.3, contrast=0.3),
+        v2.Normalize(MEAN.flatten().tolist(), STD.flatten().tolist()),
+    ]
+)
+
+
+def with_torchvision(image, mask):
+    return pipeline(tv_tensors.Image(image), tv_tensors.Mask(mask))
+
+
+seed_everything(0)
+loader = DataLoader(FolderDataset(folder, with_torchvision), batch_size=8)
+images, masks = next(iter(loader))
+known = {*range(21), IGNORE}
+print("images", tuple(images.shape), "masks", tuple(masks.shape), masks.dtype)
+print("invented labels:", set(masks.unique().tolist()) - known)
+
+# %% tags=["nbval-ignore-output"]
+print("torchvision", torchvision.__version__, "torch", torch.__version__)
+
+# %% [markdown]
+# Four details can damage masks without an error. The table measures them on one scene
+# of Toytown: for each, how many pixels of the mask are not as they should be?
+
+# %% tags=["hide-input"]
+scene = scenes[0]
+image, labels = tv_tensors.Image(scene.image), tv_tensors.Mask(scene.semantic)
+flip = v2.RandomHorizontalFlip(p=1.0)
+_, plain = flip(scene.image, scene.semantic)
+_, wrapped = flip(image, labels)
+pil_mask = v2.Resize(SIZE)(Image.fromarray(scene.semantic.numpy().astype(np.uint8)))
+_, padded = v2.Pad(16)(image, labels)
+_, right = v2.Pad(16, fill=FILL)(image, labels)
+halved = nearest(scene.semantic, SIZE)
+wrong = {
+    "flip: the mask is a plain tensor": plain != wrapped,
+    "Resize: the mask is a PIL image": torch.from_numpy(np.array(pil_mask)) != halved,
+    "Pad: no fill was given": padded != right,
+    "Resize of a Mask, compared with nearest-exact": v2.Resize(SIZE)(labels) != halved,
+}
+tables.show_table(
+    [
+        {"pitfall": name, "% of mask pixels that differ": 100 * where.float().mean()}
+        for name, where in wrong.items()
+    ],
+    digits=1,
+)
+
+# %% [markdown]
+# - **Plain tensors.** If image and mask are both plain tensors, `v2` treats the first
+#   as an image and leaves the second unchanged: only the image is flipped. Wrap both.
+# - **PIL masks.** A PIL image is treated as an image, so a mask in this form is
+#   interpolated. Wrap it: `tv_tensors.Mask(np.array(file))`.
+# - **Fill.** New pixels get class 0 unless `fill` gives 255 for masks. This holds for
+#   `Pad`, `RandomCrop`, `RandomRotation`, `RandomAffine` and `ElasticTransform`.
+# - **Two kinds of nearest.** Of 2 × 2 pixels, `v2.Resize` keeps the upper left one, as
+#   `mode="nearest"` of PyTorch does, and `"nearest-exact"` the lower right one. Neither
+#   is wrong, but training and evaluation must use the same one. The third line of the
+#   table of mistakes shows the cost.
+#
+# ### albumentations
+#
+# This library works on NumPy arrays with channels last and is installed on Colab. Its
+# default for masks is nearest neighbour, but `fill_mask` is 0 by default.
+#
+# ```python
+# import albumentations as A  # version 2.0.8
+# from albumentations.pytorch import ToTensorV2
+#
+# pipeline = A.Compose([
+#     A.PadIfNeeded(160, 160, fill_mask=255),
+#     A.RandomCrop(160, 160),
+#     A.HorizontalFlip(p=0.5),
+#     A.Rotate(10, fill_mask=255),
+#     A.ColorJitter(),
+#     A.Normalize(),  # ImageNet's mean and standard deviation
+#     ToTensorV2(),
+# ])
+# sample = pipeline(image=image, mask=mask)  # (H, W, 3) uint8, (H, W) uint8
+# image, mask = sample["image"], sample["mask"].long()
+# ```
+#
+# | use | when |
+# |---|---|
+# | your own function, like `augment` | a few transforms are enough |
+# | torchvision `v2` | the project uses torchvision, or boxes must move too |
+# | albumentations | you need elastic, grid or perspective distortion and more |
+#
+# ### How popular data sets number their classes
+#
+# | data set | numbers in its mask files | what you do |
+# |---|---|---|
+# | PASCAL VOC | 0 background, 1–20, 255 border | read the palette PNG as it is |
+# | Cityscapes | ids −1–33 | generate the `labelTrainIds`: 0–18, 255 |
+# | ADE20K (scenes) | 0 other, 1–150 | 0 → 255, k → k − 1 |
+# | Oxford-IIIT Pet | 1 pet, 2 background, 3 border | pet 1, background 0, border 255 |
+# | CamVid (11 classes) | 0–10, 11 void | 11 → 255 |
 #
 # ## Common mistakes
 #
-# What else goes wrong in published loaders, with what it costs. The last three need no
-# new training: they are mistakes in judging the network that you trained above.
+# | mistake | wrong | right |
+# |---|---|---|
+# | interpolation | `mode="bilinear"` | `mode="nearest-exact"` for masks |
+# | void is a class | `zeros(256**3)` | `full(256**3, 255)`, `ignore_index=255` |
+# | two draws | `augment(image), augment(mask)` | `augment(image, mask)` |
+# | one class too many | `num_classes = max_id + 2` | `num_classes = len(CLASSES)` |
+# | names exchanged | a list from memory | colour a mask and look at it |
+# | frames of one video | `random_split(frames)` | split by video |
+#
+# The costs of the first three mistakes are in the table of falls above. The first was
+# made, for example, in TensorFlow's segmentation tutorial until pull request 2159 of
+# `tensorflow/docs`, the fourth in an example of Keras (pull request 313 of `keras-io`).
+# The last three mistakes spoil only the score. The network trained above shows by how
+# much: a class that does not exist counts as IoU 0 here, and scenes from training stand
+# for frames of the same video.
 
 # %% tags=["tol=0.06"]
-correct = matrices["nearest"]
-nine = F.pad(correct, (0, 1, 0, 1))  # a ninth class that does not exist
-swap = torch.tensor([2, 1, 0, 3, 4, 5, 6, 7])  # sky and road have each other's name
-known = Cached(T.Transformed(Toytown(80), nearest_labels))  # seen in training
-seen = evaluate(
-    models["nearest"], batches(known, batch_size=20, shuffle=False), num_classes=8
+matrix = matrices["nearest"]
+extra = F.pad(matrix, (0, 1, 0, 1))  # a ninth class that never occurs
+swap = torch.tensor([2, 1, 0, 3, 4, 5, 6, 7])  # the names of sky and road exchanged
+known = evaluate(
+    models["nearest"],
+    batches(small_scenes(80, nearest), batch_size=20, shuffle=False),
+    num_classes=8,
 )
 tables.show_table(
     [
-        {"mistake": name, "mean IoU": value, "instead of": mean_iou(correct)}
+        {"mistake": name, "mean IoU": value, "instead of": mean_iou(matrix)}
         for name, value in {
-            "one class too many": mean_iou(nine, zero_division=0.0),
-            "two names swapped": mean_iou(correct[:, swap]),
-            "judged on training scenes": mean_iou(seen),
+            "one class too many": mean_iou(extra, zero_division=0.0),
+            "two names exchanged": mean_iou(matrix[:, swap]),
+            "evaluated on training scenes": mean_iou(known),
         }.items()
-    ]
+    ],
+    digits=2,
 )
-
-# %% [markdown]
-# **Masks resized like pictures** (two framework tutorials did it, a third until readers
-# complained). Its cost is in the table of the last section.
-#
-#     wrong:  mask = resize(mask, size)                        # bilinear by default
-#     right:  mask = resize(mask, size, mode="nearest-exact")
-#
-# **Void trained as background** (a popular book's loader, and several ports of DeepLab
-# whose readers wondered about scores).
-#
-#     wrong:  table = zeros(256 ** 3)                         # unknown colours: class 0
-#     right:  table = full(256 ** 3, 255), and a loss that ignores 255
-#
-# **A draw for the picture and another one for the mask** (the first data set template
-# of a widely read segmentation guide).
-#
-#     wrong:  image, mask = augment(image), augment(mask)
-#     right:  sample = augment(sample)
-#
-# **Names swapped** (a framework's tutorial on pets took the border for the background).
-# The network does not mind; every per-class number is then printed under a wrong name,
-# and if the names differ between training and scoring, the score falls as above.
-#
-#     wrong:  ("pet", "border", "background") for masks numbered pet, background, border
-#     right:  colour one mask with the names, and look
-#
-# **One class too many** (a framework's example counted a class that no mask contains).
-# If it is scored as 0, every mean is too small by the factor $K/(K+1)$.
-#
-#     wrong:  num_classes = max_id + 2
-#     right:  inspect(dataset, num_classes=K) says which class never occurs
-#
-# **Pictures of the training set in the test set**: copies, or neighbouring frames of
-# one video that a random split scattered over both.
-#
-#     wrong:  train, test = random_split(frames)
-#     right:  split by video; inspect(train, other_split=test)
 
 # %% [markdown]
 # ## Exercises
 #
-# Replace the `...` and run the cell. An answer that is not right yet is shown with the
-# input on which it fails, and often with the name of the mistake. `ex.shift.hint()`
-# gives a hint (and so for each exercise).
+# Replace the `...` and run the cell. The check shows the first input for which an
+# answer is wrong, and often names the mistake. `ex.renumbering.hint()` gives a hint,
+# and `ex.renumbering` repeats the question; the other exercises work in the same way.
 
 # %% [markdown]
-# ### 2.1 Room for four halvings
+# ### 2.1 Renumber a data set
 #
-# A network halves the picture four times, so both sides must be multiples of 16. How
-# many rows of void must be added below a picture of `height` x `width`, and how many
-# columns to the right? Return both; add as little as possible.
+# `ids` is a mask (H, W) of int64 with the numbers of a data set; they may be negative
+# or larger than 255. `classes` is a dictionary `{id: class}`, for example `{7: 0, 8:
+# 1}` for two ids of Cityscapes. Return (H, W) integers: the class of every pixel, and
+# 255 for every id that is not in the dictionary.
 
 # %%
 from segcourse.exercises import data as ex
 
 
-def margin(height, width, multiple): ...  # your code
+def renumber(ids, classes): ...  # your code
 
 
-ex.void_margin.check(margin)
+ex.renumbering.check(renumber)
 
 # %%
-ex.void_margin.show_solution()
+ex.renumbering.show_solution()
 
 # %% [markdown]
-# ### 2.2 From colours to classes
+# ### 2.2 Predict the labels between
 #
-# `rgb` is a colour-coded mask, (H, W, 3) bytes, and row k of `palette` (K, 3) the
-# colour of class k. Return the classes as (H, W) integers, and 255 for every colour
-# that is not in the palette.
-
-
-# %%
-def labels_of_colours(rgb, palette): ...  # your code
-
-
-ex.palette_mask.check(labels_of_colours)
+# The row of labels `[2, 5]` is enlarged to 8 pixels by bilinear interpolation. Every
+# old pixel covers four new ones, and the centres of pixels keep their place. Before the
+# first old centre and after the last one, the row is constant. **Predict** the 8 labels
+# after truncation and the 8 labels after rounding, and write them down as two lists:
+# `prediction = ([...], [...])`. The solution runs the interpolation.
 
 # %%
-ex.palette_mask.show_solution()
+prediction = ...  # (truncated, rounded)
+
+ex.between.check(prediction)
+
+# %%
+ex.between.show_solution()
 
 # %% [markdown]
-# ### 2.3 Resize labels by hand
+# ### 2.3 Find the two faults
 #
-# Divide the mask into `height` x `width` equal cells, and give each new pixel the label
-# of the old pixel that holds the centre of its cell. (Where a centre lies between two
-# pixels, the later one.)
-
-
-# %%
-def smaller_labels(labels, height, width): ...  # your code
-
-
-ex.nearest.check(smaller_labels)
-
-# %%
-ex.nearest.show_solution()
-
-# %% [markdown]
-# ### 2.4 Fix this bug: the augmentation that unlearns
-#
-# With this augmentation a network learns worse than without. `coin()` is True or False,
-# anew at every call. Copy the function, mend it, and let it be checked.
+# This function cuts a random square of `size` × `size` pixels out of an image (3, H, W)
+# and its mask (H, W). A side that is shorter than `size` is first padded, below or on
+# the right. `draw(n)` gives a random whole number from 0 to n, another one at every
+# call. A network that is trained with this function learns worse than without it. Find
+# the two faults and mend them. Draw the top row before the left column, pad the image
+# with 0, and return image and mask.
 #
 # ```python
-# def flip_both(image, mask, coin):
-#     if coin():
-#         image = image.flip(-1)
-#     if coin():
-#         mask = mask.flip(-1)
-#     return image, mask
+# def random_crop(image, mask, size, draw):
+#     bottom = max(size - mask.shape[0], 0)
+#     right = max(size - mask.shape[1], 0)
+#     image = F.pad(image, (0, right, 0, bottom))
+#     mask = F.pad(mask, (0, right, 0, bottom))
+#     parts = []
+#     for part in (image, mask):
+#         top = draw(part.shape[-2] - size)
+#         left = draw(part.shape[-1] - size)
+#         parts.append(part[..., top : top + size, left : left + size])
+#     return parts[0], parts[1]
 # ```
 
 
 # %%
-def flip_both(image, mask, coin): ...  # your code
+def random_crop(image, mask, size, draw): ...  # your code
 
 
-ex.one_draw.check(flip_both)
+ex.two_faults.check(random_crop)
 
 # %%
-ex.one_draw.show_solution()
+ex.two_faults.show_solution()
 
 # %% [markdown]
-# ### 2.5 Class shares without void
+# ### 2.4 Mean and standard deviation of a folder
 #
-# `labels` is (N, H, W) with 255 for void. Which share of the pixels that count has
-# every class? Return `num_classes` numbers that add up to 1; zeros if no pixel counts.
+# `images` is a list of (3, H, W) uint8 tensors of different sizes. Divide their values
+# by 255, and return `(mean, std)` of every colour channel over all pixels of all
+# images: two times three numbers. The standard deviation is the square root of the mean
+# of (value − mean)² over these pixels.
 
 
 # %%
-def class_shares(labels, num_classes): ...  # your code
+def channel_statistics(images): ...  # your code
 
 
-ex.shares.check(class_shares)
+ex.statistics.check(channel_statistics)
 
 # %%
-ex.shares.show_solution()
+ex.statistics.show_solution()
 
 # %% [markdown]
-# ### 2.6 A small experiment: find the shift
+# ### 2.5 From the finding to the fault
 #
-# `edges` is large where the picture has an edge, `borders` is 1 where the mask has a
-# border. Try every shift of the borders from `-reach` to `reach` rows and columns (with
-# `roll`) and return the `(down, right)` for which the sum of `edges * borders` is
-# largest. Then move the masks of a few scenes yourself: up to which shift do you find
-# it? And for the mask of a single class?
+# The inspection of 24 scenes gave one of the findings A to G. Decide which fault of the
+# loader caused each of them. Your function gets the letter and returns the number of
+# the cause. One cause is left over.
+
+# %%
+for letter, finding in ex.FINDINGS.items():
+    print(letter, finding)
+for number, cause in ex.CAUSES.items():
+    print(number, cause)
+
+
+# %%
+def find_cause(letter): ...  # your code, for example return {"A": 1, ...}[letter]
+
+
+ex.diagnosis.check(find_cause)
+
+# %%
+ex.diagnosis.show_solution()
+
+# %% [markdown]
+# ### 2.6 Find the shift
+#
+# `edges` (H, W) is large where an image has an edge, and `borders` (H, W) is 1 where
+# its mask has a border and 0 elsewhere. `reach` is `(rows, columns)`. Try all shifts of
+# the borders from `-rows` to `rows` downwards and from `-columns` to `columns` to the
+# right, with `roll`: what leaves on one side comes in on the other. Return the `(down,
+# right)` for which the sum of `edges * borders` is largest.
 
 
 # %%
@@ -899,69 +1060,72 @@ ex.shift.show_solution()
 # ## Quiz
 
 # %% [markdown]
-# **Q1. A mask is resized bilinearly and rounded to whole numbers. What is wrong?**
+# **Q1. A mask is resized bilinearly and then rounded to whole numbers. What is wrong?**
 #
-# <details class="quiz right"><summary>Pixels between two classes get the number of a
-# third one</summary>
+# <details class="quiz right"><summary>A pixel between two classes may get the number of
+# a third class</summary>
 #
-# Right: halfway between 2 and 18 lies 10, and rounding does not change that.
+# Right: the average of 2 and 18 is 10, a whole number and a class that is not there.
 #
 # </details>
-# <details class="quiz wrong"><summary>Nothing, rounding makes labels of it
-# again</summary>
+# <details class="quiz wrong"><summary>Nothing, because rounding makes labels of the
+# averages</summary>
 #
-# Not quite: whole numbers, but the wrong ones. Only choosing a pixel is safe.
+# Not quite: rounding gives whole numbers, but they need not be labels of any of the
+# averaged pixels.
 #
 # </details>
 # <details class="quiz wrong"><summary>The mask is shifted by half a pixel</summary>
 #
-# Not quite: bilinear reading keeps the centres. That shift comes from `mode="nearest"`.
+# Not quite: bilinear interpolation keeps the centres in place. A shift comes from
+# mixing `mode="nearest"` with other conventions.
 #
 # </details>
 
 # %% [markdown]
-# **Q2. Your masks have two classes, 0 and 1. Is bilinear resizing followed by a
-# threshold at 0.5 harmless?**
+# **Q2. Your masks have the classes 0 and 1 only. They are resized bilinearly, and
+# values of at least 0.5 become 1. What can go wrong?**
 #
-# <details class="quiz right"><summary>Nearly: no third class can appear, and only
-# outlines are smoothed</summary>
+# <details class="quiz right"><summary>Thin objects may vanish, but no third class can
+# appear</summary>
 #
-# Right: with two classes there is nothing between them. Thin things may still vanish,
-# and the habit hurts with the third class.
-#
-# </details>
-# <details class="quiz wrong"><summary>No, it invents a third class</summary>
-#
-# Not quite: after the threshold only 0 and 1 are left.
+# Right: only 0 and 1 are left after the threshold. An object that covers less than half
+# of every new pixel becomes background.
 #
 # </details>
-# <details class="quiz wrong"><summary>Yes, it is exactly the same as nearest</summary>
+# <details class="quiz wrong"><summary>A third class appears along the
+# outlines</summary>
 #
-# Not quite: an average of several pixels decides, not one pixel, so outlines and thin
-# things differ.
+# Not quite: after the threshold, only 0 and 1 exist.
+#
+# </details>
+# <details class="quiz wrong"><summary>Nothing, because the result equals that of
+# nearest neighbour</summary>
+#
+# Not quite: an average of several pixels decides instead of one pixel, so outlines
+# differ.
 #
 # </details>
 
 # %% [markdown]
-# **Q3. What does the loss do with a pixel whose label is void?**
+# **Q3. What does cross-entropy with `ignore_index=255` do with a void pixel?**
 #
-# <details class="quiz right"><summary>It leaves it out: no loss, no gradient, not in
-# the average</summary>
+# <details class="quiz right"><summary>It leaves the pixel out of the mean, and no
+# gradient comes from it</summary>
 #
-# Right: whatever the network says there is neither rewarded nor punished.
+# Right: the prediction at this pixel neither lowers nor raises the loss.
 #
 # </details>
 # <details class="quiz wrong"><summary>It trains the class "background"</summary>
 #
-# Not quite: that is the mistake. Background is a class that somebody saw; void is what
-# nobody knows.
+# Not quite: that happens if void is given the number of the background. Background is a
+# class; void means that the class is unknown.
 #
 # </details>
-# <details class="quiz wrong"><summary>It trains the network to be undecided
-# there</summary>
+# <details class="quiz wrong"><summary>It trains the network to give all classes the
+# same probability</summary>
 #
-# Not quite: that would be a target, equal probabilities for instance. Void is no target
-# at all.
+# Not quite: that would need a target with equal probabilities. Void is no target.
 #
 # </details>
 
@@ -969,10 +1133,10 @@ ex.shift.show_solution()
 # **Q4. You open a palette PNG with `Image.open(path).convert("L")` and find labels such
 # as 37 and 119. Why?**
 #
-# <details class="quiz right"><summary>Every number was replaced by the grey of its
-# colour in the palette</summary>
+# <details class="quiz right"><summary>Each class number was replaced by the brightness
+# of its colour</summary>
 #
-# Right: the numbers are in the file, `np.array(Image.open(path))` reads them.
+# Right: `np.array(Image.open(path))` gives the numbers that are in the file.
 #
 # </details>
 # <details class="quiz wrong"><summary>PNG compression changed the labels</summary>
@@ -982,97 +1146,97 @@ ex.shift.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>The data set has more than 100 classes</summary>
 #
-# Not quite: the numbers are grey values. Ask for `mode`: "P" means palette.
+# Not quite: these are grey values. The attribute `mode` of the opened file is "P",
+# which means palette.
 #
 # </details>
 
 # %% [markdown]
-# **Q5. A crop is larger than the picture, so it is padded. Which label does the padding
-# get?**
+# **Q5. A crop is larger than the image, so image and mask are padded. Which label does
+# the padding get?**
 #
 # <details class="quiz right"><summary>255, void</summary>
 #
-# Right: nobody knows what is there. The image is padded with black or with its mean.
+# Right: nobody knows what is there, so neither loss nor metric may count it.
 #
 # </details>
-# <details class="quiz wrong"><summary>0, the background</summary>
+# <details class="quiz wrong"><summary>0, the first class</summary>
 #
-# Not quite: then the network learns that black is background, and in Toytown that sky
-# surrounds the world.
+# Not quite: then the network is trained to predict class 0 for black pixels.
 #
 # </details>
-# <details class="quiz wrong"><summary>The nearest label of the picture</summary>
+# <details class="quiz wrong"><summary>The label of the nearest pixel of the
+# image</summary>
 #
-# Not quite: repeated labels need repeated pixels (mirror padding does both). On black
-# padding they are inventions.
+# Not quite: repeated labels fit only repeated pixels. Mirror padding does both.
 #
 # </details>
 
 # %% [markdown]
-# **Q6. The frames of one video are split at random into training and test. What
-# happens?**
+# **Q6. The frames of one video are split at random into training and test. What is the
+# effect?**
 #
-# <details class="quiz right"><summary>The test score is too good: nearly the same
-# frames are in both</summary>
+# <details class="quiz right"><summary>The test score is too high, because nearly the
+# same frames are in both parts</summary>
 #
-# Right: the network has seen each test frame, give or take a fraction of a second.
-# Split by video.
-#
-# </details>
-# <details class="quiz wrong"><summary>Nothing, no frame is in both</summary>
-#
-# Not quite: no *identical* frame. Neighbours differ by less than an augmentation.
+# Right: the network was trained on a neighbour of almost every test frame. Split by
+# video.
 #
 # </details>
-# <details class="quiz wrong"><summary>The test score is too bad, since frames are
+# <details class="quiz wrong"><summary>None, because no frame is in both parts</summary>
+#
+# Not quite: no identical frame is in both, but neighbouring frames hardly differ.
+#
+# </details>
+# <details class="quiz wrong"><summary>The test score is too low, because frames are
 # missing in training</summary>
 #
-# Not quite: a video has neighbours for each missing frame.
+# Not quite: for each missing frame, its neighbours are in the training set.
 #
 # </details>
 
 # %% [markdown]
-# **Q7. The checklist reports no error. What do you know?**
+# **Q7. The inspection reports no error. What do you know?**
 #
-# <details class="quiz right"><summary>That the data do not contradict
-# themselves</summary>
+# <details class="quiz right"><summary>The numbers, sizes, outlines and splits do not
+# contradict each other</summary>
 #
-# Right: numbers, sizes, outlines and splits fit together. Whether a car is labelled as
-# a car, only a person can see: look at overlays.
-#
-# </details>
-# <details class="quiz wrong"><summary>That all labels are right</summary>
-#
-# Not quite: two classes confused by every annotator are consistent, and wrong.
+# Right: whether a car is labelled as a car, only a person can see.
 #
 # </details>
-# <details class="quiz wrong"><summary>That the network will learn all classes</summary>
+# <details class="quiz wrong"><summary>All labels are right</summary>
 #
-# Not quite: a class with a few pixels passes every check, and is hard to learn.
+# Not quite: if annotators confuse two classes everywhere, nothing contradicts anything.
+#
+# </details>
+# <details class="quiz wrong"><summary>The network will learn all classes</summary>
+#
+# Not quite: a class with very few pixels passes every check and is hard to learn.
 #
 # </details>
 
 # %% [markdown]
 # ## Take-aways
 #
-# - A label is a name: choose pixels, never compute with labels.
-# - One draw moves all parts of a sample. A sample that travels as one thing cannot be
-#   torn apart.
-# - What nobody knows is 255: skipped by the loss, skipped by the score, used for
-#   padding.
-# - Read numbers, not colours; unknown colours are void, not class 0.
-# - These mistakes raise no error. Inspect every data set once, before training, and
+# - Labels are names: select them by nearest neighbour and never average them.
+# - One set of random numbers transforms image and mask; keep both in one function.
+# - Pixels without a label are void (255): skipped by the loss, skipped by the metric,
+#   and used for padding.
+# - Read the numbers in the file, without conversion; unknown colours and ids become
+#   void.
+# - These mistakes raise no error. Inspect a data set before the first training, and
 #   look at overlays.
 #
 # ## Further reading
 #
 # - Everingham et al., [The PASCAL visual object classes (VOC)
-#   challenge](https://doi.org/10.1007/s11263-009-0275-4), IJCV 2010: where the border
-#   of void comes from (`everingham2010voc`).
+#   challenge](https://doi.org/10.1007/s11263-009-0275-4), IJCV 2010: the data set with
+#   void borders (`everingham2010voc`).
 # - Brostow, Fauqueur, Cipolla, [Semantic object classes in
 #   video](https://doi.org/10.1016/j.patrec.2008.04.005), 2009: CamVid
-#   (`brostow2009camvid`); `segcourse.data.camvid` loads it.
-# - Cordts et al., [The Cityscapes dataset](https://arxiv.org/abs/1604.01685), CVPR
-#   2016: annotation at scale, and what is void in it (`cordts2016cityscapes`).
-# - Ronneberger, Fischer, Brox, [U-Net](https://arxiv.org/abs/1505.04597), MICCAI 2015:
-#   elastic deformation as the augmentation that counts (`ronneberger2015unet`).
+#   (`brostow2009camvid`), which `segcourse.data.CamVid` loads.
+# - Cordts et al., [The Cityscapes dataset](https://arxiv.org/abs/1604.01685), CVPR 2016
+#   (`cordts2016cityscapes`).
+# - [Getting started with transforms
+#   v2](https://pytorch.org/vision/stable/auto_examples/transforms/plot_transforms_getting_started.html)
+#   in torchvision's documentation.

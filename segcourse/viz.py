@@ -252,6 +252,81 @@ def show_labels(
 
 
 @_closed_on_error
+def show_grid(
+    maps: Mapping[str, Tensor],
+    classes: Sequence[str],
+    palette: Sequence[Color],
+    *,
+    alt: str,
+    texts: Mapping[str, Any] | None = None,
+    arrows: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    columns: int | None = None,
+) -> None:
+    """Small label maps to count in: a line around every pixel, numbered rows and columns.
+
+    Args:
+        maps: label maps (H, W) under their titles.
+        classes: names of the labels, for the legend.
+        palette: their colors.
+        alt: what there is to see.
+        texts: for some of the titles, what to write into the pixels: (H, W) of anything printable.
+        arrows: for some of the titles, from which pixels to which: (A, 2) and (A, 2), each (row,
+            column). An arrow of no length is a dot.
+        columns: panels in a row; default: up to four.
+
+    Raises:
+        ValueError: if there are texts or arrows for a title without a map.
+    """
+    unknown = {*(texts or {}), *(arrows or {})} - set(maps)
+    if unknown:
+        raise ValueError(f"there is no map {sorted(unknown)}: choose from {list(maps)}.")
+    height, width = next(iter(maps.values())).shape
+    side = 3.4 if len(maps) > 2 else 4.2
+    figure, panels = _panels(len(maps), columns, side, (side - 0.4) * height / width + 0.5)
+    for axes, (title, labels) in zip(panels, maps.items(), strict=True):
+        colors = _color_labels(labels, palette)
+        _draw(axes, colors, title)
+        _rule(axes, *colors.shape[:2])
+        if texts and title in texts:
+            _write(axes, texts[title], colors)
+        if arrows and title in arrows:
+            _point(axes, *arrows[title])
+    _add_legend(figure, _occurring(*maps.values()), classes, palette)
+    present(figure, alt=alt)
+
+
+def _rule(axes: Axes, height: int, width: int) -> None:
+    """A line around every pixel, and numbers at rows and columns."""
+    axes.axis("on")
+    axes.set_xticks(range(width))
+    axes.set_yticks(range(height))
+    axes.set_xticks([x + 0.5 for x in range(width - 1)], minor=True)
+    axes.set_yticks([y + 0.5 for y in range(height - 1)], minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="both", length=0, labelsize=7, labelcolor=_GREY)
+    axes.spines[:].set_visible(False)
+
+
+def _write(axes: Axes, texts: Any, colors: np.ndarray) -> None:
+    """One text in every pixel, dark on light colors and light on dark ones."""
+    size = max(6, min(11, round(110 / colors.shape[1])))
+    light = colors @ (0.299, 0.587, 0.114) > 140
+    for (row, column), text in np.ndenumerate(np.asarray(texts, dtype=object)):
+        ink = _INK if light[row, column] else "white"
+        axes.text(column, row, str(text), ha="center", va="center", fontsize=size, color=ink)
+
+
+def _point(axes: Axes, starts: Tensor, ends: Tensor) -> None:
+    """Arrows between the centers of pixels (A, 2), dots where they have no length."""
+    for (y, x), (down, right) in zip(_array(starts), _array(ends), strict=True):
+        if (y, x) == (down, right):
+            axes.plot(x, y, "o", color=_INK, markersize=3)
+        else:
+            style = {"arrowstyle": "->", "mutation_scale": 8, "linewidth": 1.1, "color": _INK}
+            axes.add_patch(FancyArrowPatch((x, y), (right, down), shrinkA=0, shrinkB=0, **style))
+
+
+@_closed_on_error
 def show_overlay(
     image: Tensor,
     labels: Tensor,

@@ -36,6 +36,14 @@ FIGURES = {
         {"a": torch.rand(3, 4, 5), "b": np.zeros((4, 5)), "c": torch.ones(4, 5) > 0}, alt=ALT
     ),
     "labels": lambda: viz.show_labels({"truth": sample().semantic}, CLASSES, PALETTE, alt=ALT),
+    "grid": lambda: viz.show_grid(
+        {"truth": sample().semantic},
+        CLASSES,
+        PALETTE,
+        alt=ALT,
+        texts={"truth": sample().semantic.tolist()},
+        arrows={"truth": (torch.tensor([[0, 0], [2, 2]]), torch.tensor([[3, 4], [2, 2]]))},
+    ),
     "overlay": lambda: viz.show_overlay(
         sample().image, sample().semantic, CLASSES, PALETTE, alt=ALT
     ),
@@ -371,3 +379,35 @@ def test_a_window_of_no_point_is_refused(smooth):
 def test_bars_of_unknown_height(shown):
     viz.show_bars({"a": {"b": np.nan, "c": (np.nan, np.nan)}, "d": {}}, ylabel="", alt=ALT)
     shown[0][0].canvas.draw()
+
+
+class TestGrid:
+    def test_writes_into_every_pixel_and_numbers_rows_and_columns(self, shown):
+        labels = torch.tensor([[0, 1, 2], [2, 1, 0]])
+        viz.show_grid({"a": labels}, CLASSES, PALETTE, alt=ALT, texts={"a": [list("pqr")] * 2})
+        axes = shown[0][0].axes[0]
+        found = {(round(t.get_position()[1]), round(t.get_position()[0])): t for t in axes.texts}
+        assert {place: text.get_text() for place, text in found.items()} == {
+            (row, column): "pqr"[column] for row in range(2) for column in range(3)
+        }
+        assert found[0, 1].get_color() == "white"  # on dark grey
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "1"]
+
+    def test_arrows_run_from_row_and_column_to_row_and_column(self, shown):
+        labels = torch.zeros(4, 6, dtype=torch.int64)
+        pair = torch.tensor([[0, 5], [1, 1]]), torch.tensor([[3, 2], [1, 1]])
+        viz.show_grid({"a": labels, "b": labels}, CLASSES, PALETTE, alt=ALT, arrows={"b": pair})
+        first, second = shown[0][0].axes[:2]
+        assert len(first.patches) == len(first.lines) == 0
+        (arrow,) = second.patches
+        assert [tuple(place) for place in arrow._posA_posB] == [(5, 0), (2, 3)]
+        (dot,) = second.lines
+        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (1, 1)
+
+    def test_refuses_texts_and_arrows_for_maps_that_are_not_there(self):
+        labels = torch.zeros(2, 2, dtype=torch.int64)
+        with pytest.raises(ValueError, match="no map"):
+            viz.show_grid({"a": labels}, CLASSES, PALETTE, alt=ALT, texts={"b": [[1, 2], [3, 4]]})
+        with pytest.raises(ValueError, match="no map"):
+            viz.show_grid({"a": labels}, CLASSES, PALETTE, alt=ALT, arrows={"c": ([], [])})

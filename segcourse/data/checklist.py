@@ -16,12 +16,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segcourse.data.checks import CHECKS, Context, Finding, check_loading, is_named, total
+from segcourse.data.checks import (
+    CHECKS,
+    Context,
+    Finding,
+    check_loading,
+    is_named,
+    total,
+    unknown_ids,
+)
 from segcourse.data.facts import Facts, sample_facts
 from segcourse.ops.labels import IGNORE, shorten
 
 _MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 _MAX_ALIGNED = 100  # pairs of image and mask that are correlated
+_MAX_LISTED = 8  # ids without a class that the table of frequencies lists one by one
 
 
 @dataclass(frozen=True)
@@ -121,13 +130,22 @@ def _fingerprints(dataset: Dataset, limit: int) -> Tensor | None:
 
 
 def _frequencies(facts: Sequence[Facts], context: Context) -> tuple[tuple[str, float, int], ...]:
-    """Every class (and void), its share of all pixels, and how many samples show it."""
+    """Every class (and void), its share of all pixels, and how many samples show it.
+
+    Ids that are no class get rows of their own, or one row together if there are many of them.
+    """
     counts = total(facts)
     pixels = max(sum(counts.values()), 1)
-    ids = sorted({*counts, *range(context.num_classes or 0)})
+    unknown = set(unknown_ids(facts, context))
+    if len(unknown) <= _MAX_LISTED:
+        unknown = set()
     rows = []
-    for label in ids:
+    for label in sorted({*counts, *range(context.num_classes or 0)} - unknown):
         name = f"{label} {context.classes[label]}" if is_named(context, label) else str(label)
         name = "void" if label == IGNORE else name
         rows.append((name, counts[label] / pixels, sum(label in each.counts for each in facts)))
+    if unknown:
+        share = sum(counts[label] for label in unknown) / pixels
+        samples = sum(not unknown.isdisjoint(each.counts) for each in facts)
+        rows.append((f"{len(unknown)} other ids", share, samples))
     return tuple(rows)

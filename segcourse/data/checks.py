@@ -18,7 +18,7 @@ from segcourse.ops.labels import IGNORE, shorten
 
 _SPLIT_SIMILARITY = 0.98  # how alike two images of two splits may be
 _DUPLICATE_SIMILARITY = 0.995  # and two images of one split
-_CLIMBING = 0.17  # share of the label steps that may climb through a class between
+_CLIMBING = 0.17  # share of the label changes that may pass through a number between classes
 _OBJECT_LINE = 0.6  # share of the steps out of objects that may lead onto a thin line of one class
 _CLASS_LINE = 0.18  # the same for regions, where there are no objects
 
@@ -59,7 +59,7 @@ def check_loading(facts: Sequence[Facts]) -> Finding:
     bad = [each for each in facts if each.problem]
     if bad:
         return Finding("error", "loading", bad[0].problem, _where(bad), bad[0].remedy)
-    return Finding("ok", "loading", "every item has a picture (3, H, W) and a mask (H, W)")
+    return Finding("ok", "loading", "every item has an image (3, H, W) and a mask (H, W)")
 
 
 def check_sizes(facts: Sequence[Facts], context: Context) -> Finding:
@@ -69,7 +69,7 @@ def check_sizes(facts: Sequence[Facts], context: Context) -> Finding:
         image, mask = bad[0].sizes
         return Finding(
             "error", "sizes", f"an image of {image} has a mask of {mask}", _where(bad),
-            "load the mask of the same picture, and resize both, the mask by nearest.",
+            "load the mask of the same image, and resize both, the mask by nearest.",
         )  # fmt: skip
     sizes = Counter(each.sizes[0] for each in facts)
     if len(sizes) > 1:
@@ -78,7 +78,7 @@ def check_sizes(facts: Sequence[Facts], context: Context) -> Finding:
             "warning", "sizes", f"{len(sizes)} sizes, e.g. {list(sizes)[:2]}", _where(rare),
             "resize, crop or pad to one size before making batches.",
         )  # fmt: skip
-    return Finding("ok", "sizes", f"all pictures and masks are {next(iter(sizes))}")
+    return Finding("ok", "sizes", f"all images and masks are {next(iter(sizes))}")
 
 
 def check_dtypes(facts: Sequence[Facts], context: Context) -> Finding:
@@ -119,10 +119,10 @@ def check_values(facts: Sequence[Facts], context: Context) -> Finding | None:
         ("error", "values up to 255", lambda e: e.high > 4,
          "divide by 255: all networks of the course expect 0 to 1."),
         ("warning", "negative values or values above 1", lambda e: e.low < -1e-3 or e.high > 1.001,
-         "normalise after inspecting, not before; else check how the picture is read."),
-        ("warning", "pictures of one colour", lambda e: e.high - e.low < 1e-6,
-         "look at the files: an empty picture teaches nothing."),
-        ("warning", "nearly black pictures", lambda e: e.high < 0.02,
+         "normalise after inspecting, not before; else check how the image is read."),
+        ("warning", "images of one colour", lambda e: e.high - e.low < 1e-6,
+         "look at the files: nothing can be learned from an empty image."),
+        ("warning", "nearly black images", lambda e: e.high < 0.02,
          "divide by 255 once, not twice."),
     )  # fmt: skip
     for level, message, is_bad, remedy in tests:
@@ -130,7 +130,7 @@ def check_values(facts: Sequence[Facts], context: Context) -> Finding | None:
         if bad:
             return Finding(level, "values", message, _where(bad), remedy)
     low, high = min(each.low for each in floats), max(each.high for each in floats)
-    return Finding("ok", "values", f"pictures range from {low:.2f} to {high:.2f}")
+    return Finding("ok", "values", f"image values range from {low:.2f} to {high:.2f}")
 
 
 def _is_binary_image(facts: Sequence[Facts], context: Context) -> bool:
@@ -139,7 +139,7 @@ def _is_binary_image(facts: Sequence[Facts], context: Context) -> bool:
 
 
 def _is_interpolated(facts: Sequence[Facts]) -> bool:
-    """Whether labels climb from class to class more often than drawn ones do."""
+    """Whether labels pass through a number between two classes more often than drawn ones do."""
     climbing, direct = (sum(each.ramps[side] for each in facts) for side in (0, 1))
     return climbing > _CLIMBING * (climbing + direct) and climbing >= 20
 
@@ -154,18 +154,19 @@ def check_interpolation(facts: Sequence[Facts], context: Context) -> Finding:
     climbing, direct = (sum(each.ramps[side] for each in facts) for side in (0, 1))
     share = climbing / max(climbing + direct, 1)
     if _is_interpolated(facts):
-        unknown = _unknown_ids(facts, context)
+        unknown = unknown_ids(facts, context)
         more = f", inventing the ids {shorten(unknown)}" if unknown else ""
-        message = f"{share:.0%} of the label steps climb through a class between{more}"
+        message = f"{share:.0%} of label changes pass through a number between classes{more}"
         return Finding("error", "interpolation", message, _where(facts), remedy)
     return Finding(
         "ok",
         "interpolation",
-        f"{share:.0%} of the label steps climb (clean: under {_CLIMBING:.0%})",
+        f"{share:.0%} of label changes pass through a number between classes "
+        f"(clean: under {_CLIMBING:.0%})",
     )
 
 
-def _unknown_ids(facts: Sequence[Facts], context: Context) -> list[int]:
+def unknown_ids(facts: Sequence[Facts], context: Context) -> list[int]:
     """Labels that are no class and not void."""
     num_classes = IGNORE if context.num_classes is None else context.num_classes
     return sorted(i for i in total(facts) if not (0 <= i < num_classes or i == IGNORE))
@@ -178,7 +179,7 @@ def check_ids(facts: Sequence[Facts], context: Context) -> Finding | None:
             "error", "ids", "masks hold 0 and 255 only: object pixels would be void", _where(facts),
             "divide two-class masks by 255, or compare: (mask > 127).long().",
         )  # fmt: skip
-    unknown = _unknown_ids(facts, context)
+    unknown = unknown_ids(facts, context)
     if unknown and not _is_interpolated(facts):
         bad = [each for each in facts if set(unknown) & set(each.counts)]
         classes = context.num_classes if context.num_classes is not None else "any"
@@ -202,7 +203,7 @@ def check_classes(facts: Sequence[Facts], context: Context) -> Finding | None:
             "error", "classes", f"{number} classes have the names {list(names)}", (),
             "give every class one name of its own; void is no class and has none.",
         )  # fmt: skip
-    if _is_binary_image(facts, context) or _unknown_ids(facts, context):
+    if _is_binary_image(facts, context) or unknown_ids(facts, context):
         return None  # the numbering itself is wrong
     present = total(facts)
     if set(present) <= {IGNORE}:
@@ -220,7 +221,7 @@ def check_names(facts: Sequence[Facts], context: Context) -> Finding | None:
     """Names that say where a class lies are right: sky is above, background touches the frame."""
     if context.classes is None or context.num_classes != len(context.classes):
         return None
-    if _unknown_ids(facts, context):
+    if unknown_ids(facts, context):
         return None
     counts, heights = total(facts), total(facts, "height")
     frame, inner = total(facts, "frame"), total(facts, "inner")
@@ -235,7 +236,9 @@ def check_names(facts: Sequence[Facts], context: Context) -> Finding | None:
         if words & {"road", "floor", "pavement", "ground"} and middle < 0.5:
             wrong.append(f"{name} (class {i}) lies in the upper half")
         if words & {"background"} and frame[i] < max(frame.values(), default=0):
-            wrong.append(f"{name} (class {i}) is not what surrounds the picture")
+            wrong.append(
+                f"{name} (class {i}) is not the most frequent class on the frame of the images"
+            )
         if words & {"border", "boundary", "contour"} and thick.get(i, 0) > min(
             thick.values(), default=0
         ):
@@ -243,9 +246,11 @@ def check_names(facts: Sequence[Facts], context: Context) -> Finding | None:
     if wrong:
         return Finding(
             "warning", "names", "; ".join(wrong), (),
-            "colour a mask and compare it with its picture: two names may be swapped.",
+            "colour a mask and compare it with its image: two names may be swapped.",
         )  # fmt: skip
-    return Finding("ok", "names", "no name contradicts where its class lies")
+    return Finding(
+        "ok", "names", "no name (sky, road, background ...) contradicts where its class lies"
+    )
 
 
 def check_void(facts: Sequence[Facts], context: Context) -> Finding | None:
@@ -276,10 +281,10 @@ def check_lines(facts: Sequence[Facts], context: Context) -> Finding | None:
     if share > bound:
         name = context.classes[label] if is_named(context, label) else f"class {label}"
         return Finding(
-            "warning", "void as class", f"{name} is a thin line around {share:.0%} of the borders",
+            "warning", "void as class", f"{name} is a thin line along {share:.0%} of the borders",
             _where(chosen), f"if these pixels are void, give them {IGNORE}, not a class.",
         )  # fmt: skip
-    return Finding("ok", "void as class", "no class is a thin line around the others")
+    return Finding("ok", "void as class", "no class is a thin line along the borders of the others")
 
 
 def is_named(context: Context, label: int) -> bool:
@@ -301,7 +306,7 @@ def check_empty(facts: Sequence[Facts], context: Context) -> Finding | None:
     if plain:
         return Finding(
             "warning", "empty masks", f"masks hold one label only, {next(iter(plain[0].counts))}",
-            _where(plain), "look at these pictures, whether there is really nothing else in them.",
+            _where(plain), "look at these images, and check that there is nothing else in them.",
         )  # fmt: skip
     return Finding("ok", "empty masks", "every mask shows at least two labels")
 
@@ -328,7 +333,7 @@ def check_alignment(facts: Sequence[Facts], context: Context) -> Finding | None:
     mismatched = _check_mismatched(known) if len(mirrored) <= len(known) / 2 else None
     if mismatched is not None:
         return mismatched
-    remedy = "transform picture and mask in one call, with one random draw."
+    remedy = "transform image and mask in one call, with one random draw."
     if mirrored:
         kinds = "; ".join(sorted({each.fit.mirrored for each in mirrored}))
         message = f"{len(mirrored)} of {len(known)} masks are mirrored ({kinds})"
@@ -344,7 +349,11 @@ def check_alignment(facts: Sequence[Facts], context: Context) -> Finding | None:
             message = f"{len(shifted)} of {len(known)} masks are shifted, each differently"
         return Finding("error", "alignment", message, _where(shifted), remedy)
     fit = sum(each.fit.fit for each in known) / len(known)
-    return Finding("ok", "alignment", f"borders lie on the edges of the pictures (fit {fit:.2f})")
+    return Finding(
+        "ok",
+        "alignment",
+        f"mask borders lie on image edges (correlation {fit:.2f}; 0: unrelated, 1: identical)",
+    )
 
 
 def _check_mismatched(known: Sequence[Facts]) -> Finding | None:
@@ -369,7 +378,7 @@ def _check_mismatched(known: Sequence[Facts]) -> Finding | None:
     labels = set().union(*(each.counts for each in known)) - {IGNORE}
     level = "error" if len(labels) > 2 else "warning"  # one class may have faint borders
     return Finding(
-        level, "alignment", "masks fit their pictures no better than those of other samples",
+        level, "alignment", "masks fit their images no better than those of other samples",
         _where(known), "sort both lists of files, and pair them by name.",
     )  # fmt: skip
 
@@ -383,11 +392,11 @@ def check_duplicates(facts: Sequence[Facts], context: Context) -> Finding:
         first, second = (facts[place].index for place in pairs[0])
         return Finding(
             "warning", "duplicates",
-            f"{len(pairs)} pairs of pictures are nearly alike, e.g. {first} and {second}",
+            f"{len(pairs)} pairs of images are nearly alike, e.g. {first} and {second}",
             tuple(sorted({facts[place].index for pair in pairs for place in pair})),
             "drop copies; keep frames of one video in one split.",
         )  # fmt: skip
-    return Finding("ok", "duplicates", "no two pictures are alike")
+    return Finding("ok", "duplicates", "no two images are alike")
 
 
 def check_splits(facts: Sequence[Facts], context: Context) -> Finding | None:
@@ -400,11 +409,11 @@ def check_splits(facts: Sequence[Facts], context: Context) -> Finding | None:
     found = sorted({first for first, _ in near_duplicates(own, context.other, _SPLIT_SIMILARITY)})
     if found:
         return Finding(
-            "error", "splits", f"{len(found)} pictures are in the other split too",
+            "error", "splits", f"{len(found)} images are in the other split too",
             tuple(facts[place].index for place in found),
-            "remove them from training: a test on known pictures says nothing.",
+            "remove them from training: a score on images seen in training says nothing.",
         )  # fmt: skip
-    return Finding("ok", "splits", "no picture is in the other split too")
+    return Finding("ok", "splits", "no image is in the other split too")
 
 
 CHECKS = (

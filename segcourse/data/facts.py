@@ -102,7 +102,7 @@ def _wrong_axes(image: Tensor, mask: Tensor) -> tuple[str, str]:
     """Why these cannot be an image and a label map, and what to do; ("", "") if they can."""
     if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
         last = image.ndim == 3 and image.shape[2] in (1, 3, 4)
-        remedy = "put the channels first: permute(2, 0, 1)." if last else "load one picture."
+        remedy = "put the channels first: permute(2, 0, 1)." if last else "load one image."
         return f"an image of shape {tuple(image.shape)} is not (3, H, W)", remedy
     if mask.ndim == 3 and {3, 4} & {mask.shape[0], mask.shape[-1]}:
         return (

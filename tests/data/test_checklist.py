@@ -40,6 +40,22 @@ def test_frequencies_count_every_class_and_void():
     assert report.frequencies[0][1:] == (pytest.approx(share), 8)
 
 
+def test_many_ids_without_a_class_share_one_row():
+    def damaged(ids):
+        stripes = torch.arange(128).remainder(ids) + len(CLASSES)
+
+        def change(sample):
+            mask = torch.where(sample.semantic == 2, stripes, sample.semantic)
+            return sample._replace(semantic=mask)
+
+        return inspect(T.Transformed(Toytown(4), change), classes=CLASSES).frequencies
+
+    assert [name for name, _, _ in damaged(8)][-8:] == [str(label) for label in range(8, 16)]
+    *rows, (name, share, samples) = damaged(9)
+    assert (name, samples) == ("9 other ids", 4) and len(rows) == len(CLASSES)
+    assert sum(row[1] for row in rows) + share == pytest.approx(1)
+
+
 def test_the_limit_spreads_over_the_dataset():
     assert evenly(10, 4) == [0, 2, 5, 7] and evenly(3, 10) == [0, 1, 2]
     report = inspect(Toytown(100), classes=CLASSES, limit=10)

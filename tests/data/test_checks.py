@@ -166,7 +166,7 @@ DAMAGES = {
     "0 and 255": (binary(255), {"num_classes": 2}, "error", "ids", "divide two-class masks"),
     "0 and 255, unasked": (binary(255), {}, "error", "ids", "0 and 255 only"),
     "bilinear, truncated": (
-        bilinear((48, 64)), WITH_NAMES, "error", "interpolation", "climb through a class between",
+        bilinear((48, 64)), WITH_NAMES, "error", "interpolation", "pass through a number between",
     ),
     "bilinear, rounded": (
         bilinear((77, 100), lambda mask: mask.round().long()),
@@ -250,7 +250,7 @@ DAMAGES = {
     "frames in both splits": (
         lambda: [*clean()[:-2], T.color_jitter()(clean(seed=1)[3]),
                  T.gaussian_blur()(clean(seed=1)[8])],
-        {**WITH_NAMES, "other_split": 1}, "error", "splits", "2 pictures are in the other split",
+        {**WITH_NAMES, "other_split": 1}, "error", "splits", "2 images are in the other split",
     ),
 }  # fmt: skip
 
