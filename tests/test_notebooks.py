@@ -127,7 +127,9 @@ class TestNotebook:
 
     def test_tables_are_rendered_and_have_a_text(self, text):
         for cell in code(stored(text)):
-            if "show_table(" in cell.source and "nbval-ignore-output" not in cell.metadata.tags:
+            if "show_table(" in cell.source and "nbval-ignore-output" not in cell.metadata.get(
+                "tags", []
+            ):
                 tables = [out.data for out in cell.outputs if "<table" in str(out.get("data", ""))]
                 assert tables and all({"text/plain", "text/html"} <= set(each) for each in tables)
 
