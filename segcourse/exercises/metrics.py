@@ -1,58 +1,16 @@
 """Exercises of the metrics chapter."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segcourse.exercises.core import Exercise, Mistake
+from segcourse.metrics import confusion_matrix, mean_iou
+from segcourse.metrics import iou as class_iou
 from segcourse.ops.labels import IGNORE
-
-# ── 3.1 ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def dice_of_masks(preds: Tensor, target: Tensor) -> float:
-    """The Dice coefficient of two masks: two (H, W) bool -> number in [0, 1].
-
-    nan if both masks are empty: there was nothing to find and nothing was claimed.
-    """
-    both = (preds & target).sum().item()
-    total = preds.sum().item() + target.sum().item()
-    return 2 * both / total if total else float("nan")
-
-
-def dice_without_the_two(preds: Tensor, target: Tensor) -> float:
-    return dice_of_masks(preds, target) / 2
-
-
-def dice_is_iou(preds: Tensor, target: Tensor) -> float:
-    union = (preds | target).sum().item()
-    return (preds & target).sum().item() / union if union else math.nan
-
-
-def dice_over_the_union(preds: Tensor, target: Tensor) -> float:
-    union = (preds | target).sum().item()
-    return 2 * (preds & target).sum().item() / union if union else math.nan
-
-
-def dice_is_accuracy(preds: Tensor, target: Tensor) -> float:
-    return (preds == target).float().mean().item()
-
-
-def dice_divides_by_zero(preds: Tensor, target: Tensor) -> float:
-    return 2 * (preds & target).sum().item() / (preds.sum().item() + target.sum().item())
-
-
-def dice_of_nothing_is_one(preds: Tensor, target: Tensor) -> float:
-    score = dice_of_masks(preds, target)
-    return 1.0 if math.isnan(score) else score
-
-
-def dice_of_nothing_is_zero(preds: Tensor, target: Tensor) -> float:
-    score = dice_of_masks(preds, target)
-    return 0.0 if math.isnan(score) else score
 
 
 def mask_of(*rows: str) -> Tensor:
@@ -60,72 +18,193 @@ def mask_of(*rows: str) -> Tensor:
     return torch.tensor([[character == "#" for character in row] for row in rows])
 
 
-MASKS = {
-    "half overlap": (mask_of("##..", "##.."), mask_of(".##.", ".##.")),
-    "a perfect mask": (mask_of("#..", "##."), mask_of("#..", "##.")),
-    "disjoint masks": (mask_of("#...", "#..."), mask_of("...#", "...#")),
-    "a mask that is too large": (mask_of("####", "####", "####"), mask_of("....", ".##.", "....")),
-    "an empty prediction": (mask_of("...", "..."), mask_of("##.", "...")),
-    "two empty masks": (mask_of("...", "..."), mask_of("...", "...")),
-}
+# ── 3.1 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def name_masks(preds: Tensor, target: Tensor) -> str:
-    """Which of MASKS a case is."""
-    return next(
-        name
-        for name, (p, t) in MASKS.items()
-        if p.shape == preds.shape and p.equal(preds) and t.equal(target)
+def dice_of_logits(logits: Tensor, target: Tensor, threshold: float) -> float:
+    """The thresholded Dice coefficient of a network with one output per pixel.
+
+    logits (H, W) float, target (H, W) bool, threshold between 0 and 1 -> number in [0, 1].
+
+    The probability of a pixel is the sigmoid of its logit. The predicted mask contains the pixels
+    whose probability is at least the threshold. If the predicted mask and the target are both
+    empty, return nan.
+    """
+    preds = logits.sigmoid() >= threshold
+    both = (preds & target).sum().item()
+    total = preds.sum().item() + target.sum().item()
+    return 2 * both / total if total else float("nan")
+
+
+def dice_of_thresholded_logits(logits: Tensor, target: Tensor, threshold: float) -> float:
+    preds = logits >= threshold
+    total = (preds.sum() + target.sum()).item()
+    return 2 * (preds & target).sum().item() / total if total else math.nan
+
+
+def dice_without_threshold(logits: Tensor, target: Tensor, threshold: float) -> float:
+    p = logits.sigmoid()
+    return (2 * (p * target).sum() / (p.sum() + target.sum())).item()
+
+
+def dice_excludes_ties(logits: Tensor, target: Tensor, threshold: float) -> float:
+    preds = logits.sigmoid() > threshold
+    total = (preds.sum() + target.sum()).item()
+    return 2 * (preds & target).sum().item() / total if total else math.nan
+
+
+def dice_at_one_half(logits: Tensor, target: Tensor, threshold: float) -> float:
+    return dice_of_logits(logits, target, 0.5)
+
+
+def dice_without_the_two(logits: Tensor, target: Tensor, threshold: float) -> float:
+    return dice_of_logits(logits, target, threshold) / 2
+
+
+def dice_is_iou(logits: Tensor, target: Tensor, threshold: float) -> float:
+    preds = logits.sigmoid() >= threshold
+    union = (preds | target).sum().item()
+    return (preds & target).sum().item() / union if union else math.nan
+
+
+def dice_over_the_union(logits: Tensor, target: Tensor, threshold: float) -> float:
+    return 2 * dice_is_iou(logits, target, threshold)
+
+
+def dice_is_accuracy(logits: Tensor, target: Tensor, threshold: float) -> float:
+    return ((logits.sigmoid() >= threshold) == target).float().mean().item()
+
+
+def dice_divides_by_zero(logits: Tensor, target: Tensor, threshold: float) -> float:
+    preds = logits.sigmoid() >= threshold
+    return 2 * (preds & target).sum().item() / (preds.sum().item() + target.sum().item())
+
+
+def dice_of_nothing_is_one(logits: Tensor, target: Tensor, threshold: float) -> float:
+    score = dice_of_logits(logits, target, threshold)
+    return 1.0 if math.isnan(score) else score
+
+
+def dice_of_nothing_is_zero(logits: Tensor, target: Tensor, threshold: float) -> float:
+    score = dice_of_logits(logits, target, threshold)
+    return 0.0 if math.isnan(score) else score
+
+
+def dice_without_target_is_nan(logits: Tensor, target: Tensor, threshold: float) -> float:
+    return dice_of_logits(logits, target, threshold) if target.any() else math.nan
+
+
+def dice_without_prediction_is_nan(logits: Tensor, target: Tensor, threshold: float) -> float:
+    predicted = (logits.sigmoid() >= threshold).any()
+    return dice_of_logits(logits, target, threshold) if predicted else math.nan
+
+
+def logit_cases() -> list[tuple]:
+    """Ordinary maps, ties at the threshold, and masks that are empty or full on either side."""
+    none, full = mask_of("...", "..."), mask_of("###", "###")
+    low, high = torch.full((2, 3), -3.0), torch.full((2, 3), 3.0)
+    mixed = torch.tensor([[2.0, -0.3, -4.0], [0.2, -2.0, 1.5]])
+    tall = torch.tensor([[0.0, 3.0], [-1.2, 0.0], [0.7, -0.7], [4.0, -5.0]])
+    return [
+        (mixed, mask_of("##.", "#.."), 0.5),
+        (mixed, mask_of("##.", "#.."), 0.3),
+        (mixed, mask_of("#..", "..#"), 0.8),
+        (tall, mask_of("##", "#.", "#.", ".."), 0.5),  # a logit of 0 is a probability of 0.5
+        (tall, mask_of("..", ".#", "##", ".#"), 0.25),
+        (low, mask_of("##.", "..."), 0.5),
+        (mixed, none, 0.5),
+        (low, none, 0.5),
+        (high, none, 0.9),
+        (high, full, 0.7),
+        (low, full, 0.02),
+    ]
+
+
+def name_logits(logits: Tensor, target: Tensor, threshold: float) -> str:
+    return (
+        f"the logits {[[round(x, 2) for x in row] for row in logits.tolist()]}, a target of "
+        f"{int(target.sum())} pixels and the threshold {threshold}"
     )
 
 
 dice = Exercise(
-    "3.1 Dice",
-    solution=dice_of_masks,
-    cases=list(MASKS.values()),
+    "3.1 Dice of a network's logits",
+    solution=dice_of_logits,
+    cases=logit_cases,
     mistakes=(
         Mistake(
+            dice_of_thresholded_logits,
+            "You compare the logits with the threshold. The threshold is a probability: apply the "
+            "sigmoid to the logits first.",
+        ),
+        Mistake(
+            dice_without_threshold,
+            "This is the soft Dice: the probabilities themselves are in the formula. Compare them "
+            "with the threshold first, so that each pixel is in the mask or not.",
+        ),
+        Mistake(
+            dice_excludes_ties,
+            "A probability that equals the threshold is *at least* the threshold, so its pixel "
+            "belongs to the mask: >= instead of >.",
+        ),
+        Mistake(
+            dice_at_one_half,
+            "The result does not depend on the argument `threshold`: the mask is always made at "
+            "0.5.",
+        ),
+        Mistake(
             dice_without_the_two,
-            "A perfect mask scores a half: the intersection counts twice above the line, because "
-            "the two areas below the line both contain it.",
+            "A perfect mask scores a half: the intersection counts twice in the numerator, because "
+            "each of the two areas in the denominator contains it.",
         ),
         Mistake(
             dice_is_iou,
-            "This is the IoU: it divides by the union. Dice divides twice the intersection by "
-            "the *sum* of the two areas.",
+            "This is the IoU: its denominator is the union. The denominator of Dice is the *sum* "
+            "of the two areas.",
         ),
         Mistake(
             dice_over_the_union,
-            "A perfect mask scores 2: divide by the sum of the areas, in which the intersection "
-            "counts twice, not by the union.",
+            "A perfect mask scores 2: the denominator must be the sum of the two areas, in which "
+            "the intersection counts twice, and not the union.",
         ),
         Mistake(
             dice_is_accuracy,
-            "This is pixel accuracy: it also counts the pixels that both leave out, and there are "
-            "always many of them. Dice looks only at pixels in one of the masks.",
+            "This is pixel accuracy: it also counts the pixels that are in neither mask. Dice uses "
+            "only pixels that are in at least one of the masks.",
         ),
         Mistake(
             dice_divides_by_zero,
-            "Right, except where both masks are empty: 0 / 0. Ask whether the sum of the areas is "
-            "0 first, and return math.nan.",
+            "If both masks are empty, the sum of the areas is 0 and Python cannot divide by it. "
+            "Ask for this case first, and return math.nan.",
         ),
         Mistake(
             dice_of_nothing_is_one,
-            "Two empty masks got 1. Some libraries do this, and images without the object then "
-            "lift the mean. Here the answer is nan: nothing was there to score.",
+            "Two empty masks scored 1. With this rule, images without the object raise the mean "
+            "over images. The question asks for nan.",
         ),
         Mistake(
             dice_of_nothing_is_zero,
-            "Two empty masks got 0, perhaps through a small number below the line. That punishes "
-            "a correct answer. Here it is nan: nothing was there to score.",
+            "Two empty masks scored 0, perhaps because a small number was added to the "
+            "denominator. This punishes a correct prediction. The question asks for nan.",
+        ),
+        Mistake(
+            dice_without_target_is_nan,
+            "The target is empty, but the prediction is not: all predicted pixels are false "
+            "positives, and the score is 0. Only *two* empty masks give nan.",
+        ),
+        Mistake(
+            dice_without_prediction_is_nan,
+            "The prediction is empty, but the target is not: all its pixels were missed, and the "
+            "score is 0. Only *two* empty masks give nan.",
         ),
     ),
     hints=(
-        "preds & target is the intersection; .sum() counts its pixels.",
+        "First make the predicted mask: logits.sigmoid() gives the probabilities.",
+        "preds & target is the intersection, and .sum() counts its pixels. "
         "Dice = 2 |intersection| / (|preds| + |target|).",
-        "What if both areas are 0? Return float('nan') then.",
+        "If |preds| + |target| is 0, return float('nan').",
     ),
-    describe=name_masks,
+    describe=name_logits,
 )
 
 
@@ -133,9 +212,10 @@ dice = Exercise(
 
 
 def iou_from_matrix(matrix: Tensor) -> Tensor:
-    """IoU of every class from a confusion matrix with true rows: (K, K) int -> (K,) float.
+    """The IoU of every class from a confusion matrix: (K, K) int64 -> (K,) float.
 
-    nan for a class that occurs neither in the truth nor in the prediction.
+    Rows are true classes, columns are predicted classes. A class that occurs neither in the ground
+    truth nor in the prediction gets nan.
     """
     hit = matrix.diagonal()
     union = matrix.sum(dim=0) + matrix.sum(dim=1) - hit
@@ -166,59 +246,79 @@ def iou_absent_is_one(matrix: Tensor) -> Tensor:
     return iou_from_matrix(matrix).nan_to_num(1.0)
 
 
+def iou_never_true_is_nan(matrix: Tensor) -> Tensor:
+    return iou_from_matrix(matrix).where(matrix.sum(dim=1) > 0, math.nan)
+
+
+def iou_never_predicted_is_nan(matrix: Tensor) -> Tensor:
+    return iou_from_matrix(matrix).where(matrix.sum(dim=0) > 0, math.nan)
+
+
 def iou_of_everything(matrix: Tensor) -> Tensor:
     return matrix.diagonal() / matrix.sum()
 
 
 iou = Exercise(
-    "3.2 IoU from the matrix",
+    "3.2 IoU from the confusion matrix",
     solution=iou_from_matrix,
     cases=[
         (torch.tensor([[5, 1], [2, 4]]),),
         (torch.tensor([[5, 1, 1, 0], [2, 6, 1, 0], [1, 0, 4, 0], [0, 0, 0, 0]]),),
-        (torch.tensor([[7, 3, 0], [0, 0, 0], [0, 0, 0]]),),
+        (torch.tensor([[7, 3, 0], [0, 0, 0], [0, 0, 0]]),),  # class 1 is predicted, never true
+        (torch.tensor([[6, 2, 0], [1, 5, 0], [3, 1, 0]]),),  # class 2 is true, never predicted
         (torch.eye(3, dtype=torch.int64) * 4,),
+        (torch.tensor([[9]]),),
     ],
     mistakes=(
         Mistake(
             union_counts_hits_twice,
-            "Row sum plus column sum contains the diagonal twice: it is in both. Subtract it once, "
-            "or a perfect class scores a half.",
+            "Row sum plus column sum contains the diagonal entry twice, because it is in both. "
+            "Subtract it once: otherwise a perfect class scores a half.",
         ),
         Mistake(
             iou_is_recall,
-            "You divide by the row sums, the true pixels: that is recall. False positives, the "
-            "rest of the column, belong into the union too.",
+            "You divide by the row sums, the true pixels: this is recall. The union also contains "
+            "the false positives, which are the rest of the column.",
         ),
         Mistake(
             iou_is_precision,
-            "You divide by the column sums, the predicted pixels: that is precision. Missed "
-            "pixels, the rest of the row, belong into the union too.",
+            "You divide by the column sums, the predicted pixels: this is precision. The union "
+            "also contains the false negatives, which are the rest of the row.",
         ),
         Mistake(
             iou_is_dice,
-            "These are Dice coefficients: twice the hits over the sum of row and column.",
+            "These are Dice coefficients: twice the diagonal over the sum of row and column.",
         ),
         Mistake(
             iou_absent_is_zero,
-            "A class that nobody saw got 0. It would pull the mean down for every image without "
-            "it; leave the nan, and let nanmean skip it.",
+            "A class that occurs in neither map scored 0. With this rule it lowers the mean IoU, "
+            "although nothing was wrong. The question asks for nan, which nanmean skips.",
         ),
         Mistake(
             iou_absent_is_one,
-            "A class that nobody saw got 1. It would lift the mean for every image without it; "
-            "leave the nan, and let nanmean skip it.",
+            "A class that occurs in neither map scored 1. With this rule it raises the mean IoU, "
+            "although nothing was found. The question asks for nan, which nanmean skips.",
+        ),
+        Mistake(
+            iou_never_true_is_nan,
+            "A class without true pixels that was predicted is not absent: it has false positives. "
+            "Its union is not empty, and its IoU is 0.",
+        ),
+        Mistake(
+            iou_never_predicted_is_nan,
+            "A class with true pixels that was never predicted is not absent: all its pixels were "
+            "missed. Its union is not empty, and its IoU is 0.",
         ),
         Mistake(
             iou_of_everything,
-            "You divide by all pixels. The union of a class is what is truly it or was called it: "
-            "its row and its column.",
+            "You divide by all pixels. The union of a class contains only the pixels that are "
+            "truly this class or were predicted as it: its row and its column.",
         ),
     ),
     hints=(
-        "The hits are on the diagonal. Where are the misses of class k, and its false alarms?",
-        "Row k holds all its true pixels, column k all pixels predicted as k.",
-        "union = row sum + column sum - hits.",
+        "TP of every class is on the diagonal. Where in the matrix are FN and FP of class k?",
+        "Row k contains all true pixels of class k, column k all pixels predicted as k.",
+        "union = row sums + column sums - diagonal. Dividing tensors, 0 / 0 gives nan.",
     ),
     describe=lambda matrix: f"the matrix {matrix.tolist()}",
 )
@@ -227,131 +327,161 @@ iou = Exercise(
 # ── 3.3 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def count_pairs(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """The confusion matrix: two (H, W) integer label maps -> (K, K), rows are the truth.
+def scores_of_a_shift(height: int, width: int, shift: int) -> tuple[float, float]:
+    """Predict IoU and Hausdorff distance of a shifted rectangle: three int -> (IoU, distance).
 
-    Pixels whose truth is 255 are void and not counted. The maps may be uint8.
+    The ground truth is a rectangle of ``height`` x ``width`` pixels. The prediction has the same
+    size, but lies ``shift`` pixels farther to the right (0 or more). Both are inside the image.
+    Derive the two numbers from the three arguments, without making masks.
     """
-    counted = target != IGNORE
-    pairs = target[counted].long() * num_classes + preds[counted].long()
-    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+    common = max(width - shift, 0)  # columns in both masks
+    return common / (2 * width - common), shift
 
 
-def count_transposed(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    return count_pairs(preds, target, num_classes).T
+def shift_without_end(height: int, width: int, shift: int) -> tuple[float, float]:
+    return (width - shift) / (width + shift), shift
 
 
-def count_void_as_background(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    return count_pairs(preds, torch.where(target == IGNORE, 0, target.long()), num_classes)
+def shift_is_dice(height: int, width: int, shift: int) -> tuple[float, float]:
+    return max(width - shift, 0) / width, shift
 
 
-def count_in_small_integers(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    counted = target != IGNORE
-    pairs = target[counted] * num_classes + preds[counted]
-    counts = torch.bincount(pairs, minlength=num_classes**2)
-    return counts[: num_classes**2].view(num_classes, num_classes)
+def shift_along_the_height(height: int, width: int, shift: int) -> tuple[float, float]:
+    return scores_of_a_shift(width, height, shift)
 
 
-def count_shares(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    matrix = count_pairs(preds, target, num_classes)
-    return matrix / matrix.sum(dim=1, keepdim=True)
+def shift_by_the_gap(height: int, width: int, shift: int) -> tuple[float, float]:
+    return scores_of_a_shift(height, width, shift)[0], max(shift - width, 0)
 
 
-def count_only_hits(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    return count_pairs(preds, target, num_classes).diagonal().diag()
+def shift_doubles_the_distance(height: int, width: int, shift: int) -> tuple[float, float]:
+    return scores_of_a_shift(height, width, shift)[0], 2 * shift
 
 
-SMALL_TRUTH = torch.tensor([[0, 0, 1, 1], [0, 2, 2, 255], [255, 2, 1, 1]])
-SMALL_PREDICTED = torch.tensor([[0, 1, 1, 1], [0, 2, 0, 0], [2, 2, 1, 2]])
-MANY = (torch.arange(60) * 7 % 19).view(6, 10)
+def shift_forgets_the_union(height: int, width: int, shift: int) -> tuple[float, float]:
+    return max(width - shift, 0) / (2 * width), shift
 
-count = Exercise(
-    "3.3 Count the pairs",
-    solution=count_pairs,
+
+shift = Exercise(
+    "3.3 Predict the scores of a shift",
+    solution=scores_of_a_shift,
     cases=[
-        (SMALL_PREDICTED, SMALL_TRUTH, 3),
-        (SMALL_PREDICTED, SMALL_TRUTH, 4),
-        (MANY.roll(1, 0).to(torch.uint8), MANY.to(torch.uint8), 19),
-        (torch.zeros(2, 2, dtype=torch.int64), torch.full((2, 2), 255), 2),
+        (4, 6, 1),
+        (6, 4, 1),
+        (5, 8, 3),
+        (5, 5, 0),
+        (3, 4, 4),
+        (2, 3, 7),
+        (1, 8, 2),
+        (7, 1, 1),
+        (40, 60, 2),
     ],
     mistakes=(
         Mistake(
-            count_transposed,
-            "Rows and columns are swapped: rows are the truth. IoU and Dice would not notice, but "
-            "precision and recall would trade places.",
+            shift_without_end,
+            "The IoU becomes negative when the shift is larger than the width. How many columns "
+            "do the two masks then have in common?",
         ),
         Mistake(
-            count_void_as_background,
-            "Void pixels were counted as class 0. Select the pixels with target != 255 before you "
-            "count, in truth and prediction alike.",
+            shift_is_dice,
+            "The first number is the Dice coefficient: the intersection divided by the area of one "
+            "mask. The union is larger than one mask.",
         ),
         Mistake(
-            count_in_small_integers,
-            "With 19 classes the products overflow: 18 x 19 is 342, and uint8 ends at 255. "
-            "Convert the labels with .long() before you multiply.",
+            shift_along_the_height,
+            "A shift to the right changes columns. Each row of the masks looks the same, so that "
+            "the height cancels, and not the width.",
         ),
         Mistake(
-            count_shares,
-            "These are shares of the rows. Keep counts: only counts can be added over batches.",
+            shift_by_the_gap,
+            "The second number is the gap between the two masks, the *shortest* distance. The "
+            "Hausdorff distance is the longest of the distances to the nearest boundary pixel.",
         ),
         Mistake(
-            count_only_hits,
-            "Only the diagonal is filled. Every pixel is a pair (true, predicted), the wrong ones "
-            "too: count the number target x K + preds.",
+            shift_doubles_the_distance,
+            "The pixels at the right edge of the prediction are one shift away from the right edge "
+            "of the ground truth. The Hausdorff distance takes the maximum of the two directions "
+            "and does not add them up.",
+        ),
+        Mistake(
+            shift_forgets_the_union,
+            "Even without a shift, the IoU is a half: the sum of the two areas counts the "
+            "intersection twice, and the union counts it once.",
         ),
     ),
     hints=(
-        "Give every pair (true class, predicted class) a number of its own.",
-        "target * num_classes + preds runs from 0 to K² - 1; torch.bincount counts it.",
-        "Select with target != 255, convert with .long(), bincount with minlength=K², then view.",
+        "Draw one row: `width` pixels of the ground truth, and the same pixels moved by `shift`. "
+        "How many are in both, and how many in at least one?",
+        "With c common columns, the intersection is height x c and the union height x (2 width - "
+        "c). The height cancels. What is c if the shift is larger than the width?",
+        "For the distance: the right edge of the prediction is `shift` columns away from the right "
+        "edge of the ground truth. No other boundary pixel is farther from the other boundary.",
     ),
-    describe=lambda preds, target, num_classes: (
-        f"{tuple(target.shape)} {str(target.dtype).removeprefix('torch.')} maps of {num_classes} "
-        "classes"
-    ),
+    describe=lambda height, width, shift: f"height {height}, width {width} and shift {shift}",
 )
 
 
 # ── 3.4 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def mean_iou_of_batches(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
-    """Mean IoU of a data set that comes in batches of (preds, target), each (N, H, W).
+def dataset_mean_iou(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
+    """The mean IoU of a data set that comes in batches.
 
-    The answer must not depend on how the images were divided into batches.
+    batches is a list of pairs (preds, target), each (N, H, W) int64, where N may differ;
+    num_classes is an int. Returns a number. Pixels whose target is 255 are void. Classes that
+    occur neither in the predictions nor in the targets of the data set are left out of the mean.
+    The result must not depend on how the images are divided into batches.
     """
-    total = sum(count_pairs(preds, target, num_classes) for preds, target in batches)
-    return iou_from_matrix(total).nanmean().item()
+    total = 0
+    for preds, target in batches:
+        total = total + confusion_matrix(preds, target, num_classes)
+    return mean_iou(total)
 
 
 def mean_of_batches(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
-    scores = [mean_iou_of_batches([batch], num_classes) for batch in batches]
+    scores = [dataset_mean_iou([batch], num_classes) for batch in batches]
     return sum(scores) / len(scores)
 
 
 def mean_of_images(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
-    images = [pair for batch in batches for pair in zip(*batch, strict=True)]
+    images = [
+        (preds[None], target[None])
+        for batch in batches
+        for preds, target in zip(*batch, strict=True)
+    ]
     return mean_of_batches(images, num_classes)
 
 
+def mean_weighted_by_size(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
+    sizes = [len(target) for _, target in batches]
+    scores = [dataset_mean_iou([batch], num_classes) for batch in batches]
+    return sum(n * score for n, score in zip(sizes, scores, strict=True)) / sum(sizes)
+
+
 def mean_of_batch_classes(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
-    scores = torch.stack([iou_from_matrix(count_pairs(*batch, num_classes)) for batch in batches])
-    return scores.nanmean(dim=0).nanmean().item()
+    per_batch = [class_iou(confusion_matrix(*batch, num_classes)) for batch in batches]
+    return torch.stack(per_batch).nanmean(dim=0).nanmean().item()
 
 
 def mean_with_absent_as_zero(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
-    total = sum(count_pairs(preds, target, num_classes) for preds, target in batches)
-    return iou_from_matrix(total).nan_to_num(0.0).mean().item()
+    total = sum(confusion_matrix(*batch, num_classes) for batch in batches)
+    return class_iou(total).nan_to_num(0.0).mean().item()
+
+
+def mean_with_void_as_background(
+    batches: Sequence[tuple[Tensor, Tensor]], num_classes: int
+) -> float:
+    filled = [(preds, target.where(target != IGNORE, 0)) for preds, target in batches]
+    return dataset_mean_iou(filled, num_classes)
 
 
 def micro_instead_of_mean(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
-    total = sum(count_pairs(preds, target, num_classes) for preds, target in batches)
-    hits = total.trace()
-    return (hits / (2 * total.sum() - hits)).item()
+    total = sum(confusion_matrix(*batch, num_classes) for batch in batches)
+    return (total.trace() / (2 * total.sum() - total.trace())).item()
 
 
 def batch_cases() -> list[tuple]:
-    """The same six images, divided in three ways; then a class that occurs nowhere."""
+    """The same six images, divided in several ways; then a class that occurs nowhere."""
     generator = torch.Generator().manual_seed(0)
     target = torch.randint(0, 3, (6, 4, 5), generator=generator)
     target[3:] = target[3:].clamp(max=1)  # class 2 only in the first half
@@ -368,23 +498,30 @@ def batch_cases() -> list[tuple]:
         (divide(2, 2, 2), 3),
         (divide(1, 1, 4), 3),
         (divide(5, 1), 4),
+        (divide(1, 1, 1, 1, 1, 1), 3),
+        ([(preds[:1], target[:1])], 3),
     ]
 
 
 average = Exercise(
-    "3.4 Fix the average",
-    solution=mean_iou_of_batches,
+    "3.4 Repair the average",
+    solution=dataset_mean_iou,
     cases=batch_cases,
     mistakes=(
         Mistake(
             mean_of_batches,
-            "This is the mean of the scores of the batches: it changes when the batch size does. "
-            "Add the confusion matrices first, score once.",
+            "This is the mean of the scores of the batches, and it changes with the batch size. "
+            "Add something else over the batches, and compute the score once.",
         ),
         Mistake(
             mean_of_images,
             "This is the mean of the scores of the images. It does not depend on the batches, but "
-            "benchmarks add the matrices of all images and score once.",
+            "the question asks for the mean IoU of the data set: all images in one matrix.",
+        ),
+        Mistake(
+            mean_weighted_by_size,
+            "You weight each batch by its number of images. That is fairer to small batches, but a "
+            "mean of ratios is not the ratio of the sums: the result still depends on the batches.",
         ),
         Mistake(
             mean_of_batch_classes,
@@ -393,18 +530,25 @@ average = Exercise(
         ),
         Mistake(
             mean_with_absent_as_zero,
-            "The matrices are added, but a class that occurs nowhere counts as 0: use nanmean.",
+            "The matrices are added up correctly, but a class that occurs nowhere counts as 0. It "
+            "must be left out of the mean: nanmean does this.",
+        ),
+        Mistake(
+            mean_with_void_as_background,
+            "Void pixels (255) were counted as class 0. Their true class is unknown, so that they "
+            "must be left out.",
         ),
         Mistake(
             micro_instead_of_mean,
-            "You pool the pixels of all classes (micro). Mean IoU scores every class first, then "
-            "averages the classes.",
+            "You add up the pixels of all classes before dividing (micro average). Mean IoU "
+            "computes the IoU of each class first, and then averages over the classes.",
         ),
     ),
     hints=(
-        "Which quantity of a batch may be added without losing anything?",
-        "Counts add up; ratios do not. sum(...) over matrices works in Python.",
-        "One matrix for everything, then iou(matrix).nanmean().",
+        "Which quantity of a batch can be added to that of another batch without losing anything?",
+        "Counts can be added, ratios cannot. Which counts does mean_iou need?",
+        "Add up confusion_matrix(preds, target, num_classes) over the batches; then call mean_iou "
+        "once, after the loop.",
     ),
     describe=lambda batches, num_classes: (
         f"batches of {[len(target) for _, target in batches]} images, {num_classes} classes"
@@ -416,9 +560,11 @@ average = Exercise(
 
 
 def inner_band(mask: Tensor, width: int) -> Tensor:
-    """The pixels of a mask at most ``width`` steps from its outside: (H, W) bool -> (H, W) bool.
+    """The band of boundary IoU: (H, W) bool and an int of at least 1 -> (H, W) bool.
 
-    Steps go to any of the 8 neighbours. What lies beyond the picture counts as outside.
+    The band contains the pixels of the mask that are at most ``width`` steps from the outside of
+    the mask, where a step goes to any of the 8 neighbours. What is beyond the image counts as
+    outside.
     """
     outside = F.pad((~mask).float(), [width] * 4, value=1.0)
     near = F.max_pool2d(outside[None], kernel_size=2 * width + 1, stride=1)[0] > 0
@@ -448,7 +594,7 @@ def band_of_half_width(mask: Tensor, width: int) -> Tensor:
     return mask & (F.max_pool2d(outside[None], kernel_size=width, stride=1)[0] > 0)
 
 
-def band_by_four_neighbours(mask: Tensor, width: int) -> Tensor:
+def band_by_four_neighbors(mask: Tensor, width: int) -> Tensor:
     core = mask
     for _ in range(width):
         framed = F.pad(core, [1] * 4)
@@ -457,13 +603,26 @@ def band_by_four_neighbours(mask: Tensor, width: int) -> Tensor:
 
 
 def band_cases() -> list[tuple]:
-    """A square inside, one at the border, a corner with a notch, and nothing."""
+    """Masks inside, at the border, with a notch and with a hole; nothing; everything."""
     inside, border, notch = (torch.zeros(12, 14, dtype=torch.bool) for _ in range(3))
     inside[2:10, 3:12] = True
     border[:7, :9] = True
     notch[1:11, 2:12] = True
     notch[1:4, 2:5] = False
-    return [(inside, 1), (inside, 2), (border, 2), (notch, 1), (notch, 3), (~inside & inside, 1)]
+    hole = ~torch.zeros(9, 7, dtype=torch.bool)
+    hole[4, 3] = False
+    return [
+        (inside, 1),
+        (inside, 2),
+        (border, 2),
+        (notch, 1),
+        (notch, 3),
+        (hole, 1),
+        (~hole, 2),
+        (torch.zeros(5, 8, dtype=torch.bool), 1),
+        (torch.ones(8, 11, dtype=torch.bool), 2),
+        (torch.ones(3, 4, dtype=torch.bool), 5),
+    ]
 
 
 band = Exercise(
@@ -473,71 +632,240 @@ band = Exercise(
     mistakes=(
         Mistake(
             band_without_frame,
-            "Right, except where the mask touches the border of the picture: the band is missing "
-            "there. Frame the picture with outside before you look for neighbours.",
+            "The band is missing where the mask touches the border of the image. What is beyond "
+            "the image counts as outside: pad the image with outside before you look for "
+            "neighbours.",
         ),
         Mistake(
             band_outside,
             "This band lies around the mask, on pixels that are not in it. The band of boundary "
-            "IoU is on the inside: part of the mask.",
+            "IoU is a part of the mask.",
         ),
         Mistake(
             band_on_both_sides,
-            "This band lies on both sides of the outline, as in a trimap. Boundary IoU keeps only "
-            "the inside: & mask.",
+            "This band lies on both sides of the boundary, like a trimap. The band of boundary IoU "
+            "contains only pixels of the mask.",
         ),
         Mistake(
             band_is_the_core,
-            "This is what erosion leaves, the core. The band is what erosion takes away: "
-            "mask & ~core.",
+            "These are the pixels that remain after erosion, the interior. The band contains the "
+            "pixels that erosion removes.",
         ),
         Mistake(
             band_of_half_width,
-            "The band is too thin: to reach `width` steps to either side, the window must be "
-            "2 x width + 1 wide.",
+            "The band is too narrow: to reach `width` steps to each side of a pixel, the window "
+            "must be 2 x width + 1 pixels wide.",
         ),
         Mistake(
-            band_by_four_neighbours,
-            "Your steps go to the 4 nearest neighbours: a notch then takes its corner pixel no "
-            "longer along. Use a 3 x 3 window, diagonals included.",
+            band_by_four_neighbors,
+            "Your steps go to the 4 nearest neighbours only, and pixels near inner corners are "
+            "missing from the band. Diagonal steps count too: use a square window.",
         ),
     ),
     hints=(
-        "A pixel belongs to the band if the window around it, 2 x width + 1 wide, contains any "
-        "outside.",
-        "The maximum of (~mask).float() over a window is 1 if there is outside: F.max_pool2d.",
-        "max_pool2d pads with -inf, which is not outside: F.pad with value=1.0 first.",
+        "A pixel of the mask belongs to the band if the square window around it, 2 x width + 1 "
+        "pixels wide, contains at least one outside pixel.",
+        "The maximum of (~mask).float() over a window is 1 if the window contains outside: "
+        "F.max_pool2d with stride=1.",
+        "max_pool2d pads with -inf, which is not outside. Pad by yourself first: "
+        "F.pad(outside, [width] * 4, value=1.0), and pool without padding.",
     ),
-    describe=lambda mask, width: f"a mask of {int(mask.sum())} pixels and width {width}",
+    describe=lambda mask, width: (
+        f"a mask of {int(mask.sum())} of {mask.shape[0]} x {mask.shape[1]} pixels and width {width}"
+    ),
 )
 
 
 # ── 3.6 ────────────────────────────────────────────────────────────────────────────────────────
 
-METRICS = (
-    "pixel accuracy",
-    "mean IoU",
-    "boundary IoU",
-    "Hausdorff",
-    "HD95",
-    "ASSD",
-    "mask AP",
-    "PQ",
+
+def worst_false_positive(target: Tensor) -> tuple[int, int]:
+    """The false positive that hurts the Hausdorff distance most: (H, W) bool -> (row, column).
+
+    The prediction is the target plus one background pixel. Return the position of this pixel. If
+    several positions are equally bad, return the first one in reading order: the topmost row, and
+    in it the leftmost column. The target has at least one pixel and does not fill the image.
+    """
+    inside, outside = target.nonzero(), (~target).nonzero()
+    steps = outside[:, None] - inside  # (background pixels, target pixels, 2)
+    squared = (steps**2).sum(dim=2).min(dim=1).values  # whole numbers, so that ties are exact
+    row, column = outside[squared == squared.max()][0].tolist()
+    return row, column
+
+
+def _farthest(target: Tensor, score: Callable[[Tensor, Tensor], Tensor]) -> tuple[int, int]:
+    """The first background pixel of the largest score(inside, outside)."""
+    inside, outside = target.nonzero(), (~target).nonzero()
+    scores = score(inside, outside)
+    row, column = outside[scores == scores.max()][0].tolist()
+    return row, column
+
+
+def worst_from_the_center(target: Tensor) -> tuple[int, int]:
+    return _farthest(
+        target, lambda inside, out: ((out - inside.double().mean(dim=0)) ** 2).sum(dim=1)
+    )
+
+
+def worst_from_the_farthest(target: Tensor) -> tuple[int, int]:
+    return _farthest(
+        target, lambda inside, out: ((out[:, None] - inside) ** 2).sum(2).max(1).values
+    )
+
+
+def worst_by_steps(target: Tensor) -> tuple[int, int]:
+    return _farthest(target, lambda inside, out: (out[:, None] - inside).abs().sum(2).min(1).values)
+
+
+def worst_is_nearest(target: Tensor) -> tuple[int, int]:
+    return _farthest(
+        target, lambda inside, out: -((out[:, None] - inside) ** 2).sum(2).min(1).values
+    )
+
+
+def worst_inside(target: Tensor) -> tuple[int, int]:
+    return worst_false_positive(~target)
+
+
+def worst_column_first(target: Tensor) -> tuple[int, int]:
+    row, column = worst_false_positive(target)
+    return column, row
+
+
+def worst_last(target: Tensor) -> tuple[int, int]:
+    row, column = worst_false_positive(target.flip(0, 1))
+    return target.shape[0] - 1 - row, target.shape[1] - 1 - column
+
+
+def worst_leftmost(target: Tensor) -> tuple[int, int]:
+    return worst_column_first(target.T)
+
+
+pixel = Exercise(
+    "3.6 The worst false positive",
+    solution=worst_false_positive,
+    cases=[
+        (mask_of("......", ".##...", ".##...", "......", "......"),),
+        (mask_of("........", "...##...", "........"),),  # four corners are equally bad
+        (mask_of("...#", "....", "....", "....", "....", "...#"),),
+        (mask_of(".....", ".....", ".....", ".....", "#####"),),
+        (mask_of("#####", "#...#", "#...#", "#...#", "#####"),),  # the middle of a hole
+        (mask_of("#......", ".......", ".......", ".......", "......#"),),
+        (mask_of(".......", ".....#.", ".#.....", ".......", ".......", "......."),),
+        (mask_of("###", "##.", "###"),),
+        (mask_of("#...#...", "........", "........", "........"),),
+        (mask_of("........#", "#........", "#........", "#........", "#........"),),
+    ],
+    mistakes=(
+        Mistake(
+            worst_from_the_center,
+            "This pixel is farthest from the *centre* of the object. The Hausdorff distance uses "
+            "the distance to the *nearest* pixel of the object.",
+        ),
+        Mistake(
+            worst_from_the_farthest,
+            "You took the distance to the farthest pixel of the object. The distance of a pixel to "
+            "an object is that to its nearest pixel: first a minimum, then the maximum.",
+        ),
+        Mistake(
+            worst_by_steps,
+            "You count steps along rows and columns. The distance here is Euclidean: the square "
+            "root of rows² + columns².",
+        ),
+        Mistake(
+            worst_is_nearest,
+            "This pixel touches the object and gives the *smallest* Hausdorff distance.",
+        ),
+        Mistake(
+            worst_inside,
+            "This pixel belongs to the object, where it is no false positive. Search among the "
+            "background pixels.",
+        ),
+        Mistake(
+            worst_column_first,
+            "You return (column, row). The question asks for (row, column), the order in which "
+            "tensors are indexed.",
+        ),
+        Mistake(
+            worst_last,
+            "Several pixels are equally bad, and you return the last one. The question asks for "
+            "the first one in reading order.",
+        ),
+        Mistake(
+            worst_leftmost,
+            "Several pixels are equally bad, and you return the one in the leftmost column. "
+            "Reading order goes row by row: the topmost row comes first.",
+        ),
+    ),
+    hints=(
+        "The added pixel is a boundary pixel of the prediction. How far is it to the target?",
+        "For each background pixel, find the distance to the nearest target pixel. Take the "
+        "background pixel with the largest one.",
+        "target.nonzero() and (~target).nonzero() are lists of (row, column). Squared distances "
+        "are whole numbers, so that ties are exact, and nonzero() lists pixels in reading order.",
+    ),
+    describe=lambda target: (
+        "the target " + " / ".join("".join(".#"[int(x)] for x in row) for row in target)
+    ),
 )
+
+
+# ── 3.7 ────────────────────────────────────────────────────────────────────────────────────────
+
+LIMITS = {  # what each metric does, and where this is a limit
+    "pixel accuracy": "Pixel accuracy is the share of correct pixels, so that large classes "
+    "dominate it.",
+    "mean accuracy": "Mean accuracy is a mean of recalls and does not count false positives.",
+    "mean IoU": "Mean IoU counts area by class: boundaries of large objects hardly change it, and "
+    "it cannot tell touching objects apart.",
+    "boundary IoU": "Boundary IoU is a share of boundary pixels by area: it is not a length, it "
+    "has no notion of the worst error, and it does not count objects.",
+    "Hausdorff": "The Hausdorff distance is the largest boundary distance, which one pixel can "
+    "decide.",
+    "HD95": "HD95 ignores the largest 5 % of the boundary distances and reports the next one, "
+    "which is neither the worst nor the mean.",
+    "ASSD": "ASSD is the mean boundary distance, so that many small distances hide a few large "
+    "ones.",
+    "mask AP": "Mask AP evaluates objects with scores, at several IoU thresholds, and knows "
+    "neither stuff nor a mask's distance in millimetres.",
+    "PQ": "Panoptic quality needs a segmentation in which every pixel belongs to one segment, and "
+    "it uses no confidence scores.",
+}
+METRICS = tuple(LIMITS)
 SITUATIONS = {
-    "rare": "Street scenes; every class matters equally, and people fill half a percent of pixels.",
-    "outline": "Cutting large objects out of photographs: the area is easy, the outline is judged.",
-    "worst": "Clean masks of a drill path: the worst error anywhere, even of one pixel, decides.",
-    "strays": "Tumours: how bad the outline gets, but a few stray pixels must not decide.",
-    "typical": "By how many millimetres is the outline of an organ off, on average?",
-    "objects": "Cells are found one by one with scores, to be counted; there is no stuff.",
-    "everything": "Every pixel gets a class, and things also an identity; one number for all.",
+    "rare": "Street scenes. Every class matters equally, although people fill only 0.5 % of the "
+    "pixels. Missed pixels and false alarms both count.",
+    "outline": "Large objects are cut out of photographs. The area is always about right, and the "
+    "share of the boundary that fits is judged, as a number between 0 and 1.",
+    "worst": "The mask is the path of a milling machine. The worst boundary error anywhere, even "
+    "of a single pixel, decides whether the part is usable.",
+    "strays": "Tumours. How large are the large boundary errors? A few stray pixels in the "
+    "annotation must not decide the result.",
+    "typical": "By how many millimetres is the boundary of an organ off on average?",
+    "objects": "Cells are detected one by one, each with a confidence score. The detections are "
+    "ranked by score and compared with the annotated cells. There is no stuff.",
+    "everything": "Every pixel gets a class, and pixels of things also an object number. One "
+    "number must evaluate stuff and things together.",
+}
+NEEDS = {
+    "rare": "Here the whole area of each class is judged, each class counts the same, and false "
+    "positives lower the score.",
+    "outline": "Here only the boundary is judged, and the answer is a share, not a length.",
+    "worst": "Here the one largest boundary error decides.",
+    "strays": "Here large boundary errors are measured, but single pixels must not decide.",
+    "typical": "Here a mean length along the boundary is asked for.",
+    "objects": "Here objects are counted, and their confidence scores are used.",
+    "everything": "Here stuff and things are evaluated together, by segment.",
 }
 
 
 def choose_metric(situation: str) -> str:
-    """The metric that fits a situation: a key of SITUATIONS -> one of METRICS."""
-    return {
+    """The metric that fits a situation: a key of ``ex.SITUATIONS`` -> one of ``ex.METRICS``.
+
+    The situations are printed above the answer cell. Each of the metrics is the answer at most
+    once.
+    """
+    answers = {
         "rare": "mean IoU",
         "outline": "boundary IoU",
         "worst": "Hausdorff",
@@ -545,74 +873,36 @@ def choose_metric(situation: str) -> str:
         "typical": "ASSD",
         "objects": "mask AP",
         "everything": "PQ",
-    }[situation]
+    }
+    return answers[situation]
 
 
-def choose_accuracy(situation: str) -> str:
-    return "pixel accuracy" if situation == "rare" else choose_metric(situation)
+def _chooses(place: str, metric: str) -> Callable[[str], str]:
+    """An answer that takes one metric in one situation, and is right in all others."""
 
+    def answer(situation: str) -> str:
+        return metric if situation == place else choose_metric(situation)
 
-def choose_area_for_outlines(situation: str) -> str:
-    return "mean IoU" if situation == "outline" else choose_metric(situation)
-
-
-def choose_the_maximum(situation: str) -> str:
-    return "Hausdorff" if situation == "strays" else choose_metric(situation)
-
-
-def choose_forgiveness(situation: str) -> str:
-    return "HD95" if situation == "worst" else choose_metric(situation)
-
-
-def choose_pixels_for_objects(situation: str) -> str:
-    return "mean IoU" if situation == "objects" else choose_metric(situation)
-
-
-def choose_detections_for_everything(situation: str) -> str:
-    return "mask AP" if situation == "everything" else choose_metric(situation)
+    answer.__name__ = f"choose_{metric.replace(' ', '_')}_for_{place}"
+    return answer
 
 
 choose = Exercise(
-    "3.6 Choose the metric",
+    "3.7 Choose the metric",
     solution=choose_metric,
     cases=[(situation,) for situation in SITUATIONS],
-    mistakes=(
-        Mistake(
-            choose_accuracy,
-            "Pixel accuracy gives every pixel a vote, and people own half a percent of them: they "
-            "could be missed altogether. Mean IoU gives every class one vote.",
-        ),
-        Mistake(
-            choose_area_for_outlines,
-            "IoU hardly moves on large objects when their outline is ragged: most pixels lie "
-            "inside. Boundary IoU looks at the band along the outline only.",
-        ),
-        Mistake(
-            choose_the_maximum,
-            "The Hausdorff distance is a maximum: one stray pixel decides it. Its 95th percentile "
-            "forgives a few of them.",
-        ),
-        Mistake(
-            choose_forgiveness,
-            "HD95 forgives five percent of the outline, and here a single pixel may hurt: take "
-            "the maximum.",
-        ),
-        Mistake(
-            choose_pixels_for_objects,
-            "Mean IoU cannot count: two touching cells in one mask cost it nothing. Objects with "
-            "scores are judged by average precision (chapter 14).",
-        ),
-        Mistake(
-            choose_detections_for_everything,
-            "Mask AP knows neither stuff nor that every pixel belongs to one segment only. "
-            "Panoptic quality covers things and stuff (chapter 17).",
-        ),
+    mistakes=tuple(
+        Mistake(_chooses(place, metric), f"{LIMITS[metric]} {NEEDS[place]}")
+        for place in SITUATIONS
+        for metric in METRICS
+        if metric != choose_metric(place)
     ),
     hints=(
-        "Ask first what is counted: pixels, outlines, or objects?",
-        "Then ask how errors are summed up: with a vote per pixel or per class; as the worst, "
-        "nearly the worst, or the mean distance.",
-        "Each of the metrics but one is the answer exactly once.",
+        "Ask first what is compared: the areas of classes, boundaries, or objects.",
+        "For boundaries, ask how the errors are summarised: as a share, or as a length; and if as "
+        "a length, as the worst, nearly the worst, or the mean.",
+        "Two of the nine metrics fit no situation, and each of the others fits one.",
     ),
     describe=lambda situation: f'"{situation}"',
+    shows_expected=False,
 )
