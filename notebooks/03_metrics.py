@@ -61,7 +61,8 @@ CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 # ## The problem
 #
 # Suppose that a network must find the people in street scenes. We generate 32 scenes of
-# Toytown with few and small people. Our "network" never predicts a person.
+# Toytown with few and small people. Our "network" never predicts a person. The figure
+# shows the scene with the most people.
 
 # %%
 quiet = Toytown(32, seed=1, people=(0, 2), person_scale=0.7)
@@ -290,6 +291,8 @@ tables.show_table(
 #
 # To see these metrics differ, we need errors in every class. As a prediction for 32
 # scenes we take the ground truth, with only one label for each block of 8 × 8 pixels.
+# The table lists the classes, the lines below it the five metrics, and the figure shows
+# one of the scenes.
 
 
 # %%
@@ -377,9 +380,9 @@ viz.present(
 )
 
 # %% [markdown]
-# Lamps cover about 1 % of the pixels and have the lowest IoU. They count as much as the
-# sky in mean IoU, and only 1 % in FWIoU. Therefore FWIoU is clearly higher here than
-# mean IoU. Large classes dominate pixel accuracy, FWIoU and kappa.
+# Lamps cover about 1 % of the pixels and have the lowest IoU. In mean IoU they count as
+# much as the sky, and in FWIoU their weight is about 1 %. Therefore FWIoU is clearly
+# higher here than mean IoU. Like pixel accuracy, it is dominated by large classes.
 #
 # <details class="deeper"><summary>Going deeper: micro and macro averages</summary>
 #
@@ -405,7 +408,7 @@ for rule, value in (("left out", math.nan), ("counts as 0", 0.0), ("counts as 1"
     print(f"absent class {rule:12} mean IoU {mean_iou(tiny, zero_division=value):.3f}")
 
 only_predicted = confusion_matrix(torch.tensor([[0, 1]]), torch.tensor([[0, 0]]), 3)
-print("classes 0, 1, 2:", iou(only_predicted).tolist())
+print("class 1 only predicted, class 2 absent:", iou(only_predicted).tolist())
 
 
 # %% [markdown]
@@ -446,8 +449,8 @@ tables.show_table(rows, digits=4)
 # A network gives probabilities $p$, and two different numbers are called "Dice". The
 # *thresholded* Dice first makes a mask of the pixels with $p \ge 0.5$. The *soft* Dice
 # puts the probabilities into the formula, $2 \sum p\,t / (\sum p + \sum t)$, where $t$
-# is 1 inside the ground truth and 0 outside. The numbers of four pixels and two
-# networks:
+# is 1 inside the ground truth and 0 outside. The table shows both numbers for two
+# networks and an image of four pixels.
 
 # %%
 t = torch.tensor([1.0, 1.0, 0.0, 0.0])
@@ -482,9 +485,10 @@ tables.show_table(
 # ### Boundaries
 #
 # IoU and Dice count area. Most pixels of a large object are far from its boundary, so
-# errors at the boundary hardly change the IoU. Boundary metrics compare the two
-# boundaries instead. The **boundary** of a mask contains those of its pixels that have
-# a neighbour (above, below, left or right) outside the mask.
+# errors at the boundary hardly change the IoU (an experiment below measures this).
+# Boundary metrics compare the two boundaries instead. The **boundary** of a mask
+# contains those of its pixels that have a neighbour (above, below, left or right)
+# outside the mask.
 
 
 # %%
@@ -620,16 +624,19 @@ print(f"IoU          {((A & B).sum() / (A | B).sum()):.3f}")
 
 
 # %% [markdown]
-# Boundary IoU is lower than IoU, because it does not count the interior that both masks
-# share. Trimap IoU does not detect the false positive far away, because this pixel is
-# outside the strip. (`metrics.trimap` marks everything outside the strip as void, so
-# that any area metric can be computed inside it.)
+# The two masks share 30 pixels, but their bands share only 20. This is why boundary IoU
+# is lower than IoU. Trimap IoU does not detect the false positive far away, because
+# this pixel is outside the strip. (`metrics.trimap` marks everything outside the strip
+# as void, so that any area metric can be computed inside it.)
 #
 # <details class="deeper"><summary>Going deeper: boundary conventions</summary>
 #
 # - **HD95 has two definitions.** MONAI takes the larger of the two directed
 #   percentiles, as above. MedPy takes one percentile of both lists together, which is
 #   `hausdorff_distance_95(..., pooled=True)` here. The two differ in general.
+# - **Which boundary pixels?** For boundary F1, a pixel with any of its 8 neighbours
+#   outside is a boundary pixel here; for distances, only the 4 nearest count. The two
+#   rules differ at inner corners.
 # - **Width and tolerance.** Boundary IoU uses 2 % of the image diagonal for COCO and
 #   LVIS and 0.5 % for Cityscapes. SegNet's boundary F1 uses 0.75 % of the diagonal.
 # - **Empty masks.** A distance to an empty mask is infinite; with two empty masks all
@@ -638,10 +645,10 @@ print(f"IoU          {((A & B).sum() / (A | B).sum()):.3f}")
 #   of the ground truth. The paper's Boundary AP therefore uses the smaller one of mask
 #   IoU and boundary IoU.
 # - **Open questions about boundary F1.** The annotations themselves are only accurate
-#   to some pixels, which sets a lower limit to a useful tolerance. The score of a data
-#   set depends on whether boundaries are compared per instance or per class. And an
-#   image where many objects are missed has few predicted boundary pixels, so its
-#   precision can be high although most of the objects are missing.
+#   to some pixels, which sets a lower limit to a useful tolerance. Boundaries can be
+#   compared per instance or per class, with different results. If many objects are
+#   missed, the precision is computed from the few predicted boundary pixels and can
+#   still be high; only the recall shows the missing objects.
 #
 # </details>
 
@@ -730,15 +737,15 @@ tables.show_table(
 
 # %% [markdown]
 # Read the rows of GrabCut, of the shifted and of the dilated mask. Their IoUs differ by
-# only 0.02, and the boundary metrics by much more. GrabCut has the best boundary F1 and
-# boundary IoU of the three, because most of its boundary is accurate. It also has by
-# far the largest distances. The corrected mask shows why: without the errors far from
-# the true boundary, HD95 and ASSD fall to about a tenth.
+# at most 0.02, and the boundary metrics by much more. GrabCut has the best boundary F1
+# and boundary IoU of the three, because most of its boundary is accurate. It also has
+# by far the largest distances. The corrected mask shows why: without the errors far
+# from the true boundary, HD95 and ASSD fall to about a tenth.
 #
-# Which prediction is best therefore depends on the use. To measure the *area*, all
-# three are similar. To cut the person out and repair some places by hand, GrabCut needs
-# the least work at the boundary. If no boundary point may be far off, take the shifted
-# mask.
+# Which prediction is best therefore depends on the use. If only the overlap of areas
+# counts, the three are equally good. If the mask will be corrected by hand, GrabCut is
+# the best start, because the largest part of its boundary is already accurate. If no
+# boundary point may be far off, the shifted mask is best.
 #
 # ## What did the idea buy?
 #
@@ -827,13 +834,13 @@ tables.show_table(rows[1:])
 
 # %% [markdown]
 # Dice never disagrees with IoU, as the formula $D = 2J/(1+J)$ says. Boundary IoU
-# disagrees in about one pair of ten, boundary F1 and HD95 in one of three, and HD in
-# more than half. The spread is small, but the shares depend on the seven changes that
-# we chose. They show *that* the metrics contain different information, and not how
-# often they will disagree about two networks.
+# disagrees in about one pair of ten, ASSD in one of five, boundary F1 and HD95 in one
+# of three, and HD in more than half. The spread is small, but the shares depend on the
+# seven changes that we chose. They show *that* the metrics contain different
+# information, and not how often they will disagree about two networks.
 #
-# For this reason, report one metric for area and one for boundaries. Dice adds nothing
-# to IoU.
+# For this reason, report one metric for area and one for boundaries. The Dice of a mask
+# adds nothing to its IoU.
 
 # %% [markdown]
 # ## Where it breaks
@@ -867,8 +874,9 @@ viz.show_sample(
 )
 
 # %% [markdown]
-# Overlapping cars form one region, and a lamp can divide a car into two. Mean IoU is
-# perfect all the same. Chapters 14 and 17 introduce metrics that match objects first.
+# Overlapping cars form one region, and an object in front of a car can divide it into
+# two. Mean IoU is perfect all the same. Chapters 14 and 17 introduce metrics that match
+# objects first.
 #
 # <details class="deeper"><summary>Going deeper: a preview of panoptic quality</summary>
 #
@@ -917,9 +925,11 @@ for reduction in ("macro", "micro"):
 tables.show_table(
     [{"library": k[0], "average": k[1], "IoU": v} for k, v in found.items()]
 )
+metric = MulticlassJaccardIndex(4, average=None, ignore_index=255)
+print("torchmetrics, average=None:", metric(tiny_preds, tiny_target).numpy().round(3))
 
 # %% [markdown]
-# "macro" stands for three different numbers, because of the absent class 3:
+# The word "macro" stands for three different numbers, because of the absent class 3:
 # torchmetrics leaves it out, scikit-learn counts it as 0, and SMP
 # (segmentation-models-pytorch) counts it as 1. "micro" is *not* mean IoU, and
 # "weighted" is FWIoU. MONAI computes Dice and distances of masks; we give it the two
@@ -954,7 +964,8 @@ score = smp.metrics.iou_score(*rows_as_classes, reduction="macro")
 print(f"SMP, macro IoU of one mask without its channel axis: {score:.3f}")
 
 # %% [markdown]
-# The distances agree. The last three lines belong to the pitfalls in this list:
+# The distances agree. The lines printed below the two tables belong to this list of
+# pitfalls:
 #
 # - **torchmetrics**: `average=None` reports an absent class as 0, although "macro"
 #   leaves it out. `segmentation.MeanIoU` has no `ignore_index`; use
@@ -986,7 +997,7 @@ print(f"SMP, macro IoU of one mask without its channel axis: {score:.3f}")
 # %% [markdown]
 # ## Common mistakes
 #
-# **Void pixels counted as class 0.** The predictions there become false positives.
+# **Void pixels counted as class 0.** Other predictions there become false positives.
 #
 # **Small integers.** Label maps are often stored as `uint8`, which ends at 255. With 19
 # classes, the pair (18, 18) has the number 18 · 19 + 18 = 360, which wraps around
@@ -1034,8 +1045,8 @@ print(
 )
 
 # %% [markdown]
-# **Empty masks counted as perfect.** The useless network again, with the Dice averaged
-# over images. Both masks are empty where an image has no people.
+# **Empty masks counted as perfect.** We average the Dice of the useless network over
+# images. Where an image has no people, both masks are empty.
 
 # %%
 per_image = torch.stack(

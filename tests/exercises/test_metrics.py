@@ -366,7 +366,7 @@ def test_a_shift_has_the_predicted_scores():
     for height in range(1, 7):
         for width in range(1, 7):
             for shift in range(9):
-                want = shift_measured(height, width, shift)
+                want = tuple(map(float, shift_measured(height, width, shift)))
                 assert chapter.scores_of_a_shift(height, width, shift) == pytest.approx(want)
 
 
