@@ -45,7 +45,6 @@ import math
 from importlib.metadata import version
 from itertools import combinations
 
-import matplotlib.pyplot as plt
 import torch.nn.functional as F
 from scipy.ndimage import label as number_regions
 
@@ -333,6 +332,8 @@ viz.show_predictions(
 # give all bars the same width.
 
 # %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained", facecolor="white")
 colors = [tuple(value / 255 for value in PALETTE[k]) for k in range(len(CLASSES))]
 left = share.cumsum(0) - share
@@ -575,12 +576,12 @@ tables.show_table(rows)
 # - **Boundary F1** (BF score) with tolerance $\theta$: the precision $P$ is the share
 #   of the predicted boundary pixels whose arrow is at most $\theta$ long, the recall
 #   $R$ is the same share of the ground truth's boundary, and $F_1 = 2PR/(P+R)$.
-# - **Boundary IoU** with width $d$: the IoU of two bands, $|A_d \cap B_d| / |A_d \cup
-#   B_d|$. The band $A_d$ contains the pixels of mask $A$ that are at most $d$ steps
-#   from its outside (diagonal steps count).
-# - **Trimap IoU** with width $w$: the IoU, but only pixels within a distance $w$ of the
-#   ground truth's boundary count, on both sides: $|A \cap B \cap S_w| / |(A \cup B)
-#   \cap S_w|$ with this strip $S_w$.
+# - **Boundary IoU** with width $d$ is the IoU of two bands,
+#   $|A_d\cap{B_d}|\,/\,|A_d\cup{B_d}|$. The band $A_d$ contains the pixels of mask $A$
+#   that are at most $d$ steps from its outside (diagonal steps count).
+# - **Trimap IoU** with width $w$ is the IoU inside a strip $S_w$:
+#   $|A\cap{B}\cap{S_w}|\,/\,|(A\cup{B})\cap{S_w}|$. The strip contains the pixels
+#   within a distance $w$ of the ground truth's boundary, on both sides of it.
 
 # %% tags=["hide-input"]
 PARTS = (*("not counted", *WHOSE[1:], "neither"), "within tolerance", "farther away")

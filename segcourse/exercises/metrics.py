@@ -818,8 +818,8 @@ LIMITS = {  # what each metric does, and where this is a limit
     "mean accuracy": "Mean accuracy is a mean of recalls and does not count false positives.",
     "mean IoU": "Mean IoU counts area by class: boundaries of large objects hardly change it, and "
     "it cannot tell touching objects apart.",
-    "boundary IoU": "Boundary IoU is a share of boundary pixels by area: it is not a length, it "
-    "has no notion of the worst error, and it does not count objects.",
+    "boundary IoU": "Boundary IoU compares bands along the boundaries: it is a share and not a "
+    "length, says nothing about the worst error, and does not count objects.",
     "Hausdorff": "The Hausdorff distance is the largest boundary distance, which one pixel can "
     "decide.",
     "HD95": "HD95 ignores the largest 5 % of the boundary distances and reports the next one, "
