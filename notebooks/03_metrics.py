@@ -520,18 +520,13 @@ print(f"{len(a)} boundary pixels predicted, {len(b)} in the ground truth")
 # %% tags=["hide-input"]
 outlines = boundary(B).long() + 2 * boundary(A).long()
 WHOSE = ("neither", "ground truth only", "prediction only", "both")
+forth = f"prediction to ground truth, longest: {from_a.max():.0f}"
+back = f"ground truth to prediction, longest: {from_b.max():.0f}"
 viz.show_grid(
-    {
-        "the two masks": four_cases(A, B),
-        "from the prediction to the ground truth": outlines,
-        "from the ground truth to the prediction": outlines,
-    },
+    {"the two masks": four_cases(A, B), forth: outlines, back: outlines},
     WHOSE,
     CASE_COLORS,
-    arrows={
-        "from the prediction to the ground truth": (a, b[to_b]),
-        "from the ground truth to the prediction": (b, a[to_a]),
-    },
+    arrows={forth: (a, b[to_b]), back: (b, a[to_a])},
     columns=3,
     alt="Left: a rectangle of 6 by 7 pixels, and a prediction two columns farther "
     "right with one more pixel at row 0, column 12. Middle: arrows from the predicted "
