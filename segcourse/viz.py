@@ -207,7 +207,7 @@ def show_sample(
 ) -> None:
     """Image, classes and objects of one sample side by side, with a legend."""
     figure, (left, middle, right) = _panels(3, 3, height=2.5)
-    _draw(left, sample.image, "picture")
+    _draw(left, sample.image, "image")
     _draw(middle, _color_labels(sample.semantic, palette), "classes")
     _draw(right, color_objects(sample.instance), "objects")
     _add_legend(figure, _occurring(sample.semantic), classes, palette)
@@ -374,7 +374,7 @@ def show_predictions(
     """
     columns = len(predictions) + 2
     figure, panels = _panels(len(samples) * columns, columns, width=2.1, height=1.75)
-    titles = ["picture", *predictions, "truth"]
+    titles = ["image", *predictions, "ground truth"]
     for row, sample in enumerate(samples):
         target = _array(sample.semantic)
         maps = [_array(each[row]) for each in predictions.values()]
