@@ -637,9 +637,7 @@ sizes = {
     "panoptic PNG": png(ids_to_rgb(man_ids)),
     "class PNG": png(man.semantic.to(torch.uint8)),
 }
-tables.show_table(
-    [{"encoding": n, "KB": b / 1024} for n, b in sizes.items()], digits=1
-)
+tables.show_table([{"encoding": n, "KB": b / 1024} for n, b in sizes.items()], digits=1)
 
 # %% [markdown]
 # A PNG compresses label maps so well that nothing else is worth the trouble for storing

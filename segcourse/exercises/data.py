@@ -276,6 +276,12 @@ def column_before_row(image: Tensor, mask: Tensor, size: int, draw: Draw) -> tup
     return image.mT, mask.mT
 
 
+def no_padding(image: Tensor, mask: Tensor, size: int, draw: Draw) -> tuple[Tensor, Tensor]:
+    top, left = (draw(side - size) for side in mask.shape)
+    rows, columns = slice(top, top + size), slice(left, left + size)
+    return image[:, rows, columns], mask[rows, columns]
+
+
 def no_randomness(image: Tensor, mask: Tensor, size: int, draw: Draw) -> tuple[Tensor, Tensor]:
     return random_crop(image, mask, size, lambda n: 0)
 
@@ -333,6 +339,11 @@ two_faults = Exercise(
             column_before_row,
             "The column was drawn before the row. The question wants the row first, so that "
             "answers can be compared.",
+        ),
+        Mistake(
+            no_padding,
+            "A side that is shorter than size is not padded here: the results must be size x size "
+            "for every image.",
         ),
         Mistake(
             no_randomness,
