@@ -18,8 +18,8 @@
 # - apply random transforms to image and mask together, with void where nothing is known
 #   (2.3);
 # - normalise images with the statistics of a data set (2.4);
-# - inspect a data set, and infer from a finding which line of the loader is wrong (2.5
-#   and 2.6).
+# - inspect a data set with a function, and infer from its findings what is wrong with
+#   the loader, the code that reads the files (2.5 and 2.6).
 #
 # You need label maps from [chapter 1](01_tasks.ipynb). The
 # [glossary](../book/glossary.md) explains technical terms. Scores are given as *mean
@@ -82,8 +82,9 @@ scenes = [Toytown(60)[index] for index in range(60)]
 #
 # Suppose that you want to train at half the resolution. You resize the image by
 # bilinear interpolation, which averages neighbouring pixels, and you use the same
-# function for the mask. The averages are not whole numbers. Therefore you convert them
-# with `.long()`, which truncates (3.9 becomes 3), or you round them first.
+# function for the mask. (In this chapter, a mask is a label map: the class number of
+# every pixel.) The averages are not whole numbers. Therefore you convert them with
+# `.long()`, which truncates (3.9 becomes 3), or you round them first.
 
 
 # %%
@@ -121,9 +122,10 @@ viz.show_labels(
 # %% [markdown]
 # No error is raised, and the resized masks look plausible. Let us count the **invented
 # labels**: a new pixel covers four old pixels, and its label is invented if none of the
-# four has it. The table adds up 60 scenes, with and without *antialiasing*.
-# Antialiasing, the default of torchvision and Pillow, averages over a larger window of
-# up to 4 × 4 pixels, in which the outer pixels have small weights.
+# four has it. The table adds up 60 scenes of Toytown, the course's generated streets,
+# with and without *antialiasing*. Antialiasing, the default of torchvision and Pillow,
+# averages over a larger window of up to 4 × 4 pixels, in which the outer pixels have
+# small weights.
 
 
 # %%
@@ -215,7 +217,7 @@ viz.show_grid(
 # which is a tree. In general, interpolation computes $\sum_i w_i\, y_i$ from the labels
 # $y_i$ of neighbouring pixels with weights $w_i \ge 0$ that sum to 1. Nearest neighbour
 # is the special case in which one weight is 1 and all others are 0, so that the result
-# is always a label that exists.
+# is always the label of one of the pixels.
 #
 # Everything in this chapter follows from three rules:
 #
@@ -223,9 +225,9 @@ viz.show_grid(
 # 2. **Image and mask are transformed together.** A geometric transform (flip, crop,
 #    rotation) uses the same random numbers for both. A photometric transform
 #    (brightness, noise, normalisation) changes the image only.
-# 3. **A pixel without a reliable label is void.** Void is the label 255 by convention.
-#    The loss and the metric skip void pixels. Void is not the same as *background*,
-#    which is a class: somebody looked and found no object.
+# 3. **A pixel without a reliable label is void.** In many data sets, void is the label
+#    255. The loss and the metric skip void pixels. Void is not the same as
+#    *background*, which is a class: somebody looked and found no object.
 #
 # ## Build it
 #
@@ -272,17 +274,16 @@ tables.show_table(
 )
 
 # %% [markdown]
-# The label PNG and the palette PNG give the eight classes back. Converting a palette to
-# grey with `convert("L")` replaces each class by the brightness of its colour. JPEG
-# compression changes pixel values slightly; a photograph looks the same afterwards, but
-# a label map contains other classes. Masks of objects may need more than 255 numbers
-# and are then stored with 16 bits; forcing them into 8 bits gives different objects the
-# same number.
+# The label PNG and the palette PNG give the eight classes back. The conversion to grey,
+# `convert("L")`, replaces each class by the brightness of its colour. JPEG compression
+# changes pixel values slightly; a photograph looks the same afterwards, but a label map
+# contains other classes. Masks of many objects need 16 bits, because 8 bits give
+# different objects the same number.
 #
 # Some data sets store only **colours**, and a table says which colour is which class.
-# The dangerous pixels are those whose colour is not in the table, such as the
-# cream-coloured border that PASCAL VOC draws around objects. If the lookup table begins
-# with zeros, these pixels become class 0. It must begin with void:
+# Some pixels have a colour that is not in the table, such as the cream-coloured border
+# that PASCAL VOC draws around objects. If the lookup table begins with zeros, these
+# pixels become class 0. It must begin with void:
 
 
 # %%
@@ -351,7 +352,7 @@ for path in sorted((folder / "images").iterdir()):
 # %% [markdown]
 # The next two cells are all that a project needs, and you may copy them. A PyTorch
 # `Dataset` has a length and items. This one pairs the files **by name**, reads the
-# numbers of the mask without any conversion, and calls one function with both.
+# numbers of the mask without any conversion, and passes both to one function.
 
 
 # %%
@@ -380,8 +381,9 @@ class FolderDataset(Dataset):
 
 
 # %% [markdown]
-# The function draws its random numbers once and uses them for image and mask. Its last
-# line **normalises** the image. For every colour channel $c$, the value $x$ becomes
+# The function `augment` draws its random numbers once and uses them for image and mask.
+# Its last line **normalises** the image. For every colour channel $c$, the value $x$
+# becomes
 #
 # $$\frac{x - \mu_c}{\sigma_c},$$
 #
@@ -412,8 +414,8 @@ def augment(image, mask, size=160):
 
 
 # %% [markdown]
-# A `DataLoader` draws samples in random order and stacks them into a batch. All samples
-# of a batch must have the same size, which the crop provides.
+# A `DataLoader` draws samples in random order and stacks them into a batch. They must
+# have the same size, which the crop provides.
 
 # %% tags=["tol=0.1"]
 seed_everything(37)
@@ -458,10 +460,10 @@ report = inspect(FolderDataset(folder), classes=photographs.CLASSES)
 print(report)
 
 # %% [markdown]
-# The warning is justified: images of seven sizes cannot be stacked. Our crop solves
-# this problem. The lower part lists how many pixels and how many samples have each
-# class. A class with very few pixels is easily ignored by a network, which is the topic
-# of [chapter 5](05_losses.ipynb). The lines of the upper part mean:
+# The warning is justified: images of seven sizes cannot be stacked, which our crop
+# solves. The lower part lists how many pixels and how many samples have each class;
+# rare classes are the topic of [chapter 5](05_losses.ipynb). The lines of the upper
+# part mean:
 #
 # - **sizes, dtypes, values**: shapes, number types, and the smallest and largest value
 #   of the images.
@@ -469,7 +471,7 @@ print(report)
 #   error; a class that never occurs is a warning.
 # - **interpolation**: Where labels change by two or more, drawn masks jump, for example
 #   from 2 to 5. Averaged masks pass through a number between, as in 2, 3, 5. The
-#   finding says which share of the changes do so; in clean masks it is below 17 %.
+#   finding says which share of the changes do so; above 17 % it is an error.
 # - **names**: whether classes such as sky and road lie where their names say.
 # - **void, empty masks**: the share of void, and masks with one label only.
 # - **void as class**: at which share of the borders a line of one class, at most 4
@@ -482,10 +484,10 @@ print(report)
 #   other samples fit as well.
 # - **duplicates**: whether two images, shrunk to 16 × 16 pixels, are nearly the same.
 #
-# A correlation of about 0.4 is normal, because an image also has edges inside its
-# objects and regions. The next cell compares it with the correlation for masks of other
-# scenes. Then it shifts a mask by four rows up and six columns to the right, and asks
-# where the mask fits best.
+# What is a good correlation? It stays well below 1, because an image also has edges
+# inside its objects and regions. The next cell compares the masks of Toytown with masks
+# of other scenes. Then it shifts a mask by four rows up and six columns to the right,
+# and asks where the mask fits best.
 
 # %% tags=["tol=0.03"]
 others = [*scenes[1:], scenes[0]]
@@ -581,9 +583,8 @@ tables.show_table(rows)
 # Do wrong labels matter, or are they averaged out during training? We train the same
 # small network twice on Toytown at half size, once with masks resized by nearest
 # neighbour and once by truncated bilinear averages. Both networks are evaluated on
-# correct masks. (The loss gives rare classes a larger weight; [chapter
-# 5](05_losses.ipynb) explains it. The network is a small U-Net, the topic of [chapter
-# 8](08_unet.ipynb).)
+# correct masks. (The network is a small [U-Net](08_unet.ipynb), and its loss gives
+# [rare classes](05_losses.ipynb) a larger weight.)
 
 # %%
 SIZE = (48, 64)
@@ -656,8 +657,8 @@ viz.show_predictions(
 # The next table does the same for six mistakes. `benchmarks/label_errors.py` trained
 # every version with three seeds, with plain cross-entropy and with class weights. Each
 # mistake is compared with the correct version that differs from it in nothing else, and
-# the table shows by how much the mean IoU falls (mean ± standard deviation over the
-# seeds).
+# the table shows by how much the mean IoU falls (mean ± standard deviation of the
+# difference over the seeds).
 
 # %%
 results = measured("label_errors")
@@ -780,18 +781,19 @@ viz.show_bars(
 
 # %% [markdown]
 # One pixel is enough to lower the score of a perfect prediction: a little for large
-# classes, and to about one half for the thin lamps. How much does a score tell us about
-# the network, then, and how much about the annotation? And why is one number not
-# enough? [Chapter 3](03_metrics.ipynb) answers these questions.
+# classes, and to about one half for the thin lamps. A score therefore depends on the
+# annotation as well as on the network, and not in the same way for every class.
+# [Chapter 3](03_metrics.ipynb) defines the metrics and shows which errors each of them
+# detects.
 #
 # ## In practice
 #
 # ### torchvision: `transforms.v2`
 #
-# The transforms of torchvision move image and mask together if you say which is which:
-# `tv_tensors.Image` and `tv_tensors.Mask` are tensors that carry this information.
-# Masks are then resampled by nearest neighbour, and photometric transforms leave them
-# unchanged. `fill` says what to put outside of the image.
+# The transforms of torchvision move image and mask together if you say which is which,
+# by `tv_tensors.Image` and `tv_tensors.Mask`. Masks are then resampled by nearest
+# neighbour, and photometric transforms leave them unchanged. `fill` says what to put
+# outside of the image.
 
 # %%
 FILL = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE}
@@ -821,8 +823,8 @@ print("invented labels:", set(masks.unique().tolist()) - known)
 print("torchvision", torchvision.__version__, "torch", torch.__version__)
 
 # %% [markdown]
-# Four details can damage masks without an error. The table measures them on one scene
-# of Toytown: for each, how many pixels of the mask are not as they should be?
+# Four details can damage masks without an error message. The table shows, for one scene
+# of Toytown, which share of the mask's pixels differs from the intended result.
 
 # %% tags=["hide-input"]
 scene = scenes[0]
@@ -851,19 +853,19 @@ tables.show_table(
 # %% [markdown]
 # - **Plain tensors.** If image and mask are both plain tensors, `v2` treats the first
 #   as an image and leaves the second unchanged: only the image is flipped. Wrap both.
-# - **PIL masks.** A PIL image is treated as an image, so a mask in this form is
+# - **PIL masks.** A PIL image is treated as an image, so a mask of mode L is
 #   interpolated. Wrap it: `tv_tensors.Mask(np.array(file))`.
 # - **Fill.** New pixels get class 0 unless `fill` gives 255 for masks. This holds for
 #   `Pad`, `RandomCrop`, `RandomRotation`, `RandomAffine` and `ElasticTransform`.
 # - **Two kinds of nearest.** Of 2 × 2 pixels, `v2.Resize` keeps the upper left one, as
 #   `mode="nearest"` of PyTorch does, and `"nearest-exact"` the lower right one. Neither
-#   is wrong, but training and evaluation must use the same one. The third line of the
-#   table of mistakes shows the cost.
+#   is wrong, but training and evaluation must use the same one (line 3 of the table of
+#   falls).
 #
 # ### albumentations
 #
-# This library works on NumPy arrays with channels last and is installed on Colab. Its
-# default for masks is nearest neighbour, but `fill_mask` is 0 by default.
+# This library works on NumPy arrays with channels last. Masks are resampled by nearest
+# neighbour, but `fill_mask` is 0 by default.
 #
 # ```python
 # import albumentations as A  # version 2.0.8
@@ -893,7 +895,7 @@ tables.show_table(
 # | data set | numbers in its mask files | what you do |
 # |---|---|---|
 # | PASCAL VOC | 0 background, 1–20, 255 border | read the palette PNG as it is |
-# | Cityscapes | ids −1–33 | generate the `labelTrainIds`: 0–18, 255 |
+# | Cityscapes | ids −1 to 33 | generate the `labelTrainIds`: 0–18, 255 |
 # | ADE20K (scenes) | 0 other, 1–150 | 0 → 255, k → k − 1 |
 # | Oxford-IIIT Pet | 1 pet, 2 background, 3 border | pet 1, background 0, border 255 |
 # | CamVid (11 classes) | 0–10, 11 void | 11 → 255 |
@@ -909,12 +911,12 @@ tables.show_table(
 # | names exchanged | a list from memory | colour a mask and look at it |
 # | frames of one video | `random_split(frames)` | split by video |
 #
-# The costs of the first three mistakes are in the table of falls above. The first was
-# made, for example, in TensorFlow's segmentation tutorial until pull request 2159 of
+# The costs of the first three are in the table of falls above. The first was made, for
+# example, in TensorFlow's segmentation tutorial until pull request 2159 of
 # `tensorflow/docs`, the fourth in an example of Keras (pull request 313 of `keras-io`).
-# The last three mistakes spoil only the score. The network trained above shows by how
-# much: a class that does not exist counts as IoU 0 here, and scenes from training stand
-# for frames of the same video.
+# The last three spoil only the score, and the network trained above shows by how much.
+# Here, a class that does not exist counts as IoU 0, and scenes from training stand for
+# frames of the same video.
 
 # %% tags=["tol=0.06"]
 matrix = matrices["nearest"]
