@@ -75,10 +75,15 @@ from segcourse.training import fit
 # **imbalanced**: the **foreground**, here the dots, is much rarer than the background.
 
 # %%
-pictures = Cached(Dots(200, share=0.01, seed=0))
-checks = stack(list(Dots(50, share=0.01, seed=1)))
-print("images", tuple(checks.image.shape), "ground truth", tuple(checks.semantic.shape))
-share = torch.stack([each.semantic for each in pictures]).float().mean().item()
+training = Cached(Dots(200, share=0.01, seed=0))
+validation = stack(list(Dots(50, share=0.01, seed=1)))
+print(
+    "images",
+    tuple(validation.image.shape),
+    "ground truth",
+    tuple(validation.semantic.shape),
+)
+share = torch.stack([each.semantic for each in training]).float().mean().item()
 print(f"share of the dots in the training images: {share:.4f}")
 
 # %% [markdown]
@@ -115,25 +120,25 @@ def probability(net, sample):
     return torch.cat([net(part)[:, 0].sigmoid() for part in sample.image.split(25)])
 
 
-def dot_iou(p, sample, threshold=0.5):
-    """IoU of the dots over all pixels of the sample."""
+def foreground_iou(p, sample, threshold=0.5):
+    """IoU of the foreground over all pixels of the sample."""
     return iou(confusion_matrix((p > threshold).long(), sample.semantic, 2))[1].item()
 
 
 # %% tags=["tol=0.05"]
-plain, plain_mean = train(cross_entropy, pictures)
-plain_p = probability(plain, checks)
-matrix = confusion_matrix((plain_p > 0.5).long(), checks.semantic, 2)
+plain, plain_mean = train(cross_entropy, training)
+plain_p = probability(plain, validation)
+matrix = confusion_matrix((plain_p > 0.5).long(), validation.semantic, 2)
 print(f"pixel accuracy     {pixel_accuracy(matrix):.3f}")
-print(f"IoU of the dots    {dot_iou(plain_p, checks):.3f}")
-print(f"mean of p on dots  {plain_p[checks.semantic == 1].mean():.3f}")
+print(f"IoU of the dots    {foreground_iou(plain_p, validation):.3f}")
+print(f"mean of p on dots  {plain_p[validation.semantic == 1].mean():.3f}")
 print(f"mean of p anywhere {plain_p.mean():.3f}")
 
 # %% tags=["hide-input"]
 viz.show_images(
     {
-        "image": checks.image[6],
-        "ground truth": checks.semantic[6] == 1,
+        "image": validation.image[6],
+        "ground truth": validation.semantic[6] == 1,
         "predicted dots": plain_p[6] > 0.5,
         "probability p (0 to 0.5)": plain_p[6],
     },
@@ -198,16 +203,16 @@ for bias in (0.0, prior):
 # We train again, and change only the bias:
 
 # %% tags=["tol=0.05"]
-started, started_mean = train(cross_entropy, pictures, bias=prior)
-started_p = probability(started, checks)
-print(f"IoU of the dots: bias 0 {dot_iou(plain_p, checks):.3f}, ", end="")
-print(f"prior bias {dot_iou(started_p, checks):.3f}")
+started, started_mean = train(cross_entropy, training, bias=prior)
+started_p = probability(started, validation)
+print(f"IoU of the dots: bias 0 {foreground_iou(plain_p, validation):.3f}, ", end="")
+print(f"prior bias {foreground_iou(started_p, validation):.3f}")
 
 # %% tags=["hide-input"]
 viz.show_images(
     {
-        "image": checks.image[6],
-        "ground truth": checks.semantic[6] == 1,
+        "image": validation.image[6],
+        "ground truth": validation.semantic[6] == 1,
         "trained from bias 0": plain_p[6] > 0.5,
         "trained from the prior bias": started_p[6] > 0.5,
     },
@@ -222,8 +227,8 @@ viz.show_images(
 # below.
 
 # %% tags=["tol=0.1"]
-dice_net, dice_mean = train(dice_loss, pictures)
-balanced, balanced_mean = train(losses.balanced_cross_entropy, pictures)
+dice_net, dice_mean = train(dice_loss, training)
+balanced, balanced_mean = train(losses.balanced_cross_entropy, training)
 runs = {"cross-entropy": plain_mean, "Dice": dice_mean, "balanced": balanced_mean}
 for name, curve in {**runs, "cross-entropy, prior bias": started_mean}.items():
     first, highest, last = curve[0], max(curve), curve[-1]
@@ -307,19 +312,19 @@ tables.show_table(
 #
 # ### Second, the threshold
 #
-# Some losses change $p$ on purpose. **Balanced cross-entropy** multiplies the loss of a
-# foreground pixel by the share of the background, and the loss of a background pixel by
-# the share of the foreground. Take 100 pixels that look alike, one of them a dot. With
-# the weights 0.99 and 0.01, the gradients of the dot, $0.99 \cdot 0.5$, and of the
-# background, $99 \cdot 0.01 \cdot 0.5$, are equal at $p = 0.5$. The best $p$ is 0.5,
-# although only 1 % of these pixels are dots. With the threshold 0.5 such a network
-# predicts far too many dots.
+# Some losses are designed to give a larger $p$. **Balanced cross-entropy** multiplies
+# the loss of a foreground pixel by the share of the background, and the loss of a
+# background pixel by the share of the foreground. Take 100 pixels that look alike, one
+# of them a dot. With the weights 0.99 and 0.01, the gradients of the dot, $0.99 \cdot
+# 0.5$, and of the background, $99 \cdot 0.01 \cdot 0.5$, are equal at $p = 0.5$. The
+# best $p$ is 0.5, although only 1 % of these pixels are dots. With the threshold 0.5
+# such a network predicts far too many dots.
 #
 # The threshold must therefore be chosen for each loss. This needs a **tuning set**:
 # images that are used neither for training nor for the reported result. We compute the
 # IoU of the tuning set for many thresholds and keep the best threshold.
 
-# %% tags=["tol=0.1"]
+# %% tags=["tol=0.2"]
 tuning = stack(list(Dots(50, share=0.01, seed=2)))
 THRESHOLDS = [step / 50 for step in range(1, 50)]
 networks = {
@@ -329,12 +334,16 @@ networks = {
 }
 curves, rows = {}, []
 for name, net in networks.items():
-    p, p_checks = probability(net, tuning), probability(net, checks)
-    curves[name] = [dot_iou(p, tuning, t) for t in THRESHOLDS]
+    p, p_validation = probability(net, tuning), probability(net, validation)
+    curves[name] = [foreground_iou(p, tuning, t) for t in THRESHOLDS]
     best = THRESHOLDS[curves[name].index(max(curves[name]))]
-    row = {"network": name, "IoU at 0.5": dot_iou(p_checks, checks)}
+    row = {"network": name, "IoU at 0.5": foreground_iou(p_validation, validation)}
     rows.append(
-        {**row, "threshold": best, "IoU there": dot_iou(p_checks, checks, best)}
+        {
+            **row,
+            "threshold": best,
+            "IoU there": foreground_iou(p_validation, validation, best),
+        }
     )
 tables.show_table(rows, digits=2)
 
@@ -706,7 +715,7 @@ fitted = {
     "CE, prior bias": fit_photo(cross_entropy, rocket_prior),
 }
 for name, maps in fitted.items():
-    early, late = (dot_iou(maps[step], whole) for step in (20, 160))
+    early, late = (foreground_iou(maps[step], whole) for step in (20, 160))
     print(f"{name:14s} IoU after 20 steps {early:.2f}, after 160 {late:.2f}")
 
 # %% tags=["hide-input"]
@@ -729,7 +738,7 @@ viz.show_images(
 viz.show_curve_panels(
     {
         "fit of the photograph": {
-            name: (list(maps), [dot_iou(p, whole) for p in maps.values()])
+            name: (list(maps), [foreground_iou(p, whole) for p in maps.values()])
             for name, maps in fitted.items()
         }
     },
@@ -850,11 +859,11 @@ tables.show_table(
 # %%
 def best_blocks(stride):
     """The highest IoU of masks that are constant in blocks, and the mask."""
-    cover = F.avg_pool2d(checks.semantic.float()[:, None], stride)
+    cover = F.avg_pool2d(validation.semantic.float()[:, None], stride)
     cover = F.interpolate(cover, scale_factor=stride)[:, 0]
     fractions = cover.unique().tolist()
-    best = max(fractions, key=lambda f: dot_iou(cover, checks, f))
-    return dot_iou(cover, checks, best), cover > best
+    best = max(fractions, key=lambda f: foreground_iou(cover, validation, f))
+    return foreground_iou(cover, validation, best), cover > best
 
 
 coarse = {stride: best_blocks(stride) for stride in (1, 2, 4, 8, 16)}
@@ -865,7 +874,7 @@ for stride, (limit, _) in coarse.items():
 viz.show_images(
     {f"blocks of {s} x {s}": mask[6] for s, (_, mask) in coarse.items() if s < 16},
     alt="The best masks with blocks of 1, 2, 4 and 8 pixels. The outline of the two "
-    "discs becomes coarser; with blocks of 8 each disc is a single square or is lost.",
+    "discs becomes coarser; with blocks of 8 each disc is a single square.",
 )
 
 # %% [markdown]
@@ -906,14 +915,14 @@ for name in ("torch", "torchvision", "segmentation-models-pytorch", "monai"):
 seed_everything(0)
 model = smp.Unet("resnet18", encoder_weights=None, classes=1)
 with torch.no_grad():
-    before = model(checks.image[:8]).sigmoid().mean()
+    before = model(validation.image[:8]).sigmoid().mean()
     nn.init.constant_(model.segmentation_head[0].bias, prior)
-    after = model(checks.image[:8]).sigmoid().mean()
+    after = model(validation.image[:8]).sigmoid().mean()
 print(f"mean of p at the start: {before:.2f}, with the prior bias {after:.2f}")
 
 overlap_loss = smp.losses.DiceLoss("binary")
-y = checks.semantic[:8, None].float()
-x = model(checks.image[:8])
+y = validation.semantic[:8, None].float()
+x = model(validation.image[:8])
 total = overlap_loss(x, y) + F.binary_cross_entropy_with_logits(x, y)
 print(f"Dice + cross-entropy at the start: {total.item():.2f}")
 
