@@ -430,28 +430,78 @@ def _numbers(values: Any) -> np.ndarray:
 
 @_closed_on_error
 def show_curves(
-    curves: Mapping[str, Any], *, xlabel: str, ylabel: str, alt: str, smooth: int = 1
+    curves: Mapping[str, Any],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    smooth: int = 1,
+    yscale: str = "linear",
 ) -> None:
     """Lines under their names: each is y, or (x, y).
 
     ``smooth`` averages that many points, or all of a shorter curve. Points that are nan are left
-    out of the average, and are gaps in the line.
+    out of the average, and are gaps in the line. ``yscale`` is "linear" or "log".
     """
     figure = _canvas(1, 1, width=5.2, height=3.0)
     axes = figure.subplots()
+    _draw_curves(axes, curves, smooth)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.set_yscale(yscale)
+    if len(curves) > 1:
+        axes.legend(frameon=False, fontsize=9)
+    present(figure, alt=alt)
+
+
+@_closed_on_error
+def show_curve_panels(
+    panels: Mapping[str, Mapping[str, Any]],
+    *,
+    xlabels: Sequence[str],
+    ylabels: Sequence[str],
+    alt: str,
+) -> None:
+    """Panels of curves side by side under their titles, with one legend below.
+
+    Curves are as in ``show_curves``, and have the same names in the same order in every panel.
+    Their dashes differ, so that curves that coincide are seen.
+
+    Raises:
+        ValueError: if there is not one label per axis and panel, or the names differ.
+    """
+    names = [list(curves) for curves in panels.values()]
+    if not names or any(each != names[0] for each in names):
+        raise ValueError(
+            f"every panel needs the same curves in the same order, because they share a legend, "
+            f"but these have {names}."
+        )
+    figure = _canvas(1, len(panels), width=3.7 if len(panels) > 1 else 5.2, height=3.2)
+    columns = figure.subplots(1, len(panels), squeeze=False)[0]
+    rows = zip(columns, panels.items(), xlabels, ylabels, strict=True)
+    for axes, (title, curves), xlabel, ylabel in rows:
+        _draw_curves(axes, curves, dashed=True)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+    lines, labels = columns[0].get_legend_handles_labels()
+    where = dict(loc="outside lower center", ncols=min(len(labels), 4))
+    figure.legend(lines, labels, frameon=False, fontsize=9, **where)
+    present(figure, alt=alt)
+
+
+def _draw_curves(
+    axes: Axes, curves: Mapping[str, Any], smooth: int = 1, dashed: bool = False
+) -> None:
+    """Lines in different colors, and dashes when these run out, or at once: ``show_curves``."""
     styles = ("-", "--", "-.", ":")
     for number, (name, curve) in enumerate(curves.items()):
         x, y = curve if isinstance(curve, tuple) else (range(len(curve)), curve)
         x, y = _smoothed(_numbers(x), smooth), _smoothed(_numbers(y), smooth)
         color = OKABE_ITO[number % len(OKABE_ITO)]
-        style = styles[number // len(OKABE_ITO) % 4]
+        style = styles[(number if dashed else number // len(OKABE_ITO)) % 4]
         axes.plot(x, y, style, color=color, label=name, marker="o" if len(y) == 1 else None)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(curves) > 1:
-        axes.legend(frameon=False, fontsize=9)
-    present(figure, alt=alt)
 
 
 def _smoothed(values: np.ndarray, points: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from benchmarks import (
     detectors,
     dsb2018,
     instances,
+    loss_sweep,
     object_metrics,
     operators,
     panoptic,
@@ -505,3 +507,65 @@ def test_operators_are_measured_on_the_same_boxes_and_dots_of_every_number(monke
     assert all(each["seconds"].keys() == {"segcourse", "torchvision"} for each in found)
     memory = operators.measure_border_weights((2, 3), (40, 60))
     assert memory["objects"] == 6 and memory["mib"] >= 0
+
+
+def test_the_last_bias_of_the_loss_sweep_starts_at_0_or_at_the_share():
+    assert loss_sweep.small_unet(1, 2).head.bias.item() == 0
+    binary = loss_sweep.small_unet(1, 2, torch.tensor([0.01]))
+    assert binary.head.bias.sigmoid().item() == pytest.approx(0.01)
+    share = torch.tensor([0.7, 0.2, 0.1])
+    several = loss_sweep.small_unet(3, 2, share)
+    torch.testing.assert_close(several.head.bias.softmax(0), share)
+
+
+def test_only_the_last_bias_learns_fast():
+    model = loss_sweep.small_unet(1, 2)
+    others, [bias] = (each["params"] for each in loss_sweep.with_fast_bias(model, 0.3).param_groups)
+    assert bias is model.head.bias and len(others) == len(list(model.parameters())) - 1
+
+
+def test_a_run_of_the_loss_sweep_keeps_the_mean_of_p(monkeypatch):
+    monkeypatch.setattr(loss_sweep, "SCENES", 8)
+    data = loss_sweep.dots(0.05)
+    run = loss_sweep.one_run(cross_entropy, "prior", 0, 6, data)
+    assert len(run["mean_p"]) == 2 and run["mean_p"][0] < 0.2  # steps 0 and 5
+    assert 0 <= run["iou"] <= 1 and 0.01 <= run["threshold"] <= 0.99
+
+
+@pytest.fixture
+def quick_sweep(monkeypatch, tmp_path):
+    """The parts of benchmarks.loss_sweep, each in an instant."""
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    parts = {part: lambda seeds, steps, p=part: {"ran": p} for part in loss_sweep.PARTS}
+    monkeypatch.setattr(loss_sweep, "PARTS", parts)
+    threads = torch.get_num_threads()
+    yield tmp_path / "loss_sweep.json"
+    torch.set_num_threads(threads)
+
+
+def test_parts_of_the_loss_sweep_are_renewed_alone(quick_sweep):
+    loss_sweep.main([])
+    before = json.loads(quick_sweep.read_text())
+    quick_sweep.write_text(json.dumps({**before, "sweep": "of yesterday", "toytown": "old"}))
+    loss_sweep.main(["--only", "toytown"])
+    after = json.loads(quick_sweep.read_text())
+    assert after["sweep"] == "of yesterday" and after["toytown"] == {"ran": "toytown"}
+    assert after["cpu_seconds"].keys() == set(loss_sweep.PARTS)
+    loss_sweep.main(["--quick"])
+    assert json.loads(quick_sweep.read_text()) == after
+
+
+def test_parts_of_the_loss_sweep_with_other_settings_are_not_mixed(quick_sweep):
+    loss_sweep.main([])
+    content = json.loads(quick_sweep.read_text())
+    quick_sweep.write_text(json.dumps({**content, "steps": 9}))
+    with pytest.raises(SystemExit, match="keeps sweep, causes, which were run with other settings"):
+        loss_sweep.main(["--only", "toytown"])
+
+
+def test_the_loss_sweep_has_every_arm():
+    stored = json.loads((report.RESULTS / "loss_sweep.json").read_text())
+    arms = [(row["share"], row["loss"], row["start"]) for row in stored["sweep"]]
+    grid = product(loss_sweep.SHARES, loss_sweep.LOSSES, loss_sweep.STARTS)
+    assert arms == list(grid) and stored["seeds"] == list(loss_sweep.SEEDS)
+    assert all(len(row["iou"]) == len(row["iou_at_threshold"]) == 3 for row in stored["sweep"])

@@ -58,6 +58,15 @@ FIGURES = {
     "curves": lambda: viz.show_curves(
         {"loss": [3, 2, 1], "other": ([0, 2], [1, 1])}, xlabel="step", ylabel="loss", alt=ALT
     ),
+    "logarithmic curve": lambda: viz.show_curves(
+        {"p": [0.5, 0.1]}, xlabel="step", ylabel="p", alt=ALT, yscale="log"
+    ),
+    "curve panels": lambda: viz.show_curve_panels(
+        {"loss": {"a": [3, 2, 1], "b": [1, 1]}, "gradient": {"a": [1], "b": ([0, 2], [1, 0])}},
+        xlabels=("p", "logit"),
+        ylabels=("loss", "gradient"),
+        alt=ALT,
+    ),
     "bars": lambda: viz.show_bars(
         {"8s": {"mIoU": (0.7, 0.02), "BF": 0.5}, "16s": {"mIoU": (0.6, 0.01)}}, ylabel="", alt=ALT
     ),
@@ -362,6 +371,26 @@ def test_a_smoothed_curve_averages_what_is_known(curve, smooth, expected, shown)
     viz.show_curves({"a": curve}, xlabel="", ylabel="", alt=ALT, smooth=smooth)
     [line] = lines(shown)
     np.testing.assert_allclose(line, expected)
+
+
+def test_panels_of_curves_have_titles_labels_and_one_legend(shown):
+    FIGURES["curve panels"]()
+    [(figure, _)] = shown
+    titles = [axes.get_title() for axes in figure.axes]
+    labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes]
+    assert titles == ["loss", "gradient"] and labels == [("p", "loss"), ("logit", "gradient")]
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "panels, labels",
+    [({"l": {"a": [1]}, "g": {"b": [1]}}, "xy"), ({}, ""), ({"l": {"a": [1]}}, "")],
+)
+def test_panels_of_other_curves_or_without_labels_are_refused(panels, labels):
+    with pytest.raises(ValueError):
+        viz.show_curve_panels(panels, xlabels=labels, ylabels=labels, alt=ALT)
+    assert not plt.get_fignums()
 
 
 def test_a_smoothed_curve_keeps_its_place(shown):

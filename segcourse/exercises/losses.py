@@ -1,6 +1,6 @@
 """Exercises of the losses chapter."""
 
-from collections.abc import Callable
+import math
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,19 @@ from segcourse.ops.labels import IGNORE
 def median_weights(counts: Tensor) -> Tensor:
     """Median-frequency weights from the pixels of every class in every image: (N, K) -> (K,).
 
-    The frequency of a class is its pixels divided by all pixels of the images that show it; its
-    weight is the median of the frequencies divided by its own. A class that never occurs gets 0.
+    ``counts[n, k]`` is the number of pixels of class k in image n; images may differ in size. The
+    frequency of a class is its pixels in all images, divided by all pixels of those images that
+    contain the class. The weight of a class is the median of the frequencies divided by its own
+    frequency. A class that occurs in no image gets the weight 0 and is left out of the median. The
+    median of an even number of values is the mean of the middle two.
     """
     pixels = counts.sum(dim=0)
     room = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
-    frequency = pixels / room.clamp(min=1)
     seen = pixels > 0
-    weights = frequency[seen].quantile(0.5) / frequency.clamp(min=1e-12)
-    return weights * seen
+    frequency = pixels[seen] / room[seen]
+    weights = torch.zeros(len(pixels))
+    weights[seen] = frequency.quantile(0.5) / frequency
+    return weights
 
 
 def weights_of_all_images(counts: Tensor) -> Tensor:
@@ -52,6 +56,14 @@ def weights_upside_down(counts: Tensor) -> Tensor:
     return frequency / frequency[frequency > 0].quantile(0.5)
 
 
+def weights_of_mean_shares(counts: Tensor) -> Tensor:
+    share = counts / counts.sum(dim=1, keepdim=True)
+    there = counts > 0
+    frequency = share.sum(dim=0) / there.sum(dim=0).clamp(min=1)
+    seen = frequency > 0
+    return frequency[seen].quantile(0.5) / frequency.clamp(min=1e-12) * seen
+
+
 def weights_cases() -> list[tuple]:
     return [
         (torch.tensor([[8, 8, 0], [3, 12, 1], [16, 0, 0]]),),
@@ -59,6 +71,11 @@ def weights_cases() -> list[tuple]:
         (torch.tensor([[60, 30, 10, 0], [90, 0, 6, 4]]),),
         (torch.tensor([[60, 0, 0, 40, 0], [90, 0, 10, 0, 0]]),),
         (torch.tensor([[1000, 0], [990, 10]]),),
+        # images of different sizes
+        (torch.tensor([[700, 200, 100], [5, 0, 15], [0, 30, 10]]),),
+        (torch.tensor([[6, 2, 0, 0], [50, 0, 49, 1], [300, 80, 15, 5]]),),
+        (torch.tensor([[3, 1, 0], [2, 0, 5], [0, 0, 2], [1, 4, 1]]),),
+        (torch.tensor([[7]]),),
     ]
 
 
@@ -69,8 +86,8 @@ weights = Exercise(
     mistakes=(
         Mistake(
             weights_of_all_images,
-            "You divide by the pixels of all images. The frequency of a class is taken among the "
-            "images that show it, so that a class is not punished for being in few of them.",
+            "You divide by the pixels of all images. The frequency of a class is taken among those "
+            "images only that contain the class.",
         ),
         Mistake(
             weights_with_absent_classes_in_the_median,
@@ -80,12 +97,17 @@ weights = Exercise(
         Mistake(
             weights_of_the_lower_median,
             "torch.median returns the lower of the two middle values when their number is even. "
-            "The median is their mean: .quantile(0.5) gives it.",
+            "The median asked for is their mean: .quantile(0.5) gives it.",
+        ),
+        Mistake(
+            weights_of_mean_shares,
+            "You average the shares of the single images, so a small image counts as much as a "
+            "large one. Add up the pixels first, and divide once.",
         ),
         Mistake(
             weights_upside_down,
-            "These weights are upside down: the frequent class weighs most. It is median divided "
-            "by frequency.",
+            "These weights are upside down: the frequent class gets the largest. It is the median "
+            "divided by the frequency.",
         ),
     ),
     hints=(
@@ -101,79 +123,222 @@ weights = Exercise(
 # ── 5.2 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def gradient_at_a_pixel(logits: Tensor, target: int) -> Tensor:
-    """The slope of one pixel's cross-entropy with respect to its logits: (K,), class -> (K,)."""
-    one_hot = torch.zeros_like(logits)
-    one_hot[target] = 1
-    return logits.softmax(dim=0) - one_hot
+def p_after(learning_rates: list[float], share: float) -> float:
+    """The probability that a model with a single weight, its bias, predicts after training.
+
+    The bias starts at 0 and training moves it towards log(share / (1 - share)). AdamW moves it by
+    the learning rate of the step, whatever the size of the gradient. A step that would go beyond
+    the target ends exactly at the target, and later steps leave it there. ``learning_rates`` holds
+    one number per step; ``share``, between 0 and 1, is that of the foreground, which may also be
+    the larger class. Returns the sigmoid of the final bias.
+    """
+    target = math.log(share / (1 - share))
+    distance = min(sum(learning_rates), abs(target))
+    bias = math.copysign(distance, target)
+    return 1 / (1 + math.exp(-bias))
 
 
-def slope_uphill(logits: Tensor, target: int) -> Tensor:
-    return -gradient_at_a_pixel(logits, target)
+def p_beyond_the_target(learning_rates: list[float], share: float) -> float:
+    bias = math.copysign(sum(learning_rates), share - 0.5)
+    return 1 / (1 + math.exp(-bias))
 
 
-def slope_without_the_target(logits: Tensor, target: int) -> Tensor:
-    return logits.softmax(dim=0)
+def p_always_lower(learning_rates: list[float], share: float) -> float:
+    target = math.log(share / (1 - share))
+    bias = -min(sum(learning_rates), abs(target))
+    return 1 / (1 + math.exp(-bias))
 
 
-def slope_of_sigmoids(logits: Tensor, target: int) -> Tensor:
-    return logits.sigmoid() - F.one_hot(torch.tensor(target), len(logits))
+def p_at_a_constant_rate(learning_rates: list[float], share: float) -> float:
+    steps = len(learning_rates)
+    return p_after(learning_rates[:1] * steps, share)
 
 
-def slope_in_the_probability(logits: Tensor, target: int) -> Tensor:
-    one_hot = F.one_hot(torch.tensor(target), len(logits))
-    return -one_hot / logits.softmax(dim=0)
+def p_at_the_target(learning_rates: list[float], share: float) -> float:
+    return share
 
 
-slope = Exercise(
-    "5.2 What a pixel feels",
-    solution=gradient_at_a_pixel,
+def p_as_a_bias(learning_rates: list[float], share: float) -> float:
+    p = p_after(learning_rates, share)
+    return math.log(p / (1 - p))
+
+
+reach = Exercise(
+    "5.2 Predict how far the bias gets",
+    solution=p_after,
     cases=lambda: [
-        (torch.tensor([0.0, 0.0, 0.0]), 1),
-        (torch.tensor([2.0, -1.0, 0.5]), 0),
-        (torch.tensor([-3.0, 4.0]), 0),
-        (torch.tensor([9.0, -8.0, 0.0, 1.0]), 1),
-        (torch.tensor([500.0, -500.0]), 0),
+        ([0.003] * 160, 0.01),
+        ([0.003 * (1 - step / 160) ** 0.9 for step in range(160)], 0.01),
+        ([0.5, 0.4, 0.3, 0.2, 0.1], 0.3),
+        ([0.1, 0.2, 0.3], 0.9),
+        ([1.0, 1.0, 1.0, 1.0], 0.75),
+        ([3.0, 2.0, 0.5], 0.01),
+        ([0.3, 0.1], 0.5),
+        ([0.1, 0.2], 0.6),
+        ([], 0.2),
     ],
     mistakes=(
         Mistake(
-            slope_uphill,
-            "The sign is turned: the gradient is p - t, and the optimiser steps against it.",
+            p_beyond_the_target,
+            "The bias does not stop at log(share / (1 - share)): with enough steps your p goes on "
+            "towards 0 or 1.",
         ),
         Mistake(
-            slope_without_the_target,
-            "This is p. The true class also receives -1, which is what pulls its logit up.",
+            p_always_lower,
+            "The bias falls only if the foreground covers less than half of the pixels. For a "
+            "larger share the target is above 0, and the bias rises.",
         ),
         Mistake(
-            slope_of_sigmoids,
-            "You took a sigmoid per class. Cross-entropy of several classes uses a softmax, whose "
-            "probabilities compete and sum to 1.",
+            p_at_a_constant_rate,
+            "You use the first learning rate for every step. A schedule lowers it, so the bias "
+            "travels less far: add up the rates.",
         ),
         Mistake(
-            slope_in_the_probability,
-            "This is the slope with respect to the probability. Go on through the softmax: most of "
-            "it cancels, and p - t remains.",
+            p_at_the_target,
+            "This is where training ends if it has enough steps. Compare the distance to the "
+            "target with the sum of the learning rates.",
         ),
+        Mistake(p_as_a_bias, "This is the bias. The probability is its sigmoid, 1 / (1 + e^-b)."),
     ),
     hints=(
-        "Write the loss as -x_y + log(sum over k of exp x_k), and differentiate by one x_k.",
-        "The second term gives the softmax; the first gives -1 for the true class only.",
-        "p - t, with t the one-hot target.",
+        "How far can the bias travel in all steps together? How far is the target from 0?",
+        "The distance travelled is the smaller of the two; the sign is that of the target.",
+        "distance = min(sum(learning_rates), abs(target)); for a negative target the bias is "
+        "-distance, else distance; return 1 / (1 + math.exp(-bias)).",
     ),
-    describe=lambda logits, target: f"logits {logits.tolist()} and class {target}",
+    describe=lambda rates, share: (
+        f"{len(rates)} steps with learning rates that add up to {sum(rates):.4g}, and a foreground "
+        f"share of {share}"
+    ),
 )
 
 
 # ── 5.3 ────────────────────────────────────────────────────────────────────────────────────────
 
+# Runs of results/loss_sweep.json, seed 0.
+REPORTS = {
+    "A": {"loss": "cross-entropy", "share": 0.01, "p at first": 0.57, "p at last": 0.16,
+          "threshold": 0.32, "IoU at 0.5": 0.00, "IoU tuned": 0.27},
+    "B": {"loss": "balanced CE", "share": 0.01, "p at first": 0.02, "p at last": 0.06,
+          "threshold": 0.99, "IoU at 0.5": 0.31, "IoU tuned": 0.56},
+    "C": {"loss": "cross-entropy", "share": 0.30, "p at first": 0.39, "p at last": 0.31,
+          "threshold": 0.46, "IoU at 0.5": 0.76, "IoU tuned": 0.76},
+    "D": {"loss": "Lovász", "share": 0.01, "p at first": 0.57, "p at last": 0.49,
+          "threshold": 0.50, "IoU at 0.5": 0.07, "IoU tuned": 0.07},
+    "E": {"loss": "focal, alpha 0.25", "share": 0.05, "p at first": 0.09, "p at last": 0.10,
+          "threshold": 0.36, "IoU at 0.5": 0.61, "IoU tuned": 0.69},
+}  # fmt: skip
+
+
+def first_remedy(report: str) -> str:
+    """What to change first in a training, by its report "A", "B", "C", "D" or "E": -> str.
+
+    Returns "start" (train again with the prior bias) if training has spent its steps on bringing p
+    down and has not arrived; "threshold" (choose it on a tuning set) if the network is well
+    trained but 0.5 is the wrong place to cut; "keep" if neither would gain more than a hundredth.
+    """
+    return {
+        "A": "start",
+        "B": "threshold",
+        "C": "keep",
+        "D": "start",
+        "E": "threshold",
+    }[report]
+
+
+def remedy_threshold_for_a(report: str) -> str:
+    return "threshold" if report == "A" else first_remedy(report)
+
+
+def remedy_start_for_b(report: str) -> str:
+    return "start" if report == "B" else first_remedy(report)
+
+
+def remedy_more_for_c(report: str) -> str:
+    return "threshold" if report == "C" else first_remedy(report)
+
+
+def remedy_threshold_for_d(report: str) -> str:
+    return "threshold" if report == "D" else first_remedy(report)
+
+
+def remedy_keep_for_e(report: str) -> str:
+    return "keep" if report == "E" else first_remedy(report)
+
+
+def remedy_start_for_e(report: str) -> str:
+    return "start" if report == "E" else first_remedy(report)
+
+
+def remedy_by_threshold_only(report: str) -> str:
+    return "keep" if report in ("C", "D") else "threshold"
+
+
+diagnose = Exercise(
+    "5.3 Diagnose five trainings",
+    solution=first_remedy,
+    cases=[(report,) for report in REPORTS],
+    mistakes=(
+        Mistake(
+            remedy_threshold_for_a,
+            "In report A another threshold helps a little. But one pixel in a hundred is a dot, "
+            "and at the end the mean of p is still many times as large: what was the training "
+            "doing all the time?",
+        ),
+        Mistake(
+            remedy_start_for_b,
+            "In report B the mean of p is close to the share from the first step on. Compare the "
+            "two IoUs instead, and think of what balanced weights do to p.",
+        ),
+        Mistake(
+            remedy_more_for_c,
+            "In report C the two IoUs are equal, and p starts close to the share and stays there.",
+        ),
+        Mistake(
+            remedy_threshold_for_d,
+            "In report D the tuned threshold has the same IoU as 0.5: nothing is gained there. "
+            "Look at the mean of p and at the share.",
+        ),
+        Mistake(
+            remedy_keep_for_e,
+            "In report E the two IoUs differ by several hundredths. That is worth having.",
+        ),
+        Mistake(
+            remedy_start_for_e,
+            "In report E the mean of p starts near the share and stays near it. So the training "
+            "did not have to bring it down.",
+        ),
+        Mistake(
+            remedy_by_threshold_only,
+            "You compare the two IoUs only. Compare the mean of p at the end with the share too: "
+            "it says whether training has arrived.",
+        ),
+    ),
+    hints=(
+        "Compare the share with the mean of p at first and at last: did it have to fall, and has "
+        "it arrived?",
+        "Compare the two IoUs: how much does a tuned threshold gain?",
+        "Two reports begin with p far above the share and end far above it. Two others begin near "
+        "the share and gain much from a threshold.",
+    ),
+    describe=lambda report: f"report {report}",
+    shows_expected=False,
+)
+
+
+# ── 5.4 ────────────────────────────────────────────────────────────────────────────────────────
+
 
 def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean Dice loss of the classes that the truth contains: (N, K, H, W), (N, H, W) -> scalar.
+    """Mean Dice loss of the classes that the target contains: (N, K, H, W), (N, H, W) -> scalar.
 
-    Sums run over the whole batch. Pixels whose truth is 255 are not counted.
+    The target holds classes 0 to K - 1, or 255 for void. Probabilities are the softmax of the
+    logits over axis 1. Sums run over the pixels of the whole batch, one sum per class; void pixels
+    are in none of them. The Dice loss of a class is 1 - 2 I / (S + T). Classes without a pixel that
+    counts are left out of the mean.
     """
-    counted = (target != IGNORE)[:, None]
-    one_hot = F.one_hot(target.where(target != IGNORE, 0), logits.shape[1]).movedim(-1, 1) * counted
+    counted = (target != 255)[:, None]
+    one_hot = F.one_hot(target.where(target != 255, 0), logits.shape[1]).movedim(-1, 1) * counted
     probability = logits.softmax(dim=1) * counted
     overlap = (probability * one_hot).sum(dim=(0, 2, 3))
     size = (probability + one_hot).sum(dim=(0, 2, 3))
@@ -232,6 +397,13 @@ def dice_of_each_image(logits: Tensor, target: Tensor) -> Tensor:
     return torch.stack(losses).mean()
 
 
+def dice_whose_void_is_present(logits: Tensor, target: Tensor) -> Tensor:
+    p, t, counted = dice_parts(logits, target)
+    p, axes = p * counted, (0, 2, 3)
+    present = F.one_hot(target.where(target != IGNORE, 0), logits.shape[1]).flatten(0, 2).any(0)
+    return (1 - 2 * (p * t).sum(axes) / (p + t).sum(axes))[present].mean()
+
+
 def dice_cases() -> list[tuple]:
     random = torch.Generator().manual_seed(5)
     cases = []
@@ -242,17 +414,32 @@ def dice_cases() -> list[tuple]:
         if void:
             target[:, :2, :2] = IGNORE
         cases.append((logits, target))
+    for logits, target in (dice_case(random, (1, 3, 4, 7)), dice_case(random, (3, 4, 5, 3))):
+        target = target.where(target > 0, IGNORE)  # no pixel that counts is of class 0
+        cases.append((logits, target))
+    logits, target = dice_case(random, (2, 4, 3, 6))
+    cases.append((logits, target.where(target != 2, IGNORE)))  # nor of class 2
+    logits, target = dice_case(random, (2, 3, 4, 3))
+    target = target.where(target != 1, 0)
+    target[1, 2, 0] = 1  # a single pixel
+    cases.append((logits, target))
     return cases
 
 
+def dice_case(random: torch.Generator, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Logits of this shape, and a target of their classes."""
+    logits = 2 * torch.randn(shape, generator=random, dtype=torch.float64)
+    return logits, torch.randint(shape[1], (shape[0], *shape[2:]), generator=random)
+
+
 def describe_dice(logits: Tensor, target: Tensor) -> str:
-    """A case of 5.3 in words."""
+    """A case of 5.4 in words."""
     labels = sorted(set(target.flatten().tolist()))
-    return f"logits of {logits.shape[1]} classes and a truth with the labels {labels}"
+    return f"logits of {logits.shape[1]} classes and a target with the labels {labels}"
 
 
 batch_dice = Exercise(
-    "5.3 Mend the Dice loss",
+    "5.4 Mend the Dice loss",
     solution=soft_dice,
     cases=dice_cases,
     mistakes=(
@@ -268,13 +455,18 @@ batch_dice = Exercise(
         ),
         Mistake(
             dice_of_everything,
-            "You sum over the classes too. Then large classes decide alone: it is nearly the mean "
-            "probability of the true class. Keep axis 1, and average at the end.",
+            "You sum over the classes too, so that large classes dominate the one ratio. Keep axis "
+            "1: one ratio per class, and their mean at the end.",
         ),
         Mistake(
             dice_with_void,
             "Void is still in the sum of the probabilities: its pixels count as false positives. "
             "Multiply the probabilities by the mask of counted pixels too.",
+        ),
+        Mistake(
+            dice_whose_void_is_present,
+            "You ask which classes are present before void is removed. Void was replaced by some "
+            "class to make the one-hot target, and that class then seems to be present.",
         ),
         Mistake(
             dice_without_two,
@@ -292,249 +484,249 @@ batch_dice = Exercise(
         ),
     ),
     hints=(
-        "There are four bugs. Ask of every line: does it see probabilities? all pixels that count, "
-        "and only those? which axes does it sum over? which classes does it average?",
-        "Void must disappear from the target and from the probabilities.",
-        "present = target.sum(dim=(0, 2, 3)) > 0 picks the classes for the mean.",
+        "There are four bugs. Ask of every line: are these probabilities? Are exactly the pixels "
+        "in the sums that count? Over which axes is the sum? Which classes are in the mean?",
+        "Multiply the one-hot target *and* the probabilities by (target != 255)[:, None].",
+        "Sums over axes 0, 2 and 3 leave one number per class. Once void is removed, present = "
+        "one_hot.sum(dim=(0, 2, 3)) > 0 picks the classes for the mean.",
     ),
     describe=describe_dice,
-)
-
-
-# ── 5.4 ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def hard_mean(probability: Tensor, threshold: float, min_kept: int) -> Tensor:
-    """Mean -log p of the hard pixels: probabilities of the true class (pixels,) -> scalar.
-
-    Hard is p < threshold. If fewer than min_kept are, the min_kept hardest are taken; if there are
-    not even so many pixels, all of them.
-    """
-    amount = max(int((probability < threshold).sum()), min(min_kept, len(probability)))
-    hardest = probability.topk(amount, largest=False).values
-    return -hardest.log().mean()
-
-
-def hard_mean_without_minimum(probability: Tensor, threshold: float, min_kept: int) -> Tensor:
-    return -probability[probability < threshold].log().mean()
-
-
-def hard_mean_over_all(probability: Tensor, threshold: float, min_kept: int) -> Tensor:
-    amount = max(int((probability < threshold).sum()), min(min_kept, len(probability)))
-    return -probability.topk(amount, largest=False).values.log().sum() / len(probability)
-
-
-def hard_mean_one_short(probability: Tensor, threshold: float, min_kept: int) -> Tensor:
-    place = min(min_kept, len(probability)) - 1
-    limit = max(threshold, probability.sort().values[place].item())
-    return -probability[probability < limit].log().mean()
-
-
-def hard_mean_of_the_easy(probability: Tensor, threshold: float, min_kept: int) -> Tensor:
-    amount = max(int((probability > threshold).sum()), min(min_kept, len(probability)))
-    return -probability.topk(amount).values.log().mean()
-
-
-def hard_mean_of_at_most(probability: Tensor, threshold: float, min_kept: int) -> Tensor:
-    amount = min(int((probability < threshold).sum()), min_kept)
-    return -probability.topk(amount, largest=False).values.log().mean()
-
-
-def hard_cases() -> list[tuple]:
-    p = torch.tensor([0.9, 0.2, 0.65, 0.05, 0.97, 0.5, 0.8, 0.99], dtype=torch.float64)
-    return [(p, 0.7, 2), (p, 0.1, 3), (p, 0.5, 1), (p, 0.7, 100), (p[:1], 0.7, 1)]
-
-
-hard_pixels = Exercise(
-    "5.4 Hard pixels",
-    solution=hard_mean,
-    cases=hard_cases,
-    mistakes=(
-        Mistake(
-            hard_mean_without_minimum,
-            "You ignore min_kept: late in training no pixel is below the threshold, and the mean "
-            "of nothing is nan.",
-        ),
-        Mistake(
-            hard_mean_over_all,
-            "Divide by the number of chosen pixels, not of all: otherwise the loss, and with it "
-            "the learning rate, shrinks as the network improves.",
-        ),
-        Mistake(
-            hard_mean_one_short,
-            "Off by one: with the probability at index min_kept - 1 as a strict limit, only "
-            "min_kept - 1 pixels are below it.",
-        ),
-        Mistake(
-            hard_mean_of_the_easy,
-            "You kept the easy pixels. Hard means that the true class has a *small* probability.",
-        ),
-        Mistake(
-            hard_mean_of_at_most,
-            "min_kept is the least number of pixels to keep; you use it as the greatest.",
-        ),
-    ),
-    hints=(
-        "First find how many pixels to keep, then take that many of the smallest probabilities.",
-        "The number is the larger of: how many are below the threshold; min_kept, but not more "
-        "than there are.",
-        "probability.topk(amount, largest=False).values are the hardest.",
-    ),
-    describe=lambda p, threshold, least: f"p = {brief(p)}, threshold {threshold}, min_kept {least}",
 )
 
 
 # ── 5.5 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def error_weights(sorted_truth: Tensor) -> Tensor:
-    """What each further mistake adds to 1 - IoU: (pixels,) of 0 and 1 -> (pixels,).
+def weighted_probability(p: Tensor, background: float, foreground: float) -> Tensor:
+    """What class weights do to the probabilities of a perfectly trained network: (n,) -> (n,).
 
-    The pixels come sorted by their error, the largest first. If the first k are mistakes, then
-    the intersection is the foreground that is not among them, and the union is all foreground
-    plus the background among them.
+    ``p`` holds the probabilities of the foreground that plain cross-entropy would give: of the
+    pixels that look alike, this share is foreground. Returns the probabilities that minimise the
+    cross-entropy in which background pixels are multiplied by the weight ``background`` and
+    foreground pixels by the weight ``foreground``, both above 0.
     """
-    foreground = sorted_truth.sum()
-    intersection = foreground - sorted_truth.cumsum(0)
-    union = foreground + (1 - sorted_truth).cumsum(0)
-    loss = 1 - intersection / union
-    return torch.cat([loss[:1], loss[1:] - loss[:-1]])
+    yes = foreground * p
+    no = background * (1 - p)
+    return yes / (yes + no)
 
 
-def running_loss(sorted_truth: Tensor) -> Tensor:
-    return error_weights(sorted_truth).cumsum(0)
+def weighted_without_dividing(p: Tensor, background: float, foreground: float) -> Tensor:
+    return foreground * p
 
 
-def weights_of_the_iou(sorted_truth: Tensor) -> Tensor:
-    return -error_weights(sorted_truth)
+def weighted_the_other_way(p: Tensor, background: float, foreground: float) -> Tensor:
+    return weighted_probability(p, foreground, background)
 
 
-def weights_without_the_first(sorted_truth: Tensor) -> Tensor:
-    return error_weights(sorted_truth)[1:]
+def weighted_by_the_foreground_only(p: Tensor, background: float, foreground: float) -> Tensor:
+    return weighted_probability(p, 1.0, foreground)
 
 
-def weights_with_a_fixed_union(sorted_truth: Tensor) -> Tensor:
-    return sorted_truth / sorted_truth.sum()
+def weighted_not_at_all(p: Tensor, background: float, foreground: float) -> Tensor:
+    return p
 
 
-lovasz = Exercise(
-    "5.5 Lovász weights",
-    solution=error_weights,
+def weighted_linearly(p: Tensor, background: float, foreground: float) -> Tensor:
+    return foreground * p / (foreground + background)
+
+
+moved = Exercise(
+    "5.5 Predict what weights do to p",
+    solution=weighted_probability,
     cases=lambda: [
-        (torch.tensor([1.0, 0, 1, 0]),),
-        (torch.tensor([0.0, 0, 1]),),
-        (torch.tensor([1.0, 1, 1]),),
-        (torch.tensor([0.0, 1, 0, 0, 1, 1, 0]),),
-        (torch.tensor([1.0]),),
+        (torch.tensor([0.01, 0.2, 0.5, 0.9], dtype=torch.float64), 1.0, 1.0),
+        (torch.tensor([0.01, 0.05, 0.5, 0.99], dtype=torch.float64), 0.01, 0.99),
+        (torch.tensor([0.1, 0.3], dtype=torch.float64), 2.0, 6.0),
+        (torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64), 3.0, 0.5),
     ],
     mistakes=(
         Mistake(
-            running_loss,
-            "This is the running 1 - IoU itself. The weight of an error is how much the running "
-            "value grows there: take differences.",
+            weighted_without_dividing,
+            "This is the weight of the foreground alone, and it can exceed 1. Divide by the "
+            "weighted sum of foreground and background.",
         ),
         Mistake(
-            weights_of_the_iou,
-            "These are the steps of the IoU, which falls. The loss is 1 - IoU, which grows: no "
-            "weight is negative.",
+            weighted_the_other_way,
+            "The weights are exchanged: more weight on the foreground must raise p.",
         ),
         Mistake(
-            weights_without_the_first,
-            "One weight is missing: before the first mistake 1 - IoU is 0, so the first weight is "
-            "the first value itself.",
+            weighted_by_the_foreground_only,
+            "The background has a weight as well: only the ratio of the two weights matters.",
         ),
         Mistake(
-            weights_with_a_fixed_union,
-            "The union is not fixed: background taken for foreground (a 0 here) enlarges it.",
+            weighted_not_at_all,
+            "These are the probabilities of plain cross-entropy. A weight of 3 acts as if every "
+            "pixel of this class occurred three times.",
+        ),
+        Mistake(
+            weighted_linearly,
+            "You divide by the sum of the weights. The denominator also depends on how many "
+            "pixels of each class there are: weigh p and 1 - p, then divide by their sum.",
         ),
     ),
     hints=(
-        "Do 1 0 1 0 by hand: two foreground pixels. After one mistake IoU is 1/2; after two, 1/3.",
-        "cumsum gives the foreground and the background among the first k pixels.",
-        "1 - (T - cumsum(t)) / (T + cumsum(1 - t)), then its differences, the first one kept.",
+        "Take 100 pixels that look alike, 20 of them foreground. A weight of 3 acts as if each "
+        "foreground pixel occurred three times.",
+        "Then there are 3 x 20 foreground and 1 x 80 background pixels. What share is foreground?",
+        "foreground * p / (foreground * p + background * (1 - p))",
     ),
-    describe=lambda target: f"the sorted truth {[int(value) for value in target]}",
+    describe=lambda p, background, foreground: (
+        f"p = {brief(p)}, weights {background:g} (background) and {foreground:g} (foreground)"
+    ),
 )
 
 
 # ── 5.6 ────────────────────────────────────────────────────────────────────────────────────────
 
-GRID = torch.arange(1, 100).double() / 100
 
+def tune_and_report(
+    tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+) -> tuple[float, float]:
+    """The best threshold on a tuning set, and the IoU of the foreground on a test set with it.
 
-def best_constant(loss: Callable[[Tensor, Tensor], Tensor], target: Tensor) -> float:
-    """The probability among 0.01, 0.02, ..., 0.99 that does best if all pixels get the same.
-
-    ``loss(probability, target)`` takes two vectors (pixels,) and gives a scalar.
+    Probabilities and targets have the shape (N, H, W), and the two sets may differ in it. Targets
+    are 0, 1 or 255 for void, which does not count. A pixel is predicted as foreground if p is
+    larger than the threshold. Thresholds to try: 0.01, 0.02, ..., 0.99; among equally good ones the
+    lowest is taken. The IoU is taken over all pixels of a set; if neither the target nor the
+    prediction has a foreground pixel, it is 0. Returns (threshold, IoU).
     """
-    grid = torch.arange(1, 100).double() / 100
-    values = [loss(torch.full_like(target, q), target) for q in grid.tolist()]
-    return grid[torch.stack(values).argmin()].item()
+
+    def iou(p, target, threshold):
+        found = (p > threshold) & (target != 255)
+        there = target == 1
+        return (found & there).sum().item() / max((found | there).sum().item(), 1)
+
+    thresholds = [step / 100 for step in range(1, 100)]
+    best = max(thresholds, key=lambda t: iou(tuning_p, tuning_target, t))
+    return best, iou(test_p, test_target, best)
 
 
-def smallest_loss(loss: Callable, target: Tensor) -> float:
-    return min(loss(torch.full_like(target, q), target).item() for q in GRID.tolist())
+def iou_above(p: Tensor, target: Tensor, threshold: float) -> float:
+    """The IoU of 5.6, for the mistakes below."""
+    found, there = (p > threshold) & (target != IGNORE), target == 1
+    return (found & there).sum().item() / max((found | there).sum().item(), 1)
 
 
-def worst_constant(loss: Callable, target: Tensor) -> float:
-    return max(GRID.tolist(), key=lambda q: loss(torch.full_like(target, q), target).item())
+CUTS = [step / 100 for step in range(1, 100)]
 
 
-def index_of_the_best(loss: Callable, target: Tensor) -> int:
-    values = [loss(torch.full_like(target, q), target).item() for q in GRID.tolist()]
-    return values.index(min(values))
+def tune_on_the_test_set(
+    tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+) -> tuple[float, float]:
+    return tune_and_report(test_p, test_target, test_p, test_target)
 
 
-def share_of_the_foreground(loss: Callable, target: Tensor) -> float:
-    return target.mean().item()
+def report_the_tuning_set(
+    tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+) -> tuple[float, float]:
+    return tune_and_report(tuning_p, tuning_target, tuning_p, tuning_target)
 
 
-def plain(probability: Tensor, target: Tensor) -> Tensor:
-    """cross-entropy"""
-    return F.binary_cross_entropy(probability, target)
+def tune_with_void(
+    tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+) -> tuple[float, float]:
+    plain = [target.where(target != IGNORE, 0) for target in (tuning_target, test_target)]
+    return tune_and_report(tuning_p, plain[0], test_p, plain[1])
 
 
-def balanced(probability: Tensor, target: Tensor) -> Tensor:
-    """balanced cross-entropy"""
-    weight = torch.where(target == 1, 1 - target.mean(), target.mean())
-    return F.binary_cross_entropy(probability, target, weight=weight)
+def tune_to_the_highest(
+    tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+) -> tuple[float, float]:
+    best = max(reversed(CUTS), key=lambda t: iou_above(tuning_p, tuning_target, t))
+    return best, iou_above(test_p, test_target, best)
 
 
-def overlap(probability: Tensor, target: Tensor) -> Tensor:
-    """Dice"""
-    return 1 - 2 * (probability * target).sum() / (probability + target).sum()
+def no_tuning(
+    tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+) -> tuple[float, float]:
+    return 0.5, iou_above(test_p, test_target, 0.5)
 
 
-def foreground(count: int, pixels: int) -> Tensor:
-    """``count`` ones, then zeros: -> (pixels,) float64."""
-    return (torch.arange(pixels) < count).double()
+def tune_image_by_image(
+    tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+) -> tuple[float, float]:
+    def mean_iou(p: Tensor, target: Tensor, threshold: float) -> float:
+        each = [iou_above(a, b, threshold) for a, b in zip(p, target, strict=True)]
+        return sum(each) / len(each)
+
+    best = max(CUTS, key=lambda t: mean_iou(tuning_p, tuning_target, t))
+    return best, mean_iou(test_p, test_target, best)
 
 
-constant = Exercise(
-    "5.6 The best constant",
-    solution=best_constant,
-    cases=lambda: [
-        (loss, foreground(count, 100)) for loss in (plain, balanced, overlap) for count in (5, 30)
-    ],
+def tuning_cases() -> list[tuple]:
+    random = torch.Generator().manual_seed(6)
+    p = torch.tensor([[[0.25, 0.5, 0.75], [0.25, 0.5, 0.75]]])  # values that are thresholds too
+    some = torch.tensor([[[0, 1, 1], [0, 1, 0]]])
+    none, all_ = torch.zeros_like(some), torch.ones_like(some)
+    right = torch.tensor([[[0, 0, 1], [0, 0, 1]]])
+    void = torch.tensor([[[255, 0, 1], [0, 1, 1]]])
+    cases = [
+        (p, some, p, right),
+        (p, none, p, some),
+        (p, all_, p, none),
+        (p, void, p / 8, none),
+        (p / 64, all_, p, void),
+    ]
+    first = torch.tensor([[[1, 0, 0]]])
+    for values in ((0.995, 0.985, 0.2), (0.015, 0.005, 0.004)):  # best at 0.99, and at 0.01
+        p = torch.tensor([[values]])
+        cases.append((p, first, p, first))
+    for sides, void in (((2, 5, 4), False), ((3, 4, 7), True), ((1, 6, 3), True)):
+        sets = []
+        for shape in (sides, (2, *sides[1:])):
+            target = (torch.rand(shape, generator=random) < 0.3).long()
+            p = (torch.randn(shape, generator=random) + 1.5 * target - 1).sigmoid()
+            if void:
+                target[:, :2, 1:3] = IGNORE
+            sets += [p, target]
+        cases.append(tuple(sets))
+    return cases
+
+
+tune = Exercise(
+    "5.6 Tune, then report",
+    solution=tune_and_report,
+    cases=tuning_cases,
     mistakes=(
         Mistake(
-            smallest_loss, "This is the loss at the best constant; return the constant itself."
-        ),
-        Mistake(worst_constant, "This constant has the largest loss: the smallest is wanted."),
-        Mistake(
-            index_of_the_best,
-            "This is the place of the best constant in the list; return its probability.",
+            tune_on_the_test_set,
+            "You choose the threshold on the test set. Its IoU is then too good to be expected on "
+            "new images: choose on the tuning set, and report on the other one.",
         ),
         Mistake(
-            share_of_the_foreground,
-            "That is right for cross-entropy only. Let the loss decide: try all 99 constants.",
+            report_the_tuning_set,
+            "This is the IoU on the tuning set, where the threshold was chosen. Report the IoU of "
+            "the test set.",
+        ),
+        Mistake(
+            tune_with_void,
+            "Void counts as background here, so what is predicted there becomes a false positive. "
+            "Leave pixels with target 255 out.",
+        ),
+        Mistake(
+            tune_to_the_highest,
+            "Several thresholds are equally good on the tuning set, and you take the highest of "
+            "them. The lowest is asked for.",
+        ),
+        Mistake(
+            no_tuning,
+            "This is the IoU at 0.5. Try all 99 thresholds on the tuning set first.",
+        ),
+        Mistake(
+            tune_image_by_image,
+            "You average the IoU of the images. Here the pixels of all images are counted "
+            "together, and one IoU is taken.",
         ),
     ),
     hints=(
-        "torch.full_like(target, 0.2) is the prediction that gives 0.2 to every pixel.",
-        "Compute the loss for each of the 99 constants, and take the argmin.",
+        "Write a helper iou(p, target, threshold) first, and call it on both sets.",
+        "found = (p > threshold) & (target != 255); there = target == 1.",
+        "max(thresholds, key=...) returns the first of several equal maxima: try the thresholds "
+        "from low to high.",
     ),
-    describe=lambda loss, target: (
-        f"{loss.__doc__} and a foreground share of {target.mean().item():.0%}"
+    describe=lambda p, target, test_p, test_target: (
+        f"a tuning set of shape {tuple(p.shape)} with the labels "
+        f"{sorted(set(target.flatten().tolist()))} and a test set of shape {tuple(test_p.shape)} "
+        f"with the labels {sorted(set(test_target.flatten().tolist()))}"
     ),
 )
