@@ -32,7 +32,7 @@ def asked_by_project() -> dict[str, str]:
     content = project()
     lines = [
         *content["project"]["dependencies"],
-        *content["project"]["optional-dependencies"]["lab"],
+        *(line for lines in content["project"]["optional-dependencies"].values() for line in lines),
         *content["dependency-groups"]["book"],
     ]
     return {CONDA_NAME.get(name, name): bound for name, bound in map(requirement, lines)}
@@ -54,10 +54,18 @@ def test_conda_asks_for_the_same_names_and_bounds():
 
 def test_conda_installs_the_course_itself():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    assert "-e ." in next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    assert "-e .[practice,pretrained]" in pip
 
 
-@pytest.mark.parametrize("line", project()["project"]["dependencies"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *project()["project"]["dependencies"],
+        *project()["project"]["optional-dependencies"]["practice"],
+        *project()["project"]["optional-dependencies"]["pretrained"],
+    ],
+)
 def test_the_course_sets_lower_bounds_only(line):
     """An upper bound or an exact version would replace what Colab ships."""
     _, bound = requirement(line)
@@ -74,7 +82,7 @@ def test_the_lock_holds_everything_that_is_asked_for():
     groups = content["dependency-groups"]
     asked = [
         *content["project"]["dependencies"],
-        *content["project"]["optional-dependencies"]["lab"],
+        *(line for lines in content["project"]["optional-dependencies"].values() for line in lines),
         *groups["book"],
         *groups["test"],
     ]
