@@ -32,7 +32,7 @@ def asked_by_project() -> dict[str, str]:
     content = project()
     lines = [
         *content["project"]["dependencies"],
-        *(line for lines in content["project"]["optional-dependencies"].values() for line in lines),
+        *content["project"]["optional-dependencies"]["lab"],
         *content["dependency-groups"]["book"],
     ]
     return {CONDA_NAME.get(name, name): bound for name, bound in map(requirement, lines)}
