@@ -21,7 +21,7 @@
 #
 # You need Python and the indexing of PyTorch tensors. The
 # [glossary](../book/glossary.md) explains technical terms. Nothing is trained: the
-# notebook takes less than half a minute on one CPU thread.
+# notebook takes about half a minute on one CPU thread.
 
 # %% tags=["hide-cell"]
 from importlib.util import find_spec
@@ -50,6 +50,7 @@ from pycocotools import mask as coco
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.measure import label
+from torchvision.ops import masks_to_boxes
 
 # %%
 from segcourse import tables, viz
@@ -83,10 +84,10 @@ cup = Photographs("coffee")[0]
 # %% [markdown]
 # ## The problem
 #
-# A *classifier* says which classes occur in an image. A *detector* also says where: it
-# draws a *bounding box* around each object, the smallest upright rectangle that
-# contains it. The image below comes from Toytown, the generated data set of this
-# course. Compare each white box with the pixels of the object in it.
+# A *classifier* outputs which classes occur in an image. A *detector* also outputs
+# where each object is, as a *bounding box*: the smallest upright rectangle that
+# contains the object. The image below comes from Toytown, the generated data set of
+# this course. Compare each white box with the pixels of the object in it.
 
 # %% tags=["hide-input"]
 boxed = scene.image.clone()
@@ -130,23 +131,23 @@ tables.show_table(
 # %% [markdown]
 # Most of a lamp's box is background, because the post is thin. The sky has no useful
 # box at all: a box around it also contains roofs, trees and lamps. Both problems
-# disappear if the answer names *pixels* instead of boxes. **Segmentation** assigns a
-# label to every pixel. Which label a pixel needs depends on the question, and there are
-# three common questions.
+# disappear if the answer lists *pixels* instead of boxes. **Segmentation** therefore
+# assigns a label to each pixel. Three kinds of labels are common, and they define three
+# tasks.
 #
 # ## The idea
 #
 # ### Three tasks
 #
-# | task | label of a pixel | left open |
+# | task | what is labelled | what stays unknown |
 # |---|---|---|
-# | semantic segmentation | class | which pixels belong to the same object |
-# | instance segmentation | class and object number, only of objects | all other pixels |
-# | panoptic segmentation | class, and object number where there is one | nothing |
+# | semantic segmentation | each pixel: its class | which pixels form one object |
+# | instance segmentation | each object: its class and its pixels | all other pixels |
+# | panoptic segmentation | each pixel: its class, and object if any | hidden parts |
 #
 # Classes with countable objects, such as car or person, are called **things**. Classes
 # without, such as sky or road, are called **stuff**. The data set decides which class
-# is which: COCO, a data set of photographs, has 80 thing and 53 stuff classes, and
+# is which. COCO, a data set of photographs, has 80 thing classes and 53 stuff classes;
 # Cityscapes, a data set of streets, has 8 and 11.
 #
 # Pixels that cannot be labelled are called **void**. Void is not the same as
@@ -158,8 +159,8 @@ tables.show_table(
 # object 2.
 
 # %% tags=["hide-input"]
-semantic = torch.tensor([[0, 0, 0, 0, IGNORE], [0, 5, 5, 5, 5], [2, 5, 5, 5, 5]])
-instance = torch.tensor([[0, 0, 0, 0, 0], [0, 1, 1, 2, 2], [0, 1, 1, 2, 2]])
+semantic = torch.tensor([[0, 0, 0, IGNORE], [5, 5, 5, 5], [2, 2, 2, 2]])
+instance = torch.tensor([[0, 0, 0, 0], [1, 1, 2, 2], [0, 0, 0, 0]])
 tiny_ids = panoptic_ids(semantic, instance)
 
 tiny_names = ("sky", "road", "car", "other car", "no object")
@@ -179,15 +180,16 @@ viz.show_grid(
         "instance: object": instance,
         "panoptic: 1000 x class + object": tiny_ids,
     },
-    alt="A map of 3 rows and 5 columns, three times. Semantic: sky is 0, both cars are "
+    alt="A map of 3 rows and 4 columns, three times. Semantic: sky is 0, both cars are "
     "5, road is 2, void is 255. Instance: the cars are 1 and 2, all else is 0. "
     "Panoptic: the cars are 5001 and 5002, sky 0, road 2000, void 255000.",
 )
 
 # %% [markdown]
-# The semantic map cannot separate the two cars. The instance map separates the cars,
-# but says nothing about sky and road. The panoptic map keeps both, because it packs
-# class and object into one number per pixel, $5 \cdot 1000 + 2 = 5002$.
+# The first map is called a *class map* or *label map*. It cannot separate the two cars.
+# The second one, the *instance map*, separates the cars but has no labels for sky and
+# road. The *panoptic map* contains both, because it packs class and object into one
+# number per pixel: $5 \cdot 1000 + 2 = 5002$.
 #
 # In general, let $P$ be the set of pixels and $K$ the number of classes. The class of
 # pixel $p$ is $c(p)$, and its object number is $o(p)$:
@@ -198,11 +200,11 @@ viz.show_grid(
 # $$\text{panoptic:}\quad \text{id}(p) = 1000\, c(p) + o(p), \quad
 # o(p) = 0 \text{ for stuff and void}$$
 #
-# A *mask* is a set of pixels, stored as an image of zeros and ones. The masks of
-# instance segmentation may overlap, whereas a semantic or panoptic map stores exactly
-# one label for each pixel.
+# A *mask* is a set of pixels, stored as an image of zeros and ones. The masks $M_i$ may
+# overlap, whereas a class map or a panoptic map stores exactly one label for each
+# pixel.
 #
-# ### Void has another number in every data set
+# ### The number of void depends on the data set
 #
 # | files | void in the file |
 # |---|---|
@@ -214,8 +216,8 @@ viz.show_grid(
 # | CamVid, 11 classes | 11 |
 # | Oxford-IIIT Pet | 3 (border); 1 is the pet, 2 the background |
 #
-# The wrong number trains a network on labels that nobody gave. This course uses 255
-# everywhere and calls it `IGNORE`.
+# If a program expects the wrong number, it trains a network on void pixels as if they
+# were a class. This course uses 255 for void everywhere and calls it `IGNORE`.
 #
 # ### The three tasks on one scene
 #
@@ -240,9 +242,9 @@ viz.show_tasks(
 #
 # ### A panoptic map as a PNG
 #
-# A panoptic id can exceed 255, the largest number in a byte. COCO therefore writes an
-# id into the three bytes of a colour: red holds the lowest digit in base 256, blue the
-# highest.
+# A panoptic map contains numbers above 255, which do not fit into one byte. COCO
+# therefore stores each number, called *id*, in the three bytes of a colour. Red is the
+# lowest digit in base 256, and blue is the highest:
 #
 # $$\text{id} = R + 256\,G + 65536\,B, \qquad
 # 5002 = 138 + 256 \cdot 19 + 65536 \cdot 0$$
@@ -295,7 +297,8 @@ cars = scene.semantic == CLASSES.index("car")
 runs = torch.tensor(run_lengths(cars))
 bits = torch.arange(len(runs)) % 2
 height, width = cars.shape
-decoded = bits.repeat_interleave(runs).view(width, height).T.bool()
+pixels = bits.repeat_interleave(runs)
+decoded = pixels.view(width, height).T.bool()
 
 print(f"{cars.numel()} pixels, {len(runs)} counts")
 print("equal after the round trip:", torch.equal(decoded, cars))
@@ -333,15 +336,15 @@ package = polygons_to_mask([coin_ring], (303, 384))
 print("equal to the package:", torch.equal(coin, package))
 
 # %% [markdown]
-# The way back follows the edges of the pixels. Such an outline is exact, but it has a
-# corner at every step, and therefore annotation tools *simplify* it: they drop vertices
-# that are closer to the remaining outline than a *tolerance* (the algorithm of Douglas
-# and Peucker).
+# To get a polygon from a mask, we follow the edges of its pixels. This outline is
+# exact, but it has two corners at each step of a slanted boundary. Annotation tools
+# therefore *simplify* it: they remove vertices that are closer to the remaining outline
+# than a *tolerance* (algorithm of Douglas and Peucker).
 #
-# To measure the loss we compare two masks $A$ and $B$ by their *intersection over
-# union*, $\text{IoU} = |A \cap B| \,/\, |A \cup B|$: the number of pixels in both,
-# divided by the number of pixels in at least one. Equal masks have an IoU of 1. Watch
-# how few vertices are enough.
+# We measure the loss by the *intersection over union* of two masks $A$ and $B$,
+# $\text{IoU} = |A \cap B| \,/\, |A \cup B|$. This is the number of pixels in both
+# masks, divided by the number of pixels in at least one. Equal masks have an IoU of 1.
+# Watch how few vertices are enough for a high IoU.
 
 
 # %%
@@ -361,10 +364,10 @@ tables.show_table(rows, digits=2)
 # %% [markdown]
 # ### One-hot masks
 #
-# Networks and many losses use one mask per class, called *one-hot* masks. Void pixels
-# belong to none of these masks. They survive the way back only if the code handles
-# them, because `argmax` of an all-zero column is class 0. The photograph of the cat in
-# scikit-image has such a void area:
+# Networks and many losses use one mask per class, called *one-hot* masks. A void pixel
+# is 0 in all of these masks. `argmax` over the classes, which turns one-hot masks back
+# into a class map, returns 0 for such a pixel. Void then becomes class 0, unless the
+# code handles it. The photograph of a cat has such a void area:
 
 # %%
 cat = Photographs("cat")[0]
@@ -378,11 +381,11 @@ print("void pixels that argmax turns into class 0:", int(wrong.sum()))
 # %% [markdown]
 # ### From classes back to objects: connected components
 #
-# An instance map is easy to turn into classes, since each object has one class. The
-# opposite direction needs a guess: pixels of one class that touch each other form one
-# object. Such a group is called a **connected component**. "Touch" has two meanings:
-# with **4-connectivity** pixels touch if they share a side, and with **8-connectivity**
-# also if they share a corner.
+# Each object has one class, so classes follow from objects. The opposite direction
+# needs a guess: pixels of one class that touch each other form one object. Such a group
+# of pixels is called a **connected component**. "Touch" can mean two things. With
+# **4-connectivity**, pixels touch if they share a side. With **8-connectivity**, pixels
+# also touch if they share only a corner.
 
 
 # %%
@@ -404,11 +407,11 @@ def components(mask, connectivity):
 parts = torch.tensor(
     [[1, 1, 0, 0, 0, 1], [1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 0, 1]]
 )
-for connectivity in (4, 8):
-    mine = components(parts.bool(), connectivity)
-    theirs = connected_components(parts, connectivity=connectivity)
-    print(f"{connectivity}-connectivity:", len(mine[mine > 0].unique()), "components,")
-    print("    package:", int(theirs.max()))
+for n in (4, 8):
+    mine = components(parts.bool(), n)
+    package = connected_components(parts, connectivity=n)
+    print(f"{n}-connectivity: {len(mine[mine > 0].unique())} components,", end=" ")
+    print(f"by the package {int(package.max())}")
 
 # %% [markdown]
 # The figure shows the same mask with the number of each component. Follow the diagonal
@@ -431,7 +434,7 @@ viz.show_grid(
 )
 
 # %% [markdown]
-# In Toytown, do components of the thing classes recover the objects?
+# Do the components of the thing classes recover the objects of a street scene?
 
 # %% tags=["hide-input"]
 guessed = objects_from_classes(scene.semantic, THINGS)
@@ -449,10 +452,10 @@ for n in (4, 8):
     print(f"components, {n}-connectivity: {sum(int(parts.max()) for parts in found)}")
 
 # %% [markdown]
-# Components undercount, because cars that overlap in the image touch and become one
-# component. The opposite error exists too: a lamp post in front of a car can cut the
-# car into two components. Instances must therefore be annotated, and cannot be computed
-# from classes.
+# There are fewer components than objects, because cars that overlap in the image become
+# one component. The opposite error is possible, too: a lamp post in front of a car can
+# cut the car into two components. Instances must therefore be annotated. They cannot be
+# computed from a class map.
 #
 # ## On a real image: coffee and coins
 #
@@ -473,9 +476,9 @@ viz.show_tasks(
 )
 
 # %% [markdown]
-# Two properties of this image are lost in some encodings. The cup has a hole where the
-# coffee is seen, and COCO's polygons cannot have holes. The saucer continues below the
-# cup, and a label map keeps only the object on top.
+# Some encodings lose two properties of this image. First, the mask of the cup has a
+# hole where the coffee is, and COCO's polygons cannot have holes. Second, the saucer
+# continues below the cup, and a label map keeps only the object on top.
 
 # %%
 porcelain = cup.semantic == photographs.CLASSES.index("cup")
@@ -484,19 +487,19 @@ print(f"cup: {int(porcelain.sum())} pixels, without its hole {int(solid.sum())}"
 
 covered = torch.zeros(cup.semantic.shape)
 for annotation in photographs.outlines("coffee"):
-    covered += polygons_to_mask(photographs.rings(annotation), covered.shape)
-hidden = 100 * (covered > 1).double().mean()
-print(f"pixels under two outlines or more: {hidden:.0f} % of the image")
+    if annotation["category_id"] in photographs.THINGS:
+        covered += polygons_to_mask(photographs.rings(annotation), covered.shape)
+print(f"pixels that belong to two things or more: {int((covered > 1).sum())}")
 
 # %% [markdown]
 # What do connected components do on real images? We try the cup and a photograph of 24
-# coins. For the coins we use two class maps: the annotation, and a map that a threshold
-# gives ("pixels brighter than $t$ are coin", with $t$ chosen by the method of Otsu,
-# which chapter 4 explains).
+# coins. For the coins we use two class maps. One is the annotation. In the other one,
+# each pixel brighter than a threshold is a coin pixel. (Otsu's method chooses the
+# threshold; chapter 4 explains it.)
 
 # %%
 coins = Photographs("coins")[0]
-gray = coins.image[0].numpy()
+gray = (255 * coins.image[0]).round().byte().numpy()
 bright = torch.from_numpy(gray > threshold_otsu(gray)).long()
 maps = {
     "coffee, annotated classes": (cup.semantic, photographs.THINGS, cup.instance),
@@ -514,20 +517,21 @@ for name, (classes, things, truth) in maps.items():
 tables.show_table(rows)
 
 # %% [markdown]
-# The coins do not touch, so each coin is one component of the annotation. On the cup
-# the connectivity decides: the saucer has three pixels that are joined to it only by a
-# corner, and with 4-connectivity each of them counts as an object.
+# The annotated coins do not touch, so each coin is one component. In the coffee image
+# the connectivity decides: the saucer has three tiny parts that touch the rest only at
+# a corner, and with 4-connectivity each part counts as an object.
 #
-# The threshold produces many specks. After removing components below 200 pixels,
-# exactly as many remain as there are coins. But is each remaining component a coin?
+# The threshold produces many specks, which are components of a few pixels. If we keep
+# only components of at least 200 pixels, their number equals the number of coins. Is
+# each of them a coin?
 
 # %%
 parts = objects_from_classes(bright, [1], connectivity=8)
-best = torch.zeros(25)  # for every coin the IoU with the component that fits best
-for number, mask in enumerate(object_masks(coins.instance), start=1):
+best = []  # for each coin the IoU with the component that fits best
+for mask in object_masks(coins.instance):
     touched = [part for part in parts[mask].unique().tolist() if part > 0]
-    best[number] = max(iou(parts == part, mask) for part in touched)
-print(f"coins with an IoU above one half: {int((best > 0.5).sum())} of {len(best) - 1}")
+    best.append(max(iou(parts == part, mask) for part in touched))
+print(f"coins with an IoU above one half: {sum(b > 0.5 for b in best)} of {len(best)}")
 print(f"largest component: {int(sizes.max())} pixels;", end=" ")
 print(f"largest coin: {int(coins.instance.flatten().bincount()[1:].max())} pixels")
 
@@ -547,14 +551,15 @@ viz.show_images(
 )
 
 # %% [markdown]
-# One of the components is a bright part of the background that contains one coin. The
-# count is right by accident: one coin is lost, and one patch of background is counted.
-# A right count is therefore no proof of right objects.
+# The largest component is a bright part of the background, together with one coin. So
+# 23 components are coins, and one is not. The count is right although one object is
+# wrong. A correct number of components is therefore no proof of correct objects.
 #
-# ## What did the idea buy? What each encoding keeps
+# ## What did the idea buy?
 #
-# Each encoding is now a pair of functions: write a sample, and read it back. We do this
-# for all 40 street scenes and compare what comes back with what went in.
+# The idea of this chapter is to store classes and objects together. What does this buy,
+# compared with encodings that store one of them? Each function below writes a sample
+# and reads it back. We compare the result with the original, in all 40 street scenes.
 
 
 # %%
@@ -600,7 +605,7 @@ def polygons(sample, tolerance):
 
 
 # %% [markdown]
-# The table counts pixels that keep their class and objects that come back with exactly
+# The table counts pixels that keep their class, and objects that come back with exactly
 # the same pixels. Look for the two rows in which nothing is lost.
 
 # %% tags=["hide-input"]
@@ -639,8 +644,8 @@ tables.show_table(
 # RLE of the objects keeps every object, but the stuff classes are missing. A class PNG
 # keeps all classes, but touching objects merge.
 #
-# An object that is "not exact" can still be useful. How much IoU it loses depends on
-# its size:
+# A simplified object is not exact, but it may be close. How close it is depends on the
+# size of the object:
 
 # %% tags=["hide-input"]
 tolerances = (0, 0.5, 1, 1.5, 2, 3)
@@ -662,17 +667,19 @@ viz.show_curves(
 )
 
 # %% [markdown]
-# Up to a tolerance of half a pixel nothing is lost: the centre of a pixel is half a
-# pixel away from the nearest edge of the outline, so a smaller change cannot move it to
-# the other side. Larger tolerances damage small objects most. A tolerance that suits a
-# near car can therefore spoil a distant person.
+# Up to a tolerance of half a pixel nothing is lost. The centre of each pixel is at
+# least half a pixel away from the exact outline, so an outline that moves less cannot
+# cross a centre. Larger tolerances cost small objects more IoU than large ones. A
+# tolerance that is good enough for a near car can therefore be too coarse for a distant
+# person.
 #
 # ### File sizes
 #
-# Sizes can only be compared for the same content. We store the photograph of a
-# photographer (512 × 512 pixels, five segments) with the class and the object of each
-# pixel. A PNG is compressed by *deflate*, the method of zip files, and JSON text is
-# not. Hence the last column compresses the text, too.
+# A fair comparison of sizes needs the same content and the same compression. We store
+# the class and the object of each pixel of one annotated photograph (a man with a
+# camera, 512 × 512 pixels, five segments). A PNG is compressed by *deflate*, the method
+# of zip files, whereas JSON text is not compressed. The last column therefore applies
+# deflate to the text, too. 1 KB is 1024 bytes.
 
 # %% tags=["tol=1.0"]
 man = Photographs("camera")[0]
@@ -705,19 +712,20 @@ head = ("encoding", "as JSON, KB", "deflated, KB")
 tables.show_table([dict(zip(head, row, strict=True)) for row in rows], digits=1)
 
 # %% [markdown]
-# As plain text, the counts need several times the space of the PNG. Compressed by the
-# same method, PNG and run lengths are about equally large, and COCO's string is a
-# little smaller. Only simplified polygons need clearly less, because they drop
-# information. File size is therefore no reason to choose between the exact encodings.
-# What matters is what they can express: overlaps, stuff, or editable outlines.
+# As plain text, the run lengths need several times the space of the PNG. After the same
+# compression they are about as large as the PNG, and COCO's compact string is somewhat
+# smaller. Exact polygons are the largest, and simplified polygons are the smallest
+# because they have lost information. The sizes of PNG and compressed RLE are so similar
+# that the choice depends on what an encoding can express: overlaps, stuff, or outlines
+# that can be edited.
 #
 # ## Where it breaks: labels are not quantities
 #
-# A lossless file does not protect labels from the next line of code. A label is a name:
-# class 1 is not the mean of the classes 0 and 2. Interpolation computes such means. We
-# apply six common operations to the street scene, round to whole labels, and count
-# *invented* labels: pixels whose new class occurs in none of the source pixels that
-# they were computed from.
+# A lossless file does not protect labels from the code that reads it. A label is a name
+# and not a quantity: building (1) is not the mean of sky (0) and road (2).
+# Interpolation computes such means. We apply six common operations to the street scene
+# and round the result to whole labels. A label is *invented* if none of the source
+# pixels from which it was computed has this label.
 
 
 # %%
@@ -747,8 +755,9 @@ tables.show_table(rows)
 
 # %% [markdown]
 # Averaging and bilinear rotation invent labels. Nearest-neighbour interpolation does
-# not, because it copies one source pixel. A crop and a flip are harmless as well,
-# because they only select or reorder pixels and average nothing.
+# not, because each new pixel is a copy of one source pixel. A crop or a flip averages
+# nothing either: a crop selects pixels, and a flip reorders them. The figure shows
+# where the invented labels are.
 
 # %% tags=["hide-input"]
 blocks = operations["half size, mean of 2 x 2"]
@@ -758,26 +767,27 @@ viz.show_labels(
     {
         "nearest": scene.semantic[::2, ::2],
         "mean of 2 x 2": averaged,
-        "invented labels only": torch.where(weight == 0, averaged, IGNORE),
+        "invented labels only": torch.where(weight == 0, averaged, len(CLASSES)),
     },
-    CLASSES,
-    PALETTE,
+    (*CLASSES, "not invented"),
+    (*PALETTE, (0, 0, 0)),
     alt="Three label maps of the street at half size. Averaging draws thin seams of "
     "wrong classes along the boundaries. The third panel shows only these seams, the "
     "rest is black.",
 )
 
 # %% [markdown]
-# The wrong classes form thin seams along the boundaries. [Chapter 2](02_data.ipynb)
-# measures what such seams cost a trained network, and builds transforms without them.
+# The invented labels form thin seams along the boundaries. [Chapter 2](02_data.ipynb)
+# measures how much such seams harm a trained network, and builds transforms without
+# them.
 
 # %% [markdown]
 # ## In practice
 #
 # ### pycocotools
 #
-# `pycocotools` is the reference implementation of COCO's run-length codes. Does it
-# agree with the functions above on every object of the 40 scenes?
+# The package `pycocotools` reads, writes and compares COCO's masks. Does it agree with
+# the functions above on all objects of the 40 scenes?
 
 # %% tags=["nbval-ignore-output"]
 print("pycocotools", version("pycocotools"), "| numpy", np.__version__)
@@ -795,9 +805,8 @@ for mask in (mask for sample in town for mask in object_masks(sample.instance)):
 print(agree)
 
 # %% [markdown]
-# Codes, masks, areas and boxes agree for all objects. Polygons are another matter,
-# because libraries disagree about the border. The same rectangle, with corners (1, 1)
-# and (4, 3), becomes:
+# Codes, masks, areas and boxes agree for all objects. With polygons, libraries can
+# disagree about the border. We fill the rectangle with the corners (1, 1) and (4, 3):
 
 # %%
 corners = [(1, 1), (4, 1), (4, 3), (1, 3)]
@@ -806,21 +815,21 @@ code = coco.merge(coco.frPyObjects([flat], 6, 6))
 drawn = Image.new("L", (6, 6))
 ImageDraw.Draw(drawn).polygon(corners, fill=1, outline=1)
 ours = polygons_to_mask([torch.tensor(corners)], (6, 6))
-print(
-    "pixels: segcourse", int(ours.sum()), "| pycocotools", int(coco.area(code)), end=" "
-)
-print("| Pillow", int(np.array(drawn).sum()))
+print("pixels by segcourse:  ", int(ours.sum()))
+print("pixels by pycocotools:", int(coco.area(code)))
+print("pixels by Pillow:     ", int(np.array(drawn).sum()))
 
 # %% [markdown]
-# COCO's coordinates are continuous, so the rectangle is 3 wide and 2 high. Pillow,
-# which LabelMe uses, takes the corners as pixel numbers and includes the border.
-# Rasterise polygons by the rule of the tool that wrote them.
+# COCO's coordinates are continuous, so the rectangle is 3 pixels wide and 2 pixels
+# high. Pillow, which the annotation tool LabelMe uses, takes the corners as pixel
+# numbers and includes the border. Therefore fill a polygon by the rule of the tool that
+# wrote it.
 #
 # ### A panoptic annotation: PNG and `segments_info`
 #
-# COCO's panoptic files store the PNG from above together with JSON. For each id in the
-# PNG, the list `segments_info` names the category. Ids may be arbitrary there, but 0 is
-# void, and each id must occur in both files.
+# A panoptic annotation of COCO consists of the PNG from above and of JSON. The list
+# `segments_info` has an entry for each id in the PNG, with its category. The ids may be
+# arbitrary numbers other than 0, which means void. Each id must occur in both files.
 
 # %%
 categories = [  # the same list for all images
@@ -858,7 +867,8 @@ print("classes equal after the round trip:", torch.equal(semantic, scene.semanti
 # %% [markdown]
 # ### Connectivity
 #
-# Two libraries number components with different defaults. Here is the saucer:
+# Libraries that compute connected components have different defaults. Here is the
+# saucer again (the default of `segcourse` is 8):
 
 # %%
 saucer = (cup.semantic == photographs.CLASSES.index("saucer")).numpy()
@@ -871,48 +881,48 @@ print("scipy, 3 x 3 of ones: ", ndimage.label(saucer, np.ones((3, 3)))[1], "comp
 #
 # | use | when |
 # |---|---|
-# | class PNG (8 bits) | semantic labels, fewer than 256 of them |
+# | class PNG (8 bits) | classes only, at most 255 of them beside void |
 # | panoptic PNG and `segments_info` | stuff and things, no overlaps |
-# | RLE for each object | masks that overlap; predictions for COCO's evaluation |
+# | RLE for each object | exact masks that overlap; input of COCO's evaluation |
 # | polygons for each object | people will edit the outlines |
 # | one-hot masks | in memory, while a loss is computed |
 #
 # Pitfalls of these libraries:
 #
-# - `coco.encode` stops with an error on a row-major array. Do not pass `array.T`: it is
-#   accepted, and the mask is transposed.
-# - `counts` is `bytes`, which JSON refuses: write `counts.decode()`.
-# - `torchvision.ops.masks_to_boxes` returns the *last* pixel as $x_1, y_1$. COCO's
-#   width is $x_1 - x_0 + 1$ then.
+# - `coco.encode` raises an error for an array that is stored row by row, NumPy's
+#   default. `array.T` is no cure: it is accepted, but encodes the transposed mask.
+# - `counts` has the type `bytes`, which JSON refuses. Write `counts.decode()`.
 # - PASCAL VOC's masks are palette images. `np.array(Image.open(path))` gives the
 #   classes, whereas `.convert("L")` gives the brightness of the palette's colours.
-# - CVAT writes run lengths row by row inside the object's box, and Kaggle writes pairs
-#   of start and length, with starts from 1. Neither is COCO's code.
+# - CVAT writes run lengths row by row inside the box of the object. Kaggle writes pairs
+#   of start and length (exercise 1.2). Neither is COCO's code.
 #
 # ## Common mistakes
 #
 # **Multiplying bytes.** Wrong: `rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]`
-# on the `uint8` tensor. PyTorch computes modulo 256 without a warning (NumPy 2 stops
-# with an `OverflowError`). Right: `rgb.long()` or `rgb.astype(int)` first.
+# on a `uint8` tensor. PyTorch computes modulo 256 without a warning (NumPy 2 raises an
+# `OverflowError`). Right: `rgb.long()` or `rgb.astype(int)` first.
 
 # %%
 rgb = ids_to_rgb(ids)
 wrapped = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
-print("ids:", len(ids.unique()), "| largest", int(ids.max()))
-print("ids from bytes:", len(wrapped.unique()), "| largest", int(wrapped.max()))
+correct = set(ids.unique().tolist()) & set(wrapped.unique().tolist())
+print(f"{len(correct)} of {len(ids.unique())} ids are left, namely {correct}")
 
 # %% [markdown]
-# **Rows instead of columns.** Wrong: `decoded.view(height, width)`. COCO's runs go down
-# the columns. Right: `decoded.view(width, height).T`. The area is right either way, so
+# **Rows instead of columns.** Wrong: `pixels.view(height, width)`. COCO's runs go down
+# the columns. Right: `pixels.view(width, height).T`. The area is right either way, so
 # it does not reveal the mistake.
 
 # %%
-sideways = bits.repeat_interleave(runs).view(cars.shape).bool()
+sideways = pixels.view(cars.shape).bool()
 print(f"area {int(sideways.sum())} = {int(cars.sum())}, IoU {iou(sideways, cars):.2f}")
 
 # %% [markdown]
 # **Width read as a corner.** Wrong: COCO's `bbox` read as $(x_0, y_0, x_1, y_1)$. It is
-# $(x, y, \text{width}, \text{height})$. Right: `x, y, x + width, y + height`.
+# $(x, y, \text{width}, \text{height})$. Right: `x, y, x + width, y + height`. Corners
+# differ between libraries, too: $x_1$ is the last column of the mask in torchvision's
+# `masks_to_boxes`, and the column after the last one in this course.
 
 # %%
 misread = 0
@@ -920,11 +930,13 @@ for annotation in photographs.outlines("coins"):
     x, y, width, height = annotation["bbox"]
     misread += width <= x or height <= y  # the "corner" lies before the box begins
 print(f"{misread} of 24 misread boxes are empty")
+print("torchvision:", masks_to_boxes(coin[None])[0].int().tolist())
+print("segcourse:  ", list(mask_box(coin)))
 
 # %% [markdown]
 # **Labels saved as JPEG.** Wrong: `image.save("labels.jpg")`. JPEG changes pixel values
-# slightly, which is invisible in a photograph, but changes classes in a label map.
-# Right: PNG.
+# slightly. In a photograph this is hardly visible, but in a label map another value is
+# another class. Right: PNG.
 
 # %% tags=["tol=2.0"]
 jpeg = score(lambda s: panoptic_png(s, "JPEG", quality=95), town)
@@ -934,12 +946,12 @@ kept = 100 * (gray == scene.semantic).double().mean()
 print(f"class map through JPEG: {kept:.0f} % of the classes kept")
 
 # %% [markdown]
-# **One byte for many objects.** Wrong: `instance.to(torch.uint8)`. A byte counts to
-# 255, so object 256 becomes 0 (no object) and object 257 becomes object 1. Right: three
-# bytes, or a 16-bit PNG. All 40 streets side by side have more objects than 255.
+# **One byte for many objects.** Wrong: `instance.to(torch.uint8)`. The largest number
+# in a byte is 255, so object 256 becomes 0 (no object) and object 257 becomes object 1.
+# Right: three bytes, or a 16-bit PNG. As an example we put all 40 streets side by side.
 #
-# **Class 0 written as id 0.** Wrong: `1000 * label + object` in a COCO file when class
-# 0 is stuff. Its id is 0, which means void there. Right: number the categories from 1.
+# **Class 0 written as id 0.** Wrong: `1000 * label + object` in a COCO file if class 0
+# is stuff. Its id is 0, which means void there. Right: number the categories from 1.
 
 # %%
 panorama, most = [], 0
@@ -956,8 +968,8 @@ print(f"pixels of the class sky, read as void: {100 * np.mean(zeros):.0f} %")
 # %% [markdown]
 # ## Exercises
 #
-# Write your answer into the function, run the cell, and read the message.
-# `ex.NAME.hint()` gives the next hint, `ex.NAME` shows the question again. The solution
+# Write your answer into the function, run the cell, and read the message. Each call of
+# `ex.NAME.hint()` prints the next hint, and `ex.NAME` prints the question. The solution
 # is in the toggle below each exercise.
 
 # %%
@@ -1215,12 +1227,12 @@ ex.choose.show_solution()
 # </details>
 
 # %% [markdown]
-# **Q5. You read a panoptic PNG and find far fewer segments than its JSON lists. What do
-# you check first?**
+# **Q5. You compute the ids of a panoptic PNG, and none of them exceeds 255. Its JSON
+# lists ids of several thousand. What do you check first?**
 #
 # <details class="quiz wrong"><summary>The compression level of the PNG</summary>
 #
-# PNG compression is lossless at every level, so it cannot remove segments.
+# PNG compression is lossless at every level, so it cannot change an id.
 #
 # </details>
 # <details class="quiz right"><summary>The data type before multiplying</summary>
@@ -1228,9 +1240,9 @@ ex.choose.show_solution()
 # Right: in `uint8`, 256 G and 65536 B are 0 modulo 256, and only R is left.
 #
 # </details>
-# <details class="quiz wrong"><summary>The smallest segments</summary>
+# <details class="quiz wrong"><summary>The order of the colour channels</summary>
 #
-# A map stores every pixel, so the size of a segment does not matter.
+# A wrong order gives wrong ids, but many of them would still be large.
 #
 # </details>
 

@@ -1,5 +1,6 @@
 """Exercises of the chapter on tasks and encodings."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -88,10 +89,20 @@ def classes_with_void_as_zero(rgb: Tensor, segments_info: list[dict]) -> Tensor:
 
 def classes_in_place(rgb: Tensor, segments_info: list[dict]) -> Tensor:
     ids = _ids(rgb)
-    listed = torch.isin(ids, torch.tensor([segment["id"] for segment in segments_info]))
     for segment in segments_info:
         ids[ids == segment["id"]] = segment["category_id"]
-    return torch.where(listed, ids, 255)
+    return ids
+
+
+def classes_without_a_default(rgb: Tensor, segments_info: list[dict]) -> list[list[int]]:
+    category = {segment["id"]: segment["category_id"] for segment in segments_info}
+    return [[category[number] for number in row] for row in _ids(rgb).tolist()]
+
+
+def classes_from_numpy_bytes(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    pixels = rgb.numpy()
+    ids = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
+    return _look_up(torch.from_numpy(ids), segments_info)
 
 
 def classes_by_thousands(rgb: Tensor, segments_info: list[dict]) -> Tensor:
@@ -154,8 +165,19 @@ panoptic_png = Exercise(
         ),
         Mistake(
             classes_in_place,
-            "You write categories into the map of ids. A category that is also the id of a later "
-            "segment is then replaced a second time: write into a new map.",
+            "You write categories into the map of ids. Pixels outside of the list then keep their "
+            "ids, and a category that equals the id of a later segment is replaced a second time. "
+            "Write into a new map that is full of 255.",
+        ),
+        Mistake(
+            classes_without_a_default,
+            "You look up an id that has no entry in segments_info. Such pixels, and those with the "
+            "id 0, are void: their category is 255.",
+        ),
+        Mistake(
+            classes_from_numpy_bytes,
+            "NumPy refuses to multiply bytes by 256, because 256 is no byte. Convert first: "
+            "rgb.long(), or astype(int) in NumPy.",
         ),
         Mistake(
             classes_by_thousands,
@@ -224,6 +246,10 @@ def pairs_of_counts(counts: list[int]) -> list[tuple[int, int]]:
     return list(zip(counts[::2], counts[1::2], strict=False))
 
 
+def pairs_without_the_last(counts: list[int]) -> list[tuple[int, int]]:
+    return starts_and_lengths(counts[:-1])
+
+
 def one_flat_list(counts: list[int]) -> list[int]:
     return [number for pair in starts_and_lengths(counts) for number in pair]
 
@@ -268,6 +294,11 @@ run_length_code = Exercise(
             pairs_of_counts,
             "The first number of your pairs is the length of the run of zeros before. The start is "
             "the position: the sum of all counts before, plus 1.",
+        ),
+        Mistake(
+            pairs_without_the_last,
+            "Your loop ends before the last count. If the mask ends with a run of ones, this run is "
+            "missing.",
         ),
         Mistake(
             one_flat_list,
@@ -432,6 +463,10 @@ def count_pixels(ids: Tensor) -> dict[int, int]:
     return {int(label): int((things == label).sum()) for label in things.unique()}
 
 
+def count_by_object_number(ids: Tensor) -> dict[int, int]:
+    return dict(Counter(number % 1000 for number in ids.unique().tolist() if number >= 1000))
+
+
 def count_groups_too(ids: Tensor) -> dict[int, int]:
     counts = count_objects(ids)
     return {label: n + int((ids == label).any()) for label, n in counts.items()}
@@ -484,6 +519,11 @@ cityscapes = Exercise(
         Mistake(
             count_pixels,
             "These are numbers of pixels. All pixels with the same number are one object.",
+        ),
+        Mistake(
+            count_by_object_number,
+            "The keys of your result are object numbers, number % 1000. The class is number // "
+            "1000.",
         ),
         Mistake(
             count_groups_too,
@@ -771,8 +811,23 @@ prediction = Exercise(
         ),
         Mistake(
             _predicts("fence", (4, 1)),
-            "In the fence you count rows. Pixels in one row belong together only if no gap is "
-            "between them; the third row has a gap.",
+            "In the fence you count rows. Pixels of a row belong together only if there is no gap "
+            "between them, and row 2 has a gap.",
+        ),
+        Mistake(
+            _predicts("fence", (5, 2)),
+            "In the fence, with 8-connectivity, look at the single pixel at the right end of row 2 "
+            "again: it shares a corner with a pixel of row 3.",
+        ),
+        Mistake(
+            _predicts("crowd", (6, 2)),
+            "In the crowd, with 8-connectivity, you join too much. Pixels with a whole column or "
+            "row between them do not touch.",
+        ),
+        Mistake(
+            _predicts("crowd", (6, 4)),
+            "In the crowd, with 8-connectivity, look again at the pixel in row 2 and column 3: it "
+            "shares corners with two other parts.",
         ),
     ),
     hints=(
