@@ -142,13 +142,13 @@ tables.show_table(
 # | task | what is labelled | what stays unknown |
 # |---|---|---|
 # | semantic segmentation | each pixel: its class | which pixels form one object |
-# | instance segmentation | each object: its class and its pixels | all other pixels |
+# | instance segmentation | each object: its class and pixels | class of other pixels |
 # | panoptic segmentation | each pixel: its class, and object if any | hidden parts |
 #
 # Classes with countable objects, such as car or person, are called **things**. Classes
-# without, such as sky or road, are called **stuff**. The data set decides which class
-# is which. COCO, a data set of photographs, has 80 thing classes and 53 stuff classes;
-# Cityscapes, a data set of streets, has 8 and 11.
+# without countable objects, such as sky or road, are called **stuff**. The data set
+# decides which class is which. COCO, a data set of photographs, has 80 thing classes
+# and 53 stuff classes; Cityscapes, a data set of streets, has 8 and 11.
 #
 # Pixels that cannot be labelled are called **void**. Void is not the same as
 # *background*: background is a class, and means that a pixel belongs to none of the
@@ -202,7 +202,7 @@ viz.show_grid(
 #
 # A *mask* is a set of pixels, stored as an image of zeros and ones. The masks $M_i$ may
 # overlap, whereas a class map or a panoptic map stores exactly one label for each
-# pixel.
+# pixel. Void needs a number in such a map; here it is class 255.
 #
 # ### The number of void depends on the data set
 #
@@ -312,7 +312,8 @@ print("equal to the package:", encode_rle(cars)["counts"] == runs.tolist())
 # lists $x, y, x, y, \dots$ in pixels. To turn a polygon into a mask, we need a rule for
 # the pixels on its border. Our rule: pixel (row $r$, column $c$) covers the square from
 # $(c, r)$ to $(c+1, r+1)$, and it belongs to the mask if its *centre* is inside. A
-# point is inside if a ray to the left crosses the outline an **odd** number of times.
+# point is inside if a ray from it to the left crosses the outline an **odd** number of
+# times.
 
 
 # %%
@@ -362,6 +363,9 @@ for tolerance in (0, 1, 4):
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
+# With a tolerance of 1 pixel, the outline has about a fifth of the vertices, and the
+# IoU is still close to 1.
+#
 # ### One-hot masks
 #
 # Networks and many losses use one mask per class, called *one-hot* masks. A void pixel
@@ -452,10 +456,10 @@ for n in (4, 8):
     print(f"components, {n}-connectivity: {sum(int(parts.max()) for parts in found)}")
 
 # %% [markdown]
-# There are fewer components than objects, because cars that overlap in the image become
-# one component. The opposite error is possible, too: a lamp post in front of a car can
-# cut the car into two components. Instances must therefore be annotated. They cannot be
-# computed from a class map.
+# There are fewer components than objects, because objects of one class that touch in
+# the image become one component. The opposite error is possible, too: a lamp post in
+# front of a car can cut the car into two components. In general, objects cannot be
+# computed from a class map, and must be annotated.
 #
 # ## On a real image: coffee and coins
 #
@@ -828,8 +832,10 @@ print("pixels by Pillow:     ", int(np.array(drawn).sum()))
 # ### A panoptic annotation: PNG and `segments_info`
 #
 # A panoptic annotation of COCO consists of the PNG from above and of JSON. The list
-# `segments_info` has an entry for each id in the PNG, with its category. The ids may be
-# arbitrary numbers other than 0, which means void. Each id must occur in both files.
+# `segments_info` has an entry for each id in the PNG, with its category, area and box,
+# and a flag `iscrowd`. A list of all categories says which of them are things. The ids
+# may be arbitrary numbers other than 0, which means void. Each id must occur in both
+# files.
 
 # %%
 categories = [  # the same list for all images
@@ -1040,7 +1046,7 @@ ex.box.show_solution()
 #
 # The function below gets such a map, an integer tensor (H, W), and must return `{class:
 # number of objects}` without classes that have no object. But it finds an object of
-# class 0 in every file. Find the fault, and write a correct function. Hints:
+# class 0 in every file with stuff. Find the fault, and write a correct function. Hints:
 # `ex.cityscapes.hint()`.
 #
 # ```python

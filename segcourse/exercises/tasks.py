@@ -297,7 +297,7 @@ run_length_code = Exercise(
         ),
         Mistake(
             pairs_without_the_last,
-            "Your loop ends before the last count. If the mask ends with a run of ones, this run is "
+            "Your loop ends before the last count. If a mask ends with a run of ones, this run is "
             "missing.",
         ),
         Mistake(
