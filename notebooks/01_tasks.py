@@ -164,7 +164,7 @@ instance = torch.tensor([[0, 0, 0, 0], [1, 1, 2, 2], [0, 0, 0, 0]])
 tiny_ids = panoptic_ids(semantic, instance)
 
 tiny_names = ("sky", "road", "car", "other car", "no object")
-tiny_palette = (PALETTE[0], PALETTE[2], PALETTE[5], (230, 159, 0), (245, 245, 245))
+tiny_palette = (PALETTE[0], PALETTE[2], PALETTE[5], (230, 159, 0), (222, 222, 222))
 kind = torch.where(semantic == 5, 2, torch.where(semantic == 2, 1, semantic))
 cars_apart = kind + (instance == 2)
 viz.show_grid(
@@ -426,7 +426,7 @@ for n in (4, 8):
 numbered = {
     f"{n}-connectivity": connected_components(parts, connectivity=n) for n in (4, 8)
 }
-colors = ((245, 245, 245), *(PALETTE[i] for i in (5, 1, 4, 6, 3)))
+colors = ((222, 222, 222), *(PALETTE[i] for i in (5, 1, 4, 6, 3)))
 viz.show_grid(
     numbered,
     ("not in the mask", *(f"component {n}" for n in range(1, 6))),
@@ -1100,12 +1100,12 @@ ex.outline.show_solution()
 viz.show_grid(
     {name: mask.long() for name, mask in ex.MAPS.items()},
     ("another class", "the class"),
-    ((245, 245, 245), PALETTE[5]),
+    ((222, 222, 222), PALETTE[5]),
     columns=3,
     alt="Five maps of 4 rows and 8 columns. Queue: one block of 2 by 6 pixels. Post: "
-    "two blocks with an empty column between them. Fence: pixels in four rows that "
-    "descend diagonally, and one pixel apart. Diamond: a ring with corners. Crowd: a "
-    "block at the left, a diagonal, and a block at the right.",
+    "two blocks with an empty column between them. Fence: short runs that descend to "
+    "the right, and one pixel apart. Diamond: a ring with four short sides. Crowd: "
+    "two blocks, a short run, and a diagonal between them.",
 )
 
 # %% [markdown]
