@@ -215,6 +215,40 @@ def show_sample(
 
 
 @_closed_on_error
+def show_tasks(
+    sample: Sample,
+    classes: Sequence[str],
+    palette: Sequence[Color],
+    *,
+    alt: str,
+    columns: int | None = None,
+) -> None:
+    """The three tasks on one sample: image, semantic, instance and panoptic labels, and a legend.
+
+    Objects have colors of their own; pixels without an object are black in the instance panel and
+    have the color of their class in the panoptic one.
+    """
+    shown = _occurring(sample.semantic)
+    semantic = _color_labels(sample.semantic, palette)
+    used = [palette[label] for label in shown if label != IGNORE]
+    objects = color_objects(sample.instance, beside=used)
+    thing = (_array(sample.instance) > 0)[..., None]
+    panels = {
+        "image": sample.image,
+        "semantic: a class for every pixel": semantic,
+        "instance: objects only": objects,
+        "panoptic: classes and objects": np.where(thing, objects, semantic),
+    }
+    height, width = sample.semantic.shape
+    wide = 3.4 if columns == 2 else _PANEL
+    figure, axes = _panels(4, columns, wide, wide * height / width + 0.35)
+    for each, (title, image) in zip(axes, panels.items(), strict=True):
+        _draw(each, image, title)
+    _add_legend(figure, shown, classes, palette)
+    present(figure, alt=alt)
+
+
+@_closed_on_error
 def show_images(
     images: Mapping[str, Any],
     *,

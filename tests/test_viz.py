@@ -32,6 +32,7 @@ def shown(monkeypatch):
 
 FIGURES = {
     "sample": lambda: viz.show_sample(sample(), CLASSES, PALETTE, alt=ALT),
+    "tasks": lambda: viz.show_tasks(sample(), CLASSES, PALETTE, alt=ALT, columns=2),
     "images": lambda: viz.show_images(
         {"a": torch.rand(3, 4, 5), "b": np.zeros((4, 5)), "c": torch.ones(4, 5) > 0}, alt=ALT
     ),
@@ -440,3 +441,21 @@ class TestGrid:
             viz.show_grid({"a": labels}, CLASSES, PALETTE, alt=ALT, texts={"b": [[1, 2], [3, 4]]})
         with pytest.raises(ValueError, match="no map"):
             viz.show_grid({"a": labels}, CLASSES, PALETTE, alt=ALT, arrows={"c": ([], [])})
+
+
+def test_tasks_show_objects_alone_and_among_the_classes(shown):
+    labels = torch.tensor([[0, 0, 2, 2], [1, 1, 2, IGNORE]])
+    numbers = torch.tensor([[0, 0, 1, 2], [0, 0, 1, 0]])
+    image = torch.zeros(3, 2, 4)
+    viz.show_tasks(Sample(image, labels, numbers), CLASSES, PALETTE, alt=ALT)
+    figure = shown[0][0]
+    _, semantic, instance, panoptic = (axes.images[0].get_array() for axes in figure.axes)
+    assert [axes.get_title().split(":")[0] for axes in figure.axes] == [
+        "image", "semantic", "instance", "panoptic"
+    ]  # fmt: skip
+    assert tuple(semantic[0, 2]) == tuple(semantic[0, 3]) == PALETTE[2]
+    assert tuple(instance[0, 2]) != tuple(instance[0, 3])
+    assert not instance[labels != 2].any() and not panoptic[1, 3].any()
+    assert (panoptic[labels < 2] == semantic[labels < 2]).all()
+    assert (panoptic[numbers > 0] == instance[numbers > 0]).all()
+    assert [text.get_text() for text in figure.legends[0].texts] == [*CLASSES, "void"]

@@ -1,13 +1,20 @@
 """Exercises of the chapter on tasks and encodings."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segcourse.exercises.core import Exercise, Mistake
+from segcourse.ops.components import connected_components
 from segcourse.ops.polygons import mask_to_polygons, polygons_to_mask, simplify
+
+
+def drawing(*rows: str) -> Tensor:
+    """A mask drawn in characters, "#" is set, for the cases below."""
+    return torch.tensor([[character == "#" for character in row] for row in rows])
 
 
 def rectangle(height: int, width: int, x0: int, y0: int, x1: int, y1: int) -> Tensor:
@@ -32,165 +39,280 @@ def blossom(side: int, radius: float, depth: float, petals: int) -> Tensor:
 # ── 1.1 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def numbers_of_colours(rgb: Tensor) -> Tensor:
-    """Which numbers do the colours of a panoptic PNG stand for?
+def classes_of_panoptic(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    """Which class has each pixel of a COCO panoptic annotation?
 
-    ``rgb`` are the bytes of the PNG: (H, W, 3) uint8. Return id = R + 256 G + 65536 B: (H, W).
+    ``rgb`` holds the bytes of the PNG, (H, W, 3) uint8; the id of a pixel is R + 256 G + 65536 B.
+    ``segments_info`` is a list of dictionaries {"id": ..., "category_id": ...}, one for each
+    segment. Return the category of each pixel, (H, W), and 255 where the id is 0 or is not in the
+    list.
     """
+    weights = torch.tensor([1, 256, 65536])  # int64, so that the products are int64, too
+    ids = (rgb * weights).sum(dim=-1)
+    classes = torch.full(rgb.shape[:2], 255)
+    for segment in segments_info:
+        classes[ids == segment["id"]] = segment["category_id"]
+    return classes
+
+
+def _look_up(ids: Tensor, segments_info: list[dict], void: int = 255) -> Tensor:
+    classes = torch.full(ids.shape, void)
+    for segment in segments_info:
+        classes[ids == segment["id"]] = segment["category_id"]
+    return classes
+
+
+def _ids(rgb: Tensor, base: int = 256) -> Tensor:
     red, green, blue = rgb.long().unbind(dim=-1)
-    return red + 256 * green + 65536 * blue
+    return red + base * green + base**2 * blue
 
 
-def numbers_in_bytes(rgb: Tensor) -> Tensor:
-    return rgb[..., 0] + (rgb[..., 1] << 8) + (rgb[..., 2] << 16)
+def classes_from_bytes(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    return _look_up(rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2], segments_info)
 
 
-def numbers_of_bgr(rgb: Tensor) -> Tensor:
-    return numbers_of_colours(rgb.flip(-1))
+def classes_from_bgr(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    return classes_of_panoptic(rgb.flip(-1), segments_info)
 
 
-def numbers_in_base_255(rgb: Tensor) -> Tensor:
-    red, green, blue = rgb.long().unbind(dim=-1)
-    return red + 255 * green + 255**2 * blue
+def classes_in_base_255(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    return _look_up(_ids(rgb, base=255), segments_info)
 
 
-def numbers_that_add_up(rgb: Tensor) -> Tensor:
-    return rgb.long().sum(dim=-1)
+def classes_from_sums(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    return _look_up(rgb.long().sum(dim=-1), segments_info)
 
 
-def colors() -> list[tuple]:
-    """A few PNGs: a single pixel, the extremes, and one of random bytes."""
+def classes_with_void_as_zero(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    return _look_up(_ids(rgb), segments_info, void=0)
+
+
+def classes_in_place(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    ids = _ids(rgb)
+    for segment in segments_info:
+        ids[ids == segment["id"]] = segment["category_id"]
+    return ids
+
+
+def classes_without_a_default(rgb: Tensor, segments_info: list[dict]) -> list[list[int]]:
+    category = {segment["id"]: segment["category_id"] for segment in segments_info}
+    return [[category[number] for number in row] for row in _ids(rgb).tolist()]
+
+
+def classes_from_numpy_bytes(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    pixels = rgb.numpy()
+    ids = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
+    return _look_up(torch.from_numpy(ids), segments_info)
+
+
+def classes_by_thousands(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    return _ids(rgb) // 1000
+
+
+def only_ids(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    return _ids(rgb)
+
+
+def annotations() -> list[tuple]:
+    """Colors and tables that tell the usual mistakes apart."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randint(0, 256, (6, 9, 3), generator=generator)
-    rows = ([[[1, 2, 3]]], [[[0, 0, 0], [255, 255, 255]]], [[[200, 0, 0], [0, 1, 0]]])
-    return [(torch.tensor(each, dtype=torch.uint8),) for each in (*rows, noise.tolist())]
+    noise = torch.randint(0, 256, (5, 8, 3), generator=generator).to(torch.uint8)
+    known = [(int(_ids(noise)[row, 2 * row - 1]), 3 + row) for row in range(4)]
+    rows = [
+        ([[[1, 2, 3], [3, 2, 1]]], [(197121, 4), (66051, 6)]),
+        ([[[255, 0, 0], [0, 1, 0]], [[255, 255, 0], [0, 0, 1]]],
+         [(255, 1), (256, 2), (65535, 3), (65536, 4)]),
+        ([[[7, 0, 0], [9, 0, 0], [0, 0, 0]]], [(7, 9), (9, 4)]),
+        ([[[5, 0, 0], [5, 1, 0], [5, 0, 2]]], [(5, 17), (261, 18), (131077, 200)]),
+        ([[[8, 0, 0], [0, 0, 0], [136, 19, 0]]], [(5000, 1), (12345, 2)]),
+        ([[[0, 0, 0]], [[2, 0, 0]]], []),
+        ([[[255, 255, 255], [254, 255, 255]]], [(16777215, 92)]),
+    ]  # fmt: skip
+    cases = [(torch.tensor(colors, dtype=torch.uint8), pairs) for colors, pairs in rows]
+    return [
+        (rgb, [{"id": number, "category_id": label} for number, label in pairs])
+        for rgb, pairs in [*cases, (noise, known)]
+    ]
 
 
 panoptic_png = Exercise(
-    "1.1 Numbers of colours",
-    solution=numbers_of_colours,
-    cases=colors,
+    "1.1 Read a panoptic annotation",
+    solution=classes_of_panoptic,
+    cases=annotations,
     mistakes=(
         Mistake(
-            numbers_in_bytes,
-            "A byte ends at 255: 256 * G does not fit and wraps round to 0, so only R is left. "
-            "Widen the bytes first, rgb.long() or rgb.astype(int).",
+            classes_from_bytes,
+            "The ids are computed in bytes: a uint8 tensor holds 0 to 255, and everything above is "
+            "taken modulo 256. Convert first: rgb.long().",
         ),
         Mistake(
-            numbers_of_bgr,
-            "Red and blue are swapped. OpenCV reads pictures as B, G, R; Pillow as R, G, B.",
+            classes_from_bgr,
+            "Red and blue are swapped. The last axis is R, G, B here, and red is the lowest digit. "
+            "(OpenCV would read B, G, R.)",
         ),
         Mistake(
-            numbers_in_base_255,
-            "A byte has 256 values, 0 to 255, so the digits count in base 256.",
+            classes_in_base_255,
+            "A byte has 256 values, 0 to 255, so the weights are 1, 256 and 256 * 256.",
         ),
         Mistake(
-            numbers_that_add_up,
-            "The channels are digits of one number: each has its own weight, 1, 256 and 65536.",
+            classes_from_sums,
+            "The three bytes are digits of one number. They need the weights 1, 256 and 65536.",
+        ),
+        Mistake(
+            classes_with_void_as_zero,
+            "Pixels without a segment become class 0 here. They are void: begin with a map full "
+            "of 255.",
+        ),
+        Mistake(
+            classes_in_place,
+            "You write categories into the map of ids. Pixels outside of the list then keep their "
+            "ids, and a category that equals the id of a later segment is replaced a second time. "
+            "Write into a new map that is full of 255.",
+        ),
+        Mistake(
+            classes_without_a_default,
+            "You look up an id that has no entry in segments_info. Such pixels, and those with the "
+            "id 0, are void: their category is 255.",
+        ),
+        Mistake(
+            classes_from_numpy_bytes,
+            "NumPy refuses to multiply bytes by 256, because 256 is no byte. Convert first: "
+            "rgb.long(), or astype(int) in NumPy.",
+        ),
+        Mistake(
+            classes_by_thousands,
+            "You divide the id by 1000. That works only for ids that were packed in this way; "
+            "ids of COCO are arbitrary, and segments_info says which category each has.",
+        ),
+        Mistake(
+            only_ids,
+            "These are the ids. Look up the category of each id in segments_info.",
         ),
     ),
     hints=(
-        "The colour is a number in base 256, with the lowest digit first.",
-        "What is the largest number that a uint8 tensor can hold? Is 256 * G larger?",
-        "red, green, blue = rgb.long().unbind(dim=-1); then add them up with their weights.",
+        "Two steps: from colours to ids, and from ids to categories.",
+        "What is the largest number in a uint8 tensor? Convert before you multiply.",
+        "ids = R + 256 G + 65536 B of rgb.long(); classes = torch.full(rgb.shape[:2], 255). Then, "
+        "for each segment: classes[ids == segment['id']] = segment['category_id'].",
     ),
-    describe=lambda rgb: f"the bytes {rgb.tolist()}" if rgb.numel() <= 6 else f"{len(rgb)} rows",
+    describe=lambda rgb, segments_info: (
+        (f"the colours {rgb.tolist()}" if rgb.numel() <= 12 else f"{len(rgb)} rows of colours")
+        + f" and {{id: category_id}} = { {s['id']: s['category_id'] for s in segments_info} }"
+    ),
 )
 
 
 # ── 1.2 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def run_lengths(mask: Tensor) -> list[int]:
-    """How long are the runs of a mask, down the columns, as COCO counts them?
+def starts_and_lengths(counts: list[int]) -> list[tuple[int, int]]:
+    """How are COCO's counts written as pairs of start and length?
 
-    ``mask`` is (H, W) bool. The first count is always of zeros, so it is 0 where the first pixel
-    is set: [[0, 1], [0, 1]] gives [2, 2], and [[1, 0]] gives [0, 1, 1].
+    ``counts`` are COCO's run lengths: zeros, ones, zeros, ... Only the first count can be 0.
+    Return a list with one pair (start, length) for each run of ones, in order. Pixels are numbered
+    from 1, in the same order as in COCO's code. A mask without ones gives an empty list.
     """
-    counts, value = [0], False
-    for pixel in mask.T.flatten().tolist():
-        if pixel != value:
-            counts.append(0)
-            value = pixel
-        counts[-1] += 1
-    return counts
+    pairs, start = [], 1
+    for place, count in enumerate(counts):
+        if place % 2:  # a run of ones
+            pairs.append((start, count))
+        start += count
+    return pairs
 
 
-def runs_along_rows(mask: Tensor) -> list[int]:
-    return run_lengths(mask.T)
+def pairs_from_zero(counts: list[int]) -> list[tuple[int, int]]:
+    return [(start - 1, length) for start, length in starts_and_lengths(counts)]
 
 
-def runs_without_the_leading_zero(mask: Tensor) -> list[int]:
-    counts = run_lengths(mask)
-    return counts[1:] if counts[0] == 0 else counts
+def starts_and_ends(counts: list[int]) -> list[tuple[int, int]]:
+    return [(start, start + length - 1) for start, length in starts_and_lengths(counts)]
 
 
-def runs_with_a_zero_always(mask: Tensor) -> list[int]:
-    counts = run_lengths(mask)
-    return [0, *counts] if counts[0] else counts
+def pairs_of_zeros(counts: list[int]) -> list[tuple[int, int]]:
+    return [pair for pair in starts_and_lengths([0, *counts]) if pair[1]]
 
 
-def runs_without_the_last(mask: Tensor) -> list[int]:
-    return run_lengths(mask)[:-1]
+def pairs_of_all_runs(counts: list[int]) -> list[tuple[int, int]]:
+    ends = np.cumsum(counts)
+    return [(int(end) - n + 1, n) for end, n in zip(ends, counts, strict=True)]
 
 
-def runs_of_ones(mask: Tensor) -> list[int]:
-    return run_lengths(mask)[1::2]
+def pairs_without_the_zeros(counts: list[int]) -> list[tuple[int, int]]:
+    lengths = counts[1::2]
+    return [(1 + sum(lengths[:place]), length) for place, length in enumerate(lengths)]
 
 
-def places_of_changes(mask: Tensor) -> list[int]:
-    return np.cumsum(run_lengths(mask)).tolist()
+def pairs_of_counts(counts: list[int]) -> list[tuple[int, int]]:
+    return list(zip(counts[::2], counts[1::2], strict=False))
+
+
+def pairs_without_the_last(counts: list[int]) -> list[tuple[int, int]]:
+    return starts_and_lengths(counts[:-1])
+
+
+def one_flat_list(counts: list[int]) -> list[int]:
+    return [number for pair in starts_and_lengths(counts) for number in pair]
 
 
 run_length_code = Exercise(
-    "1.2 Run lengths",
-    solution=run_lengths,
+    "1.2 Another run-length code",
+    solution=starts_and_lengths,
     cases=[
-        (torch.tensor([[0, 1], [0, 1]]).bool(),),
-        (torch.tensor([[1, 0]]).bool(),),
-        (rectangle(4, 5, 1, 1, 4, 3),),
-        (rectangle(3, 3, 0, 0, 0, 0),),
-        (rectangle(3, 2, 0, 0, 2, 3),),
-        (rectangle(6, 1, 0, 2, 1, 5),),
-        (disc(9, 4, hole=2),),
+        ([2, 3, 1],),
+        ([0, 2, 3, 1],),
+        ([4, 1, 1, 2, 5, 3],),
+        ([0, 6],),
+        ([6],),
+        ([1, 1, 1, 1, 1],),
+        ([700, 65000, 300, 2, 31],),
     ],
     mistakes=(
         Mistake(
-            runs_along_rows,
-            "These are the runs along the rows. COCO's code comes from MATLAB, where arrays are "
-            "stored column by column: transpose the mask before you flatten it.",
+            pairs_from_zero,
+            "Your starts are counted from 0. In this format the first pixel is number 1.",
         ),
         Mistake(
-            runs_without_the_leading_zero,
-            "The first count is always of zeros. Without the leading 0, a decoder takes the first "
-            "run of ones for zeros and returns the mask inverted.",
+            starts_and_ends,
+            "The second number of each pair is the last pixel of the run here. It must be the "
+            "length of the run.",
         ),
         Mistake(
-            runs_with_a_zero_always,
-            "The first count is of zeros, and 0 only where the mask begins with a one. Where it "
-            "begins with zeros, an extra 0 turns their run into a run of ones.",
+            pairs_of_zeros,
+            "These are the runs of zeros. COCO's counts begin with zeros, so the runs of ones are "
+            "the second, the fourth, ... count.",
         ),
         Mistake(
-            runs_without_the_last,
-            "The last run is missing: nothing changes after it, so it must be added at the end. "
-            "The counts must sum to the number of pixels.",
+            pairs_of_all_runs,
+            "You list all runs. Only the runs of ones belong into the list: every second count.",
         ),
         Mistake(
-            runs_of_ones,
-            "Count the zeros too: zeros, ones, zeros, ... Otherwise nobody knows where a run is.",
+            pairs_without_the_zeros,
+            "Your starts skip the zeros. A start is a position in the mask, so the zeros before "
+            "the run must be counted, too.",
         ),
         Mistake(
-            places_of_changes,
-            "These are the places where runs end. Their differences are the lengths.",
+            pairs_of_counts,
+            "The first number of your pairs is the length of the run of zeros before. The start is "
+            "the position: the sum of all counts before, plus 1.",
+        ),
+        Mistake(
+            pairs_without_the_last,
+            "Your loop ends before the last count. If a mask ends with a run of ones, this run is "
+            "missing.",
+        ),
+        Mistake(
+            one_flat_list,
+            "The numbers are right, but they form one flat list. Return a list of pairs.",
         ),
     ),
     hints=(
-        "mask.T.flatten() walks down the columns.",
-        "Start with counts = [0] and the value False. Where a pixel differs from the value, begin "
-        "a new count.",
-        "Check yourself: sum(counts) is the number of pixels, sum(counts[1::2]) the area.",
+        "Which counts belong to ones? [2, 3, 1] means two zeros, three ones, one zero.",
+        "Keep the position of the next pixel in a variable. It begins at 1, and every count, of "
+        "zeros or of ones, moves it on.",
+        "for place, count in enumerate(counts): if place is odd, append (start, count); then "
+        "start += count in any case.",
     ),
-    describe=lambda mask: f"the mask {mask.int().tolist()}",
+    describe=lambda counts: f"the counts {counts}",
 )
 
 
@@ -200,12 +322,14 @@ run_length_code = Exercise(
 def coco_box(mask: Tensor) -> tuple[int, int, int, int]:
     """Which box does COCO store for a mask?
 
-    ``mask`` is (H, W) bool. Return (x, y, width, height) in pixels, x to the right and y down;
-    a single pixel in the corner gives (0, 0, 1, 1), an empty mask (0, 0, 0, 0).
+    ``mask`` is (H, W) bool, and may consist of several parts. Return (x, y, width, height) of the
+    smallest box that contains all of its pixels: x counts columns to the right, y counts rows
+    down, both from 0. A single pixel in the upper left corner gives (0, 0, 1, 1), an empty mask
+    gives (0, 0, 0, 0).
     """
-    rows, columns = mask.nonzero(as_tuple=True)
-    if len(rows) == 0:
+    if not mask.any():
         return 0, 0, 0, 0
+    rows, columns = mask.nonzero(as_tuple=True)
     x, y = int(columns.min()), int(rows.min())
     return x, y, int(columns.max()) + 1 - x, int(rows.max()) + 1 - y
 
@@ -231,6 +355,15 @@ def box_that_stops_on_nothing(mask: Tensor) -> tuple[int, int, int, int]:
     return x, y, int(columns.max()) + 1 - x, int(rows.max()) + 1 - y
 
 
+def box_of_used_lines(mask: Tensor) -> tuple[int, int, int, int]:
+    x, y, _, _ = coco_box(mask)
+    return x, y, int(mask.any(dim=0).sum()), int(mask.any(dim=1).sum())
+
+
+def box_of_the_first_part(mask: Tensor) -> tuple[int, int, int, int]:
+    return coco_box(connected_components(mask) == 1)
+
+
 box = Exercise(
     "1.3 The box of a mask",
     solution=coco_box,
@@ -238,9 +371,13 @@ box = Exercise(
         (rectangle(5, 8, 2, 1, 7, 3),),
         (rectangle(4, 4, 0, 0, 1, 1),),
         (rectangle(6, 6, 5, 2, 6, 6),),
+        (drawing("........", ".##...#.", ".##...#.", "........", "........"),),
+        (drawing("......", "..#...", "......", "......", "....##", "......"),),
+        (drawing("...#", "....", "....", "#...", "...."),),
+        (drawing("..#..", ".#.#.", "#...#"),),
         (disc(11, 4),),
         (rectangle(3, 7, 0, 0, 7, 3),),
-        (rectangle(3, 3, 0, 0, 0, 0),),
+        (rectangle(3, 5, 0, 0, 0, 0),),
     ],
     mistakes=(
         Mistake(
@@ -250,25 +387,37 @@ box = Exercise(
         ),
         Mistake(
             box_one_too_small,
-            "From the first pixel to the last there are last - first + 1 pixels.",
+            "Your width is last column - first column. From the first column to the last there are "
+            "last - first + 1 columns.",
         ),
         Mistake(
             box_rows_first,
-            "Arrays are indexed row first, boxes are written x first: the columns give x and the "
-            "width, the rows y and the height.",
+            "Arrays are indexed row first, but boxes are written x first: the columns give x and "
+            "the width, the rows give y and the height.",
         ),
         Mistake(
             box_that_stops_on_nothing,
-            "An empty mask has no smallest column: answer (0, 0, 0, 0) before you ask for it. "
-            "Crops often cut an object away entirely.",
+            "An empty mask has no smallest column. Return (0, 0, 0, 0) before you ask for it: a "
+            "crop often removes an object completely.",
+        ),
+        Mistake(
+            box_of_used_lines,
+            "You count the columns and rows that contain pixels. A mask of several parts has empty "
+            "columns between them, and the box contains these, too.",
+        ),
+        Mistake(
+            box_of_the_first_part,
+            "This is the box of one connected component. The box must contain all parts.",
         ),
     ),
     hints=(
         "mask.nonzero(as_tuple=True) gives the rows and the columns of all pixels that are set.",
-        "The width is last column - first column + 1.",
-        "Return (x, y, width, height), and think of a mask without a pixel.",
+        "x is the smallest column. The width is largest column - smallest column + 1.",
+        "Do the same with the rows for y and the height, and treat a mask without a pixel first.",
     ),
-    describe=lambda mask: f"the mask {mask.int().tolist()}",
+    describe=lambda mask: (
+        "the mask " + " / ".join("".join(".#"[int(x)] for x in row) for row in mask)
+    ),
 )
 
 
@@ -276,13 +425,14 @@ box = Exercise(
 
 
 def count_objects(ids: Tensor) -> dict[int, int]:
-    """How many objects of each class are in a file of Cityscapes?
+    """How many objects of each class are in an instance file of Cityscapes?
 
-    ``ids`` is (H, W). Objects are numbered class * 1000 + 0, 1, 2, ...: 26000 is the first car.
-    Pixels of stuff, and of groups that nobody could tell apart, hold the plain class (11, 26).
-    Return {class: number of objects}, without classes that have none.
+    ``ids`` is (H, W), of integers. An object has the id class * 1000 + 0, 1, 2, ...: the first car
+    is 26000. Pixels of stuff, and of groups that could not be separated, have the plain number of
+    their class (11, 26), which is below 1000. Return {class: number of objects}, without classes
+    that have no object.
     """
-    counts: dict[int, int] = {}
+    counts = {}
     for number in ids.unique().tolist():
         if number >= 1000:
             counts[number // 1000] = counts.get(number // 1000, 0) + 1
@@ -300,12 +450,12 @@ def count_everything(ids: Tensor) -> dict[int, int]:
 def count_by_the_largest_number(ids: Tensor) -> dict[int, int]:
     things = ids[ids >= 1000]
     return {
-        int(c): int((things[things // 1000 == c] % 1000).max()) for c in things.unique() // 1000
+        int(c): int((things[things // 1000 == c] % 1000).max()) + 1 for c in things.unique() // 1000
     }
 
 
 def count_without_number_zero(ids: Tensor) -> dict[int, int]:
-    return count_objects(ids[ids % 1000 > 0]) if (ids % 1000 > 0).any() else {}
+    return count_objects(ids[(ids >= 1000) & (ids % 1000 > 0)])
 
 
 def count_pixels(ids: Tensor) -> dict[int, int]:
@@ -313,17 +463,29 @@ def count_pixels(ids: Tensor) -> dict[int, int]:
     return {int(label): int((things == label).sum()) for label in things.unique()}
 
 
+def count_by_object_number(ids: Tensor) -> dict[int, int]:
+    return dict(Counter(number % 1000 for number in ids.unique().tolist() if number >= 1000))
+
+
 def count_groups_too(ids: Tensor) -> dict[int, int]:
     counts = count_objects(ids)
     return {label: n + int((ids == label).any()) for label, n in counts.items()}
 
 
+def count_plain_numbers_as_classes(ids: Tensor) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for number in ids.unique().tolist():
+        label = number // 1000 if number >= 1000 else number
+        counts[label] = counts.get(label, 0) + 1
+    return counts
+
+
 def count_above_a_thousand(ids: Tensor) -> dict[int, int]:
-    return count_objects(ids[ids > 1000]) if (ids > 1000).any() else {}
+    return count_objects(ids[ids > 1000])
 
 
 cityscapes = Exercise(
-    "1.4 Fix this bug: how many cars?",
+    "1.4 Find the fault: how many cars?",
     solution=count_objects,
     cases=[
         (torch.tensor([[11, 11, 7], [26000, 26001, 7], [26000, 26001, 24000]]),),
@@ -331,36 +493,53 @@ cityscapes = Exercise(
         (torch.tensor([[26, 26, 26000], [26, 7, 26000]]),),
         (torch.tensor([[33004, 33006], [24001, 24000]]),),
         (torch.tensor([[1000, 1, 1001], [1000, 0, 0]]),),
+        (torch.tensor([[999, 5000, 999]]),),
+        (torch.tensor([[25003, 7, 25003], [25999, 8, 26000]], dtype=torch.int32),),
     ],
     mistakes=(
         Mistake(
             count_everything,
-            "That is the bug: 11 // 1000 is 0, so all stuff counts as objects of class 0. Numbers "
-            "below 1000 are plain classes; leave them out.",
+            "This result has the fault of the given function: 11 // 1000 is 0, so all stuff counts "
+            "as objects of class 0. Numbers below 1000 are plain classes, not objects.",
         ),
         Mistake(
             count_by_the_largest_number,
-            "The largest number is not the count: numbers start at 0, and a number whose object "
-            "is hidden is missing. Count the numbers that occur.",
+            "You take the largest number as the count. A number whose object is completely hidden "
+            "is missing in the file: count the numbers that occur.",
         ),
         Mistake(
             count_without_number_zero,
-            "Object 0 is an object: 26000 is the first car. Only numbers below 1000 are none.",
+            "You leave out the objects with number 0. Object 0 is an object: 26000 is the first "
+            "car.",
         ),
         Mistake(
             count_above_a_thousand,
-            "1000 itself is an object, the first of class 1: compare with >= 1000.",
+            "You leave out the number 1000, which is the first object of class 1.",
         ),
-        Mistake(count_pixels, "These are pixels. Count different numbers: ids.unique()."),
+        Mistake(
+            count_pixels,
+            "These are numbers of pixels. All pixels with the same number are one object.",
+        ),
+        Mistake(
+            count_by_object_number,
+            "The keys of your result are object numbers, number % 1000. The class is number // "
+            "1000.",
+        ),
         Mistake(
             count_groups_too,
-            "A plain 26 is a group of cars that nobody could tell apart: it is no single object.",
+            "You count a plain 26 as one more car. It is a group that could not be separated, and "
+            "no single object.",
+        ),
+        Mistake(
+            count_plain_numbers_as_classes,
+            "The plain numbers 11 or 26 are counted as one object of their class. They belong to "
+            "stuff or to groups, and have no object.",
         ),
     ),
     hints=(
-        "Which numbers stand for objects? Look at 11, 26, 26000, 26001.",
-        "Everything from 1000 on. Its class is number // 1000.",
-        "for number in ids.unique().tolist(): if number >= 1000: ...",
+        "Run the given function on a map with 11 and 26000. Which class does it find for 11?",
+        "11 // 1000 is 0. Which of the numbers 11, 26, 26000, 26001 stand for objects?",
+        "Skip all numbers below 1000.",
     ),
     describe=lambda ids: f"the numbers {ids.tolist()}",
 )
@@ -368,24 +547,25 @@ cityscapes = Exercise(
 
 # ── 1.5 ────────────────────────────────────────────────────────────────────────────────────────
 
-TOLERANCES = (0.0, 0.5, 1.0, 2.0, 4.0)  # pixels
+TOLERANCES = (0.5, 1.0, 2.0, 4.0)  # pixels
 
 
 def fewest_vertices(mask: Tensor, wanted: float) -> int:
-    """With how few vertices can a mask be outlined without losing more than you allow?
+    """With how few vertices can a mask be outlined, if its IoU must not fall below ``wanted``?
 
-    ``mask`` is (H, W) bool. Trace its rings, simplify each with the tolerances 0, 0.5, 1, 2 and 4
-    pixels, and turn the result back into a mask. Return the smallest number of vertices, of all
-    rings together, whose IoU with ``mask`` is at least ``wanted``.
+    ``mask`` is (H, W) bool and has at least one pixel; 0 <= wanted <= 1. Trace its rings with
+    ``mask_to_polygons``, simplify each ring with the same tolerance, and turn all of them back
+    into a mask with ``polygons_to_mask``. Try the tolerances 0.5, 1, 2 and 4 pixels; a tolerance of
+    0.5 loses no pixel. Return the smallest number of vertices, of all rings together, for which
+    the IoU of the new mask with ``mask`` is at least ``wanted``.
     """
-    rings = mask_to_polygons(mask)
-    fewest = sum(len(ring) for ring in rings)
-    for tolerance in (0.0, 0.5, 1.0, 2.0, 4.0):
-        outline = [simplify(ring, tolerance) for ring in rings]
-        again = polygons_to_mask(outline, tuple(mask.shape))
+    found = []
+    for tolerance in (0.5, 1, 2, 4):
+        rings = [simplify(ring, tolerance) for ring in mask_to_polygons(mask)]
+        again = polygons_to_mask(rings, mask.shape)
         if (mask & again).sum() / (mask | again).sum() >= wanted:
-            fewest = min(fewest, sum(len(ring) for ring in outline))
-    return fewest
+            found.append(sum(map(len, rings)))
+    return min(found)
 
 
 def scores(mask: Tensor) -> Mapping[float, tuple[int, Tensor]]:
@@ -403,8 +583,20 @@ def vertices_by_recall(mask: Tensor, wanted: float) -> int:
     return min(kept)
 
 
+def vertices_by_precision(mask: Tensor, wanted: float) -> int:
+    return min(n for n, m in scores(mask).values() if (mask & m).sum() / m.sum() >= wanted)
+
+
 def vertices_by_accuracy(mask: Tensor, wanted: float) -> int:
     return min(n for n, m in scores(mask).values() if (mask == m).float().mean() >= wanted)
+
+
+def vertices_by_dice(mask: Tensor, wanted: float) -> int:
+    return min(
+        n
+        for n, m in scores(mask).values()
+        if 2 * (mask & m).sum() / (mask.sum() + m.sum()) >= wanted
+    )
 
 
 def vertices_of_the_finest(mask: Tensor, wanted: float) -> int:
@@ -424,8 +616,23 @@ def vertices_until_the_first_failure(mask: Tensor, wanted: float) -> int:
     return fewest
 
 
+def vertices_above_the_threshold(mask: Tensor, wanted: float) -> int:
+    found = [n for n, m in scores(mask).values() if (mask & m).sum() / (mask | m).sum() > wanted]
+    return min(found)
+
+
 def rings_counted(mask: Tensor, wanted: float) -> int:
     return len(mask_to_polygons(mask))
+
+
+def vertices_of_the_first_ring(mask: Tensor, wanted: float) -> int:
+    found = []
+    for tolerance in TOLERANCES:
+        outline = [simplify(ring, tolerance) for ring in mask_to_polygons(mask)]
+        again = polygons_to_mask(outline, tuple(mask.shape))
+        if (mask & again).sum() / (mask | again).sum() >= wanted:
+            found.append(len(outline[0]))
+    return min(found)
 
 
 def vertices_without_holes(mask: Tensor, wanted: float) -> int:
@@ -435,7 +642,7 @@ def vertices_without_holes(mask: Tensor, wanted: float) -> int:
         again = polygons_to_mask(outline, tuple(mask.shape), holes=False)
         if (mask & again).sum() / (mask | again).sum() >= wanted:
             found.append(sum(map(len, outline)))
-    return min(found, default=scores(mask)[0.0][0])
+    return min(found, default=scores(mask)[TOLERANCES[0]][0])
 
 
 outline = Exercise(
@@ -444,41 +651,65 @@ outline = Exercise(
     cases=[
         (disc(41, 18), 0.9),
         (disc(41, 18), 0.97),
-        (disc(41, 18), 1.0),
         (disc(31, 13, hole=7), 0.85),
         (disc(31, 13, hole=7), 0.95),
         (rectangle(20, 30, 3, 2, 25, 17), 1.0),
         (disc(25, 8), 0.7),
+        (disc(25, 8), 0.0),
         (blossom(26, 8.5, 2.5, petals=4), 0.83),
+        (blossom(28, 8.7, 0.5, petals=5), 0.854),
+        (blossom(28, 8.7, 0.5, petals=5), 0.947),
+        (blossom(24, 6.7, 2.3, petals=5) & ~disc(24, 4), 0.828),
+        (blossom(24, 7.8, 3.6, petals=4) & ~disc(24, 4), 1.0),
         (rectangle(20, 20, 2, 2, 18, 18) & ~torch.eye(20).bool().roll(4, 1), 0.9),
     ],
     mistakes=(
         Mistake(
             vertices_by_recall,
-            "That asks only whether the object's pixels are kept, and lets the outline run over. "
+            "Your score divides by the pixels of the mask alone, so pixels that the outline adds "
+            "outside of the mask cost nothing. IoU divides by the union, (mask | again).",
+        ),
+        Mistake(
+            vertices_by_precision,
+            "Your score divides by the pixels of the new mask alone, so lost pixels cost nothing. "
             "IoU divides by the union, (mask | again).",
         ),
         Mistake(
             vertices_by_accuracy,
-            "That counts the background too: a small object can vanish and most pixels still "
-            "agree. IoU looks at the object alone.",
+            "Your score counts the background, too: for a small object most pixels agree in any "
+            "case. IoU uses the pixels of the two masks only.",
+        ),
+        Mistake(
+            vertices_by_dice,
+            "Your score is Dice, 2 |A ∩ B| / (|A| + |B|). Dice is larger than IoU unless the masks "
+            "are equal or disjoint. Divide the intersection by the union.",
         ),
         Mistake(
             vertices_of_the_finest,
-            "Tolerance 0 keeps everything. Try the coarser ones too, as long as the IoU suffices.",
+            "This is the number of vertices with tolerance 0.5. Try the larger tolerances, too, as "
+            "long as the IoU suffices.",
         ),
         Mistake(
             vertices_of_the_coarsest,
-            "The coarsest outline loses too much here: check its IoU before you take it.",
+            "This is the number of vertices with tolerance 4, whatever its IoU. Compare the IoU "
+            "with the wanted one first.",
         ),
         Mistake(
             vertices_until_the_first_failure,
-            "A coarser tolerance can fit better than a finer one: do not stop at the first that "
-            "fails, try all of them.",
+            "You stop at the first tolerance that fails. A larger tolerance can fit better by "
+            "chance: try all four.",
+        ),
+        Mistake(
+            vertices_above_the_threshold,
+            "You ask for an IoU above the wanted one. An IoU that is equal to it suffices.",
         ),
         Mistake(
             rings_counted,
-            "You counted rings. Each ring is a list of vertices: add up their lengths.",
+            "You count rings. Each ring is a list of vertices: add up their lengths.",
+        ),
+        Mistake(
+            vertices_of_the_first_ring,
+            "You count the vertices of one ring only. A mask with a hole has several rings.",
         ),
         Mistake(
             vertices_without_holes,
@@ -486,9 +717,215 @@ outline = Exercise(
         ),
     ),
     hints=(
-        "mask_to_polygons, simplify and polygons_to_mask are in segcourse.ops.polygons.",
-        "Loop over the tolerances; compute the IoU of each round trip.",
-        "Among those whose IoU is at least the wanted one, return the smallest vertex count.",
+        "mask_to_polygons, simplify and polygons_to_mask are imported at the top of the chapter.",
+        "Loop over the four tolerances. For each: simplify every ring, fill the rings again, and "
+        "compute (mask & again).sum() / (mask | again).sum().",
+        "Collect sum(len(ring) for ring in rings) where the IoU is at least wanted, and return the "
+        "smallest of these numbers.",
     ),
-    describe=lambda mask, wanted: f"{int(mask.sum())} pixels and an IoU of at least {wanted}",
+    describe=lambda mask, wanted: (
+        f"a mask of {int(mask.sum())} pixels and an IoU of at least {wanted}"
+    ),
+)
+
+
+# ── 1.6 ────────────────────────────────────────────────────────────────────────────────────────
+
+MAPS = {  # all pixels of one class
+    "queue": drawing("........", ".######.", ".######.", "........"),
+    "post": drawing("........", ".###.##.", ".###.##.", "........"),
+    "fence": drawing("#.......", ".##.....", "...##..#", ".....##."),
+    "diamond": drawing("...##...", "..#..#..", "..#..#..", "...##..."),
+    "crowd": drawing(".##..#..", ".##.#...", "...#..##", "##.#..##"),
+}
+
+
+def count_components(name: str) -> tuple[int, int]:
+    """How many connected components has a map? Predict first, without running code.
+
+    ``name`` is a key of ``ex.MAPS``: queue, post, fence, diamond or crowd. Return the number of
+    components with 4-connectivity, and the number with 8-connectivity.
+    """
+    mask = MAPS[name]
+    by_sides = connected_components(mask, connectivity=4)
+    by_corners_too = connected_components(mask, connectivity=8)
+    return by_sides.max().item(), by_corners_too.max().item()
+
+
+def _predicts(place: str, numbers: tuple[int, int]) -> Callable[[str], tuple[int, int]]:
+    """An answer that is wrong for one map, and right for all others."""
+
+    def answer(name: str) -> tuple[int, int]:
+        return numbers if name == place else count_components(name)
+
+    answer.__name__ = f"predicts_{numbers[0]}_and_{numbers[1]}_for_{place}"
+    return answer
+
+
+def components_swapped(name: str) -> tuple[int, int]:
+    return count_components(name)[::-1]
+
+
+def components_by_sides_only(name: str) -> tuple[int, int]:
+    return (count_components(name)[0],) * 2
+
+
+def components_by_corners_only(name: str) -> tuple[int, int]:
+    return (count_components(name)[1],) * 2
+
+
+prediction = Exercise(
+    "1.6 Predict the components",
+    solution=count_components,
+    cases=[(name,) for name in MAPS],
+    mistakes=(
+        Mistake(
+            components_swapped,
+            "The two numbers are swapped: the first is for 4-connectivity. With 8-connectivity "
+            "more pixels touch, so there are never more components.",
+        ),
+        Mistake(
+            components_by_sides_only,
+            "Both of your numbers are those of 4-connectivity. With 8-connectivity, pixels that "
+            "share only a corner belong together, too.",
+        ),
+        Mistake(
+            components_by_corners_only,
+            "Both of your numbers are those of 8-connectivity. With 4-connectivity, pixels that "
+            "share only a corner are separate.",
+        ),
+        Mistake(
+            _predicts("queue", (2, 2)),
+            "In the queue you count cars. Components are counted by touching pixels alone, and "
+            "nothing in the class map separates the two cars.",
+        ),
+        Mistake(
+            _predicts("post", (1, 1)),
+            "Behind the post you count one car. Its two visible parts do not touch: a whole column "
+            "of other pixels is between them.",
+        ),
+        Mistake(
+            _predicts("diamond", (2, 2)),
+            "In the diamond you count the hole, or its left and right half. Follow the outline "
+            "from pixel to pixel, once over sides only and once over corners, too.",
+        ),
+        Mistake(
+            _predicts("fence", (4, 1)),
+            "In the fence you count rows. Pixels of a row belong together only if there is no gap "
+            "between them, and row 2 has a gap.",
+        ),
+        Mistake(
+            _predicts("fence", (5, 2)),
+            "In the fence, with 8-connectivity, look at the single pixel at the right end of row 2 "
+            "again: it shares a corner with a pixel of row 3.",
+        ),
+        Mistake(
+            _predicts("crowd", (6, 2)),
+            "In the crowd, with 8-connectivity, you join too much. Pixels with a whole column or "
+            "row between them do not touch.",
+        ),
+        Mistake(
+            _predicts("crowd", (6, 4)),
+            "In the crowd, with 8-connectivity, look again at the pixel in row 2 and column 3: it "
+            "shares corners with two other parts.",
+        ),
+    ),
+    hints=(
+        "Begin at any pixel, and walk to all pixels that can be reached. Then begin again at a "
+        "pixel that is left.",
+        "With 4-connectivity you may walk up, down, left and right. With 8-connectivity you may "
+        "also walk diagonally.",
+        "Run connected_components(ex.MAPS[name], connectivity=4) and compare its largest number "
+        "with your prediction. Where they differ, look again at the figure.",
+    ),
+    describe=lambda name: f'the map "{name}"',
+    shows_expected=False,
+)
+
+
+# ── 1.7 ────────────────────────────────────────────────────────────────────────────────────────
+
+LIMITS = {  # what each encoding does, and where this is a limit
+    "class PNG": "A class PNG is a file that stores one class for each pixel: it has no object "
+    "numbers, no overlaps, and no vertices.",
+    "panoptic PNG": "A panoptic PNG is a file that stores one class and one object number for each "
+    "pixel: its segments cannot overlap, it has no vertices, and both numbers must be annotated.",
+    "RLE masks": "A list of RLE masks is made for exact masks that may overlap: it does not "
+    "guarantee one label for each pixel, and it has no vertices.",
+    "polygons": "Polygons store vertices: a simplified polygon does not keep the exact pixels, and "
+    "a list of polygons does not guarantee one label for each pixel.",
+    "boxes": "A box has four numbers and does not say which of its pixels belong to the object.",
+    "one-hot masks": "One-hot masks are tensors with a channel for each class: they separate no "
+    "objects, have no vertices, and are too large for files.",
+    "class JPEG": "JPEG changes pixel values slightly, so that classes in it become other classes.",
+}
+ENCODINGS = tuple(LIMITS)
+SITUATIONS = {
+    "robot": "A mowing robot must know for each pixel whether it is lawn, path or obstacle. Single "
+    "obstacles are not told apart. The labels are stored in files.",
+    "street": "Each pixel of a street scene gets a class, and cars and people are counted. No two "
+    "segments overlap. The labels are stored in files.",
+    "crowd": "Each person is annotated completely, including the parts behind other people. The "
+    "exact pixels of each person must be kept.",
+    "roofs": "The outlines of roofs will be corrected by hand tomorrow, by moving their corners.",
+    "loss": "In a training step, the predicted probabilities of each class are compared with the "
+    "ground truth of this class, in memory.",
+    "parcels": "Parcels on a conveyor belt are counted, and their positions are needed roughly. "
+    "The annotation has to be as cheap as possible.",
+}
+NEEDS = {
+    "robot": "Here a file with one class for each pixel is needed, and nothing else.",
+    "street": "Here each pixel needs exactly one class, and objects need numbers as well.",
+    "crowd": "Here one pixel can belong to two people, and exact pixels are asked for.",
+    "roofs": "Here corners must be moved by hand.",
+    "loss": "Here each class needs a channel of its own in a tensor.",
+    "parcels": "Here no pixel labels are needed, and each additional click costs money.",
+}
+
+
+def choose_encoding(situation: str) -> str:
+    """Which encoding fits a situation? A key of ``ex.SITUATIONS`` -> one of ``ex.ENCODINGS``.
+
+    The situations are printed above the answer cell. Each encoding is the answer at most once.
+    """
+    answers = {
+        "robot": "class PNG",
+        "street": "panoptic PNG",
+        "crowd": "RLE masks",
+        "roofs": "polygons",
+        "loss": "one-hot masks",
+        "parcels": "boxes",
+    }
+    return answers[situation]
+
+
+def _chooses(place: str, encoding: str) -> Callable[[str], str]:
+    """An answer that takes one encoding in one situation, and is right in all others."""
+
+    def answer(situation: str) -> str:
+        return encoding if situation == place else choose_encoding(situation)
+
+    answer.__name__ = f"choose_{encoding.replace(' ', '_')}_for_{place}"
+    return answer
+
+
+choose = Exercise(
+    "1.7 Choose the encoding",
+    solution=choose_encoding,
+    cases=[(situation,) for situation in SITUATIONS],
+    mistakes=tuple(
+        Mistake(_chooses(place, encoding), f"{LIMITS[encoding]} {NEEDS[place]}")
+        for place in SITUATIONS
+        for encoding in ENCODINGS
+        if encoding != choose_encoding(place)
+    ),
+    hints=(
+        "Ask first which task it is: does each pixel need a class, an object number, or both?",
+        "Then ask what is done with the labels: are they stored, edited by hand, or used in a "
+        "loss? Can two masks share a pixel?",
+        "Six of the seven encodings are the answer to one situation each. The seventh is an error "
+        "for every label map.",
+    ),
+    describe=lambda situation: f'"{situation}"',
+    shows_expected=False,
 )
