@@ -107,7 +107,8 @@ class Exercise:
             return
         number = self.hints_given % len(self.hints)
         self.hints_given += 1
-        print(f"Hint {number + 1} of {len(self.hints)}: {self.hints[number]}")
+        again = " again" if self.hints_given > len(self.hints) else ""
+        print(f"Hint {number + 1} of {len(self.hints)}{again}: {self.hints[number]}")
 
     def show_solution(self) -> None:
         """Show the tested solution, and what the check says of it, behind a toggle."""
@@ -160,7 +161,9 @@ class Exercise:
         where = f": given {given}, " if given else ": "
         if isinstance(result, Unfinished):
             text = f"{where}your answer did not return within {SECONDS:.0f} seconds."
-            advice = advice or "Does a loop in it ever end?"
+            advice = advice or (
+                "Does a loop in it ever end? (An import inside it may take long the first time.)"
+            )
         elif isinstance(result, BaseException):
             text = f"{where}your answer stops with {message(result)}{own_lines(result)}"
             advice = advice or reason(result, answer, case)
@@ -179,9 +182,9 @@ class Exercise:
     def recognise(self, got: list, want: list) -> tuple[str, int]:
         """The advice of the catalogued mistake that an answer makes, and a case that shows it.
 
-        A mistake that gives the same results on every case is certain. One that explains at least
-        two wrong results, and fails nowhere where the answer is right, is named with "perhaps":
-        an answer with two mistakes is told about one of them.
+        A mistake that gives the same results on every case is certain. One that shares at least
+        two different wrong results, and half of those that it has, and fails nowhere where the
+        answer is right, is named with "perhaps": an answer with two mistakes is told about one.
         """
         wrong = self.failing(got, want)
         best, advice, shown = 0, "", wrong[0]
@@ -193,8 +196,9 @@ class Exercise:
                 shared = [p for p in shared if message(got[p]) == message(known[p])]
             if shared == fails == wrong:
                 return mistake.advice, shared[0]
-            enough = len(shared) >= min(2, len(fails)) and set(fails) <= set(wrong)
-            if enough and len(shared) > best:
+            values = {brief(got[place]) for place in shared}
+            enough = len(values) >= min(2, len(fails)) and 2 * len(shared) >= len(fails)
+            if enough and set(fails) <= set(wrong) and len(shared) > best:
                 best, advice, shown = len(shared), f"Perhaps: {mistake.advice}", shared[0]
         return advice, shown
 

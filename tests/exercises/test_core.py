@@ -122,7 +122,10 @@ def test_hints_come_one_by_one_and_start_again(exercise, capsys):
     for _ in range(3):
         exercise.hint()
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "Hint 1 of 2: Look at the formula." and out[2] == out[0]
+    assert (
+        out[0] == "Hint 1 of 2: Look at the formula."
+        and out[2] == "Hint 1 of 2 again: Look at the formula."
+    )
 
 
 def test_the_solution_is_shown_with_its_verdict(exercise, capsys):
