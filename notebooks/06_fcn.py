@@ -93,9 +93,9 @@ if classifier is not None:
         print(f"{names[number]:14} {value:.2f}")
 
 # %% [markdown]
-# The four most probable classes are printed above, and three of them are cats. The
-# classifier answers *what* is in the photograph, but it does not answer *where*. A
-# segmentation network must answer both: it predicts a class for every pixel.
+# All four classes are cats, but the classifier answers only *what* is in the
+# photograph, not *where*. A segmentation network must answer both: it predicts a class
+# for every pixel.
 #
 # A simple solution classifies many windows. A window is cut out around each pixel, and
 # the class of the window is given to the pixel. This works, but neighbouring windows
@@ -221,35 +221,63 @@ if classifier is not None:
 
 # %% [markdown]
 # ImageNet has five classes of house cats. The sum of their probabilities at each
-# position answers our question: where is the cat? In the right panel, 1 means that the
-# classifier is sure of a cat.
+# position answers our question: where is the cat?
 
-# %% tags=["hide-input"]
-CATS = ["tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat"]
-if classifier is not None:
-    chosen = [names.index(name) for name in CATS]
-    cat_map = scores.softmax(dim=1)[0, chosen].sum(dim=0)
-    viz.show_images(
-        {"photograph": cat.image, "probability of a cat": cat_map},
-        limits=(0, 1),
-        alt="A close-up of a cat, and a map of 15 x 22 squares. The squares over both "
-        "ears, the left cheek and the chest are bright, those of the background "
-        "are dark, and those between the eyes and on the far body are dark as well.",
-    )
 
 # %% tags=["tol=0.02"]
+CATS = ["tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat"]
+
+
+def probability_map(scores, labels):
+    """The sum over some classes: (1, 1000, h, w) -> (h, w)."""
+    chosen = [names.index(label) for label in labels]
+    return scores.softmax(dim=1)[0, chosen].sum(dim=0)
+
+
 if classifier is not None:
-    print(f"left ear (row 5, column 11): {cat_map[4, 10]:.2f}")
-    print(f"right ear (row 5, column 18): {cat_map[4, 17]:.2f}")
-    print(f"upper left corner: {cat_map[0, 0]:.2f}")
+    cat_map = probability_map(scores, CATS)
+    print(f"above the left eye (row 5, column 11): {cat_map[4, 10]:.2f}")
+    print(f"above the right eye (row 5, column 18): {cat_map[4, 17]:.2f}")
+    print(f"in the background (row 1, column 22): {cat_map[0, 21]:.2f}")
+
+# %% [markdown]
+# The figure shows the map, and the photograph made as bright as the map. The second row
+# shows the same for a photograph of coffee and the classes *espresso*, *cup* and
+# *coffee mug*.
+
+# %% tags=["hide-input"]
+if classifier is not None:
+    panels = {}
+    coffee = Photographs(("coffee",))[0].image
+    coffee_map = probability_map(
+        score_map(coffee[None]), ["espresso", "cup", "coffee mug"]
+    )
+    for name, photo, found in (
+        ("cat", cat.image, cat_map),
+        ("coffee", coffee, coffee_map),
+    ):
+        size = photo.shape[-2:]
+        light = F.interpolate(found[None, None], size, mode="bilinear")[0]
+        panels |= {name: photo, f"probability: {name}": found.expand(1, -1, -1)}
+        panels[f"where the {name} is"] = photo * (0.15 + 0.85 * light)
+    viz.show_images(
+        panels,
+        columns=3,
+        limits=(0, 1),
+        alt="First row: the face of a cat, a map of 15 x 22 squares, and the photo "
+        "lit by the map. Squares above the eyes, beside the nose and at the mouth are "
+        "bright; the background, the nose, the top of the head and the neck are dark. "
+        "Second row: a cup on a saucer; only squares on the coffee and the cup's rim "
+        "are bright.",
+    )
 
 # %% [markdown]
 # Without any training, a classifier has become a coarse segmenter: the probability is
-# above 0.9 on the ears and about 0.01 in the background. The map also shows what is
-# missing. It has only 330 positions, and parts of the body are dark. One possible
-# reason is that ImageNet's labels name whole images, so that a few typical parts of a
-# cat were enough in training. The remaining work is to make the map finer, and to train
-# with a class for every pixel.
+# above 0.9 on parts of the face and about 0.01 in the background. The map also shows
+# what is missing. It has only 330 positions, and parts of the cat are dark. One
+# possible reason is that ImageNet's labels name whole images, so that a few typical
+# parts of a cat were enough in training. The remaining work is to make the map finer,
+# and to train with a class for every pixel.
 #
 # ### Upsampling as a layer
 #
@@ -301,8 +329,8 @@ print(bilinear(1, 2).weight.data[0, 0])
 # ends with a max pooling that halves the map. VGG-16 then has three linear layers. FCN
 # turns the first two, fc6 and fc7, into convolutions and replaces the third by a layer
 # of scores for its own classes. We build the network in this form, but with few
-# channels, so that it trains within a minute. Batch normalisation replaces the
-# pretrained weights as a means to train it from random weights.
+# channels, so that it trains within a minute. VGG-16 has no batch normalisation; we add
+# it, because our network starts from random weights.
 
 
 # %%
@@ -439,10 +467,10 @@ tables.show_table(rows)
 
 # %% [markdown]
 # The counts agree. The parameters that are not learned belong to the upsampling layers.
-# Here the paper and the release differ. The paper learned the upsampling layers between
-# the first and the last. The released networks keep all upsampling layers fixed at
-# bilinear weights, and their README reports that learning them made no difference. The
-# course follows the release.
+# Here the paper and the release differ. The paper learned the intermediate upsampling
+# layers. The released networks keep all upsampling layers fixed at bilinear weights,
+# and their README reports that learning them made no difference. The course follows the
+# release.
 #
 # | | released networks | our small network |
 # |---|---|---|
@@ -633,14 +661,14 @@ if classifier is not None:
         alt="The right half of a photograph of coins in rows, the coins found by "
         "FCN-32s, FCN-16s and FCN-8s, and the ground truth. FCN-32s shows a few merged "
         "blobs, FCN-16s one rounded blob for each coin, FCN-8s discs like the ground "
-        "truth.",
+        "truth, some of which touch in the lowest row.",
     )
 
 # %% [markdown]
-# Twelve coins and a few seconds of training give a segmentation of coins that the
-# network has not seen. The three rows use the same features, the same steps and the
+# About a dozen coins and a few seconds of training give a segmentation of coins that
+# the network has not seen. The three rows use the same features, the same steps and the
 # same start at zero, so the gain from row to row comes from the skip connections. The
-# coins are about 40 pixels wide, hardly more than one position at stride 32. Both
+# coins are 35 to 65 pixels wide, which is one or two positions at stride 32. Both
 # halves belong to one photograph, so the numbers do not tell how well the network would
 # work with other coins, light or backgrounds.
 #
@@ -702,12 +730,12 @@ viz.show_bars(
 
 # %% [markdown]
 # Each skip connection raises the IoU of every class, by more than the spread over
-# seeds, and the first one raises the mean more than the second. Sky and road gain least
-# because most of their pixels lie far from a boundary; lamps gain from almost nothing.
+# seeds, and the first one raises the mean more than the second. Sky and road gain
+# least, and lamps start from almost nothing.
 #
 # ### A comparison that shows less
 #
-# Some tutorials train the three networks one after another on *shared* layers. FCN-8s
+# The three networks are sometimes trained one after another on *shared* layers. FCN-8s
 # then has skip connections *and* three times as many steps as FCN-32s. The released
 # networks were trained in a similar way, because each started from the one before. Such
 # a comparison does not isolate the skip connections. The last row of the table shows
@@ -753,7 +781,7 @@ viz.show_predictions(
     CLASSES,
     PALETTE,
     alt="A street lamp in close-up. The ground truth shows a thin post with an arm; "
-    "the prediction has torn blobs in its place, and wavy boundaries everywhere else.",
+    "the prediction is several times as wide and has no clear arm.",
 )
 
 # %% [markdown]
@@ -873,6 +901,9 @@ if classifier is not None:
     tables.show_table(rows, digits=2)
 
 # %% [markdown]
+# Values up to 255 destroy the answer. The other two errors change little for this
+# photograph, which is why they are easily overlooked; other images may suffer more.
+#
 # **Maps that are not aligned.** Wrong: a centred crop, or a slice from the other end.
 # Right: the offset that follows from the padding. A test with one image size does not
 # find the error, because a centred crop is right for some sizes. What do misaligned
@@ -1074,12 +1105,12 @@ rows = []
 for stride in (4, 8, 16, 32):
     slim, fat = (ex.majority.solution(maps, 8, stride) for maps in (target, thick))
     rows.append({"stride": stride, "lamps as they are": slim, "twice as thick": fat})
-tables.show_table(rows, digits=2)
+tables.show_table(rows)
 
 # %% [markdown]
-# Thickness helps most at the strides whose blocks are about as wide as a lamp, because
-# it decides whether a lamp fills most of a block. At stride 32 no lamp fills most of a
-# block.
+# The gain is largest at stride 4 and vanishes at the coarse strides. This agrees with
+# the rule of the experiment: a lamp counts only in blocks that it fills more than any
+# other class, and a thick lamp fills more than half of a narrow block.
 #
 # ### 6.6 Decide: what may be attributed to the skip connections?
 #
@@ -1202,8 +1233,8 @@ print(f"equal steps: {ex.credit.solution(equal, 'skips'):.2f}")
 # </details>
 
 # %% [markdown]
-# **Q5. The slid classifier shows high probabilities on the cat's ears and low ones on
-# its body. What follows?**
+# **Q5. The sliding classifier finds high probabilities on parts of the cat's face and
+# low ones on its neck. What follows?**
 #
 # <details class="quiz right"><summary>The map is no segmentation yet.</summary>
 #
