@@ -116,9 +116,8 @@ if classifier is not None:
 # positions, and the layer returns one output for each of them.
 #
 # Here is an example to check by hand. A linear layer has the weights 1, 0, 0, 2 for a
-# flattened 2 x 2 map. For the map with the rows (1, 2) and (3, 0), its output is $1
-# \cdot 1 + 2 \cdot 0 = 1$. As a convolution, the same weights also accept a map with
-# three columns:
+# flattened 2 x 2 map. For the map with the rows (1, 2) and (3, 0), its output is 1 · 1
+# + 2 · 0 = 1. As a convolution, the same weights also accept a map with three columns:
 
 # %%
 weights = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
@@ -126,14 +125,14 @@ larger = torch.tensor([[1.0, 2.0, 1.0], [3.0, 0.0, 4.0]])
 print(F.conv2d(larger[None, None], weights[None, None]).squeeze().tolist())
 
 # %% [markdown]
-# The first number is the answer for columns 1 and 2, the second for columns 2 and 3: $1
-# \cdot 2 + 2 \cdot 4 = 10$. A network without linear layers is called **fully
-# convolutional**. It accepts images of any size and returns a map of **scores** (also
-# called logits): one number for each class at each position.
+# The first number is the answer for columns 1 and 2, the second for columns 2 and 3: 1
+# · 2 + 2 · 4 = 10. A network without linear layers is called **fully convolutional**.
+# It accepts images of any size and returns a map of **scores** (also called logits):
+# one number for each class at each position.
 #
 # Two problems remain, because the map of scores is coarse. The **stride** of a map is
-# the distance, in image pixels, between two neighbouring positions. A classifier halves
-# its maps five times, so its scores have stride 32.
+# the distance, in image pixels, between two neighbouring positions. Our classifier
+# halves its maps five times, so its scores have stride 32.
 #
 # 1. **Upsampling** enlarges the map of scores to the size of the image. FCN uses
 #    bilinear interpolation, written as a *transposed convolution*.
@@ -197,11 +196,11 @@ if classifier is not None:
     print(tuple(enlarged.shape), "->", tuple(scores.shape))
 
 # %% [markdown]
-# The result has 15 x 22 positions with 1000 scores each. We can check it exactly.
-# Averaging and the linear layer may be exchanged, because both are linear. Therefore
-# the mean of the map must equal the classifier's own answer for the enlarged image. We
-# also compare the cost with a classifier that looks at a window of 224 x 224 pixels at
-# each of the 330 positions.
+# The result has 15 x 22 positions with 1000 scores each. We can check it exactly. The
+# mean of weighted sums is the weighted sum of the means, so averaging and the linear
+# layer may be exchanged. Therefore the mean of the map must equal the classifier's own
+# answer for the enlarged image. We also compare the cost with that of classifying a
+# window of 224 x 224 pixels at each of the 330 positions.
 
 
 # %%
@@ -236,9 +235,9 @@ def probability_map(scores, labels):
 
 if classifier is not None:
     cat_map = probability_map(scores, CATS)
-    print(f"above the left eye (row 5, column 11): {cat_map[4, 10]:.2f}")
-    print(f"above the right eye (row 5, column 18): {cat_map[4, 17]:.2f}")
-    print(f"in the background (row 1, column 22): {cat_map[0, 21]:.2f}")
+    print(f"beside the left eye (row 5, column 11): {cat_map[4, 10]:.2f}")
+    print(f"beside the right eye (row 5, column 18): {cat_map[4, 17]:.2f}")
+    print(f"largest value at the right edge, background: {cat_map[:, -1].max():.2f}")
 
 # %% [markdown]
 # The figure shows the map, and the photograph made as bright as the map. The second row
@@ -265,19 +264,20 @@ if classifier is not None:
         columns=3,
         limits=(0, 1),
         alt="First row: the face of a cat, a map of 15 x 22 squares, and the photo "
-        "lit by the map. Squares above the eyes, beside the nose and at the mouth are "
-        "bright; the background, the nose, the top of the head and the neck are dark. "
+        "lit by the map. Squares beside the eyes, beside the nose and at the mouth are "
+        "bright; most of the background, the nose, the top of the head and the neck "
+        "are dark. "
         "Second row: a cup on a saucer; only squares on the coffee and the cup's rim "
         "are bright.",
     )
 
 # %% [markdown]
 # Without any training, a classifier has become a coarse segmenter: the probability is
-# above 0.9 on parts of the face and about 0.01 in the background. The map also shows
-# what is missing. It has only 330 positions, and parts of the cat are dark. One
-# possible reason is that ImageNet's labels name whole images, so that a few typical
-# parts of a cat were enough in training. The remaining work is to make the map finer,
-# and to train with a class for every pixel.
+# above 0.9 on parts of the face, and not above about 0.01 at the right edge, which is
+# background. The map also shows what is missing. It has only 330 positions, and parts
+# of the cat are dark. One possible reason is that ImageNet's labels name whole images,
+# so that a few typical parts of a cat were enough in training. The remaining work is to
+# make the map finer, and to train with a class for every pixel.
 #
 # ### Upsampling as a layer
 #
@@ -295,15 +295,15 @@ smooth = F.interpolate(row, scale_factor=2, mode="linear")
 print("interpolation:         ", smooth.squeeze().tolist())
 
 # %% [markdown]
-# Check the second and third outputs: $¾ \cdot 4 + ¼ \cdot 8 = 5$, then $¼ \cdot 4 + ¾
-# \cdot 8 = 7$. The results agree except at the two ends. There, `padding=1` removes
-# what lies beyond the border, and the transposed convolution treats missing neighbours
-# as 0, whereas interpolation repeats the last value.
+# Check the second and third outputs: ¾ · 4 + ¼ · 8 = 5, then ¼ · 4 + ¾ · 8 = 7. The
+# results agree except at the two ends. There, `padding=1` removes what lies beyond the
+# border, and the transposed convolution treats missing neighbours as 0, whereas
+# interpolation repeats the last value.
 #
 # For two dimensions, the kernel is the product of a column and a row of such weights.
-# For a factor $f$ it has $2f \times 2f$ values, and its weights fall linearly from the
-# middle to the edge. Every class has its own map, so the layer must not mix classes:
-# only kernels from a class to the same class differ from zero.
+# For a factor $f$ it has $2f \times 2f$ values, and along each axis its weights fall
+# linearly from the middle. Every class has its own map, so the layer must not mix
+# classes: only kernels from a class to the same class differ from zero.
 
 
 # %%
@@ -355,7 +355,7 @@ print(tuple(x.shape), "->", tuple(stage(3, 12, depth=2)(x).shape))
 # %% [markdown]
 # A side of 95 becomes 48, because `ceil_mode=True` rounds up. When 48 is upsampled by 2
 # again, the result has one row too many. The function `add` therefore keeps as many
-# rows and columns as the skip connection has. The superfluous ones are always the last,
+# rows and columns as the skip connection has. The extra ones are always the last,
 # because pooling starts at the first row.
 
 
@@ -423,8 +423,8 @@ print(tuple(model(torch.rand(2, 3, 96, 128)).shape))
 # ## Is it the paper's network?
 #
 # The package of this course has the same network as `FCN`, with the paper's sizes as
-# defaults. We give our network the package's weights, which stand in the same order,
-# and compare the outputs for an image whose sides are not multiples of anything. The
+# defaults. We give our network the package's weights, which have the same order, and
+# compare the outputs for an image whose sides are not multiples of anything. The
 # package's layers of scores are filled with random numbers first, because zeros would
 # agree in any network.
 
@@ -447,7 +447,8 @@ print(f"{len(values)} tensors; largest difference below 1e-5: {difference < 1e-5
 # The tests of this course compare the package's full-size networks in turn with
 # `torchfcn`, an independent port of the released networks: equal weights give equal
 # logits. Here we compare numbers of parameters with those of the released files. The
-# `meta` device knows shapes but stores no values, so half a gigabyte stays unused.
+# `meta` device knows shapes but stores no values, so the large networks need no memory
+# here.
 
 # %%
 released = {32: 136152917, 16: 134815994, 8: 134489759}
@@ -672,8 +673,9 @@ if classifier is not None:
 # halves belong to one photograph, so the numbers do not tell how well the network would
 # work with other coins, light or backgrounds.
 #
-# On a larger real data set, the package's small FCN-8s was trained from random weights
-# on the 367 training frames of CamVid, street scenes seen from a car:
+# On a larger real data set, the package's small FCN-8s was trained from random weights:
+# on the 367 training frames of CamVid, street scenes seen from a car. Compare the road
+# with the poles, which are thin.
 
 # %%
 camvid = measured("camvid_fcn_8s")
@@ -763,7 +765,8 @@ tables.show_table(
 # %% [markdown]
 # Without any skip connection, three times the steps raise the mean IoU by a few
 # hundredths. In the shared training, this effect cannot be separated from the effect of
-# the skip connections. Our comparison above has equal steps, so it can be attributed.
+# the skip connections. Our comparison above has equal steps, so its gain can be
+# attributed to the skip connections.
 #
 # ## Where it breaks: thin objects and boundaries
 #
@@ -797,9 +800,9 @@ print(f"share of pixels near a boundary: {near.float().mean():.2f}")
 print(f"share of errors near a boundary: {near[wrong].float().mean():.2f}")
 
 # %% [markdown]
-# Most errors lie near boundaries, although fewer than half of the pixels do. FCN finds
-# *what* is there, but not exactly *where* it ends. Its skip connections carry only one
-# score per class, and none is finer than stride 8. **U-Net**, in [chapter
+# Most errors lie near boundaries, although fewer than half of the pixels do. FCN-8s
+# predicts most objects, but not exactly where they end. Its skip connections carry only
+# one score per class, and none is finer than stride 8. **U-Net**, in [chapter
 # 8](08_unet.ipynb), carries all features, at every resolution down to stride 1.
 
 # %% [markdown]
@@ -813,8 +816,6 @@ print(f"share of errors near a boundary: {near[wrong].float().mean():.2f}")
 
 # %% tags=["nbval-ignore-output"]
 print("torch", torch.__version__, "· torchvision", torchvision.__version__)
-
-# %%
 network = fcn_resnet50(
     weights=None, weights_backbone=None, num_classes=21, aux_loss=True
 ).eval()
@@ -848,7 +849,7 @@ print(f"{sum(p.numel() for p in network.parameters())} parameters")
 # ```python
 # network.classifier[4] = nn.Conv2d(512, K, kernel_size=1)
 # network.aux_classifier[4] = nn.Conv2d(256, K, kernel_size=1)
-# output = network(batch)
+# output = network.train()(batch)
 # loss = F.cross_entropy(output["out"], target, ignore_index=255)
 # loss = loss + 0.4 * F.cross_entropy(output["aux"], target, ignore_index=255)
 # ```
@@ -867,6 +868,32 @@ for other in (weights, DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1):
     print(f"{type(other).__name__}: published mean IoU {published} %")
 
 # %% [markdown]
+# How does such a network compare with ours? The benchmark `architectures` trained small
+# versions on Toytown with equal steps and three seeds: FCN-8s, a network built like
+# `fcn_resnet50`, and U-Net.
+
+# %%
+trained = measured("architectures")["networks"]
+kinds = {"fcn_8s": "FCN-8s", "fcn_resnet": "like fcn_resnet50", "unet": "U-Net"}
+tables.show_table(
+    [
+        {
+            "network": title,
+            "parameters": trained[key]["parameters"],
+            "mean IoU": "{:.2f} ± {:.2f}".format(
+                *mean_and_spread([run["miou"] for run in trained[key]["runs"]])
+            ),
+            "lamps": trained[key]["thin_iou"],
+        }
+        for key, title in kinds.items()
+    ],
+    digits=2,
+)
+
+# %% [markdown]
+# The two networks with scores at stride 8 lie close together, and FCN-8s is slightly
+# better. U-Net is clearly better than both, most of all on lamps.
+#
 # | Use | when |
 # |---|---|
 # | a classifier that slides | no pixel annotations; a rough position is enough |
@@ -955,10 +982,30 @@ print(f"largest gradient of {len(gradients)} tensors: {max(gradients)}")
 
 # %% [markdown]
 # **The released learning rate with another loss.** The release uses a learning rate of
-# $10^{-10}$ for FCN-32s, and its loss is the *sum* over all pixels. Most libraries
-# compute the *mean*, whose gradient is smaller by the number of pixels, so the same
-# rate changes almost nothing. Right: choose the learning rate for the reduction that
-# you use.
+# $10^{-10}$ and momentum 0.99 for FCN-32s, and its loss is the *sum* over all pixels.
+# Wrong: the same rate with the *mean* over pixels, the default of PyTorch, whose
+# gradient is smaller by the number of pixels. Right: choose the rate for the reduction
+# that you use. The table shows the mean loss before and after twenty steps.
+
+
+# %% tags=["tol=0.02"]
+def twenty_steps(reduction):
+    seed_everything(0)
+    net = FCN8s(len(CLASSES))
+    initialize(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-10, momentum=0.99)
+    image, semantic, _ = next(iter(checks))
+    losses = []
+    for _ in range(21):
+        logits = net(image[:4])
+        losses.append(F.cross_entropy(logits, semantic[:4]).item())
+        optimizer.zero_grad()
+        F.cross_entropy(logits, semantic[:4], reduction=reduction).backward()
+        optimizer.step()
+    return {"reduction": reduction, "before": losses[0], "after": losses[-1]}
+
+
+tables.show_table([twenty_steps("mean"), twenty_steps("sum")], digits=4)
 
 # %% [markdown]
 # ## Exercises
@@ -973,8 +1020,9 @@ print(f"largest gradient of {len(gradients)} tensors: {max(gradients)}")
 # on. Compute its side in pixels, along one axis. `layers` is a list of (kernel, stride)
 # pairs, and the first pair is the layer that reads the image. Padding does not matter.
 # For example, a 3 x 3 convolution followed by a 2 x 2 pooling, `[(3, 1), (2, 2)]`, has
-# a receptive field of 4 pixels. Return an integer. Then predict: is the receptive field
-# of VGG-16 up to fc6 larger than a photograph of 375 x 500 pixels?
+# a receptive field of 4 pixels. Return an integer. Then predict: does the receptive
+# field of VGG-16 up to fc6 cover a photograph of 375 x 500 pixels? The cell after the
+# solution confirms it.
 
 # %%
 from segcourse.exercises import fcn as ex
@@ -987,6 +1035,10 @@ ex.receptive_field_of.check(receptive_field)
 
 # %%
 ex.receptive_field_of.show_solution()
+
+# %%
+stages = 2 * [(3, 1), (3, 1), (2, 2)] + 3 * [(3, 1), (3, 1), (3, 1), (2, 2)]
+print("VGG-16 up to fc6:", ex.receptive_field_of.solution([*stages, (7, 1)]), "pixels")
 
 # %% [markdown]
 # ### 6.2 A linear layer becomes a convolution
@@ -1108,9 +1160,9 @@ for stride in (4, 8, 16, 32):
 tables.show_table(rows)
 
 # %% [markdown]
-# The gain is largest at stride 4 and vanishes at the coarse strides. This agrees with
-# the rule of the experiment: a lamp counts only in blocks that it fills more than any
-# other class, and a thick lamp fills more than half of a narrow block.
+# The gain is largest at stride 4 and vanishes at the coarse strides. A lamp counts only
+# in blocks where it covers more pixels than any other class. A thick post does so in
+# many blocks of 4 x 4 pixels, but hardly ever in one of 32 x 32.
 #
 # ### 6.6 Decide: what may be attributed to the skip connections?
 #
