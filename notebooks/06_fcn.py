@@ -104,9 +104,10 @@ if classifier is not None:
 # %% [markdown]
 # ## The idea
 #
-# **A linear layer is a convolution.** Suppose that a classifier has computed a feature
-# map $x$ with $C$ channels and $S \times S$ positions. It flattens the map, and a
-# linear layer computes output $o$ as a weighted sum of all values:
+# **A linear layer is a convolution.** Suppose that a classifier has computed a *feature
+# map* $x$: a grid of $S \times S$ positions with $C$ numbers, the channels, at each. It
+# flattens the map, and a linear layer computes output $o$ as a weighted sum of all
+# values:
 #
 # $$y_o = b_o + \sum_{c=1}^{C}\sum_{i=1}^{S}\sum_{j=1}^{S} W_{o,c,i,j}\; x_{c,i,j}$$
 #
@@ -140,8 +141,10 @@ print(F.conv2d(larger[None, None], weights[None, None]).squeeze().tolist())
 #    network that computes features, also has maps of stride 16 and 8. FCN computes
 #    scores from these maps too and adds them to the upsampled coarse scores.
 #
-# The diagram shows FCN-8s, the finest of the paper's three networks. Below each box
-# stand its number of channels and its resolution; the arcs are the skip connections.
+# The diagram shows FCN-8s, the finest of the paper's three networks. Its parts pool1 to
+# pool5 are the outputs of five poolings, and fc6 and fc7 are former linear layers.
+# Below each box stand its number of channels and its resolution; the arcs are the skip
+# connections.
 
 # %% tags=["hide-input"]
 blue, green, orange = 0, 2, 4
@@ -176,7 +179,7 @@ viz.show_architecture(
 #
 # EfficientNet averages its last feature map over all positions before its linear layer,
 # so this layer has one weight per channel and class. As a convolution, it has a 1 x 1
-# kernel. We copy the weights and train nothing.
+# kernel. We only copy the weights.
 
 
 # %%
@@ -470,8 +473,7 @@ tables.show_table(rows)
 # The counts agree. The parameters that are not learned belong to the upsampling layers.
 # Here the paper and the release differ. The paper learned the intermediate upsampling
 # layers. The released networks keep all upsampling layers fixed at bilinear weights,
-# and their README reports that learning them made no difference. The course follows the
-# release.
+# and their README reports that learning them made no difference.
 #
 # | | released networks | our small network |
 # |---|---|---|
@@ -565,9 +567,8 @@ tables.show_table(
 print(f"mean IoU {mean_iou(matrix):.2f}")
 
 # %% [markdown]
-# Large classes such as sky and road are segmented well; persons and lamps have the
-# lowest IoU. In the next figure, compare the boundaries in the prediction with those in
-# the ground truth.
+# Sky and road are segmented well; persons and lamps have the lowest IoU. In the next
+# figure, compare the boundaries with those in the ground truth.
 
 # %% tags=["hide-input"]
 scenes = [validation[index] for index in (0, 5, 9)]
@@ -585,7 +586,7 @@ viz.show_predictions(
 # %% [markdown]
 # ## On a real image
 #
-# A pretrained encoder makes FCN useful with very few annotations. We take the
+# A pretrained encoder can make FCN useful with very few annotations. We take the
 # photograph of coins, train on its left half and test on its right half. The encoder is
 # the ImageNet classifier, and its weights stay fixed. Only the layers of scores are
 # trained: one 1 x 1 convolution for each of the strides 32, 16 and 8.
