@@ -674,8 +674,8 @@ viz.show_predictions(
     {f"labels {name}": predict(model, images) for name, model in models.items()},
     CLASSES,
     PALETTE,
-    alt="Three scenes with predictions. After training on nearest labels, persons and "
-    "most lamp posts are predicted as such. After training on truncated labels, a lamp "
+    alt="Three scenes with predictions. After training on nearest labels, a lamp post "
+    "and persons are found, with errors. After training on truncated labels, a lamp "
     "post is predicted as person, and lines of car and tree run along outlines.",
 )
 
