@@ -989,7 +989,7 @@ print(f"largest gradient of {len(gradients)} tensors: {max(gradients)}")
 # that you use. The table shows the mean loss before and after twenty steps.
 
 
-# %% tags=["tol=0.02"]
+# %% tags=["tol=0.002"]
 def twenty_steps(reduction):
     seed_everything(0)
     net = FCN8s(len(CLASSES))

