@@ -133,14 +133,13 @@ def unet_parameters(
     def convolution(before: int, after: int) -> int:
         return 9 * before * after + (2 * after if batch_norm else after)
 
+    widths = [width * 2**level for level in range(depth + 1)]
     total, before = 0, in_channels
-    for level in range(depth + 1):
-        channels = width * 2**level
+    for channels in widths:  # on the way down
         total += convolution(before, channels) + convolution(channels, channels)
         before = channels
-    for level in range(depth):
-        channels = width * 2**level
-        total += 4 * 2 * channels * channels + channels  # the up-convolution
+    for channels in widths[:-1]:  # on the way up, with the up-convolution first
+        total += 4 * 2 * channels * channels + channels
         total += convolution(2 * channels, channels) + convolution(channels, channels)
     return total + width * num_classes + num_classes
 
@@ -336,7 +335,7 @@ def mirrored(place: int, length: int) -> int:
     """
     period = max(2 * length - 2, 1)
     place %= period
-    return min(place, period - place) if length > 1 else 0
+    return min(place, period - place)
 
 
 def mirrored_with_the_border_twice(place: int, length: int) -> int:
@@ -401,17 +400,14 @@ mirror = Exercise(
 def border_map(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
     """Compute U-Net's border term w0 exp(-(d1 + d2)^2 / (2 sigma^2)) for every pixel.
 
-    ``instance`` (H, W) is a NumPy array of integers: 0 is background, every other number is one
+    ``instance`` (H, W) is a NumPy array of integers: 0 is background, every positive number is one
     object, possibly in several pieces; the numbers may have gaps, and objects may touch. d1 and
     d2 are the Euclidean distances from a background pixel to the nearest and to the second
     nearest object, as ``scipy.ndimage.distance_transform_edt`` measures them. Return (H, W): the
     term on the background, 0 inside objects, and 0 everywhere if there are fewer than two objects.
     """
-    import numpy as np
-    from scipy.ndimage import distance_transform_edt
-
     numbers = np.unique(instance[instance > 0])
-    if len(numbers) < 2:
+    if numbers.size < 2:
         return np.zeros(instance.shape)
     distances = np.sort([distance_transform_edt(instance != n) for n in numbers], axis=0)
     total = distances[0] + distances[1]
@@ -530,12 +526,13 @@ def shift_period(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> i
     columns of it: image[..., s : s + side] starts at column s. Compare the logits of the tile at
     column 0 with those of the tile at column s, in the columns that describe the same pixels. Try
     s = 1, 2, 3, ... as long as the two tiles have at least one column of logits in common. Return
-    the first s for which all common logits agree to 1e-4, or None if there is none.
+    the first s for which all common logits agree to 1e-4, or None if there is none. The image has
+    at least 2 * side columns.
     """
     first = net(image[..., :side])
     for shift in range(1, first.shape[-1]):
         moved = net(image[..., shift : shift + side])
-        if torch.allclose(first[..., shift:], moved[..., :-shift], rtol=0, atol=1e-4):
+        if (first[..., shift:] - moved[..., :-shift]).abs().max() < 1e-4:
             return shift
     return None
 
@@ -575,6 +572,11 @@ def period_of_few_shifts(net: Callable[[Tensor], Tensor], image: Tensor, side: i
     return None
 
 
+def logits_of_positions(image: Tensor) -> Tensor:
+    """Logits that depend a little on the column of the tile: no shift leaves them unchanged."""
+    return image[:, :2] - 0.003 * torch.arange(image.shape[-1])
+
+
 def networks_and_images() -> list[tuple[Callable[[Tensor], Tensor], Tensor, int]]:
     """Unpadded networks with one, two and three poolings, one without any, an even image."""
     found = []
@@ -589,6 +591,7 @@ def networks_and_images() -> list[tuple[Callable[[Tensor], Tensor], Tensor, int]
         convolution = torch.nn.Conv2d(3, 2, 5).requires_grad_(False)
         found.append((convolution, torch.rand(1, 3, 12, 40), 16))
     found.append((found[1][0], torch.full((1, 3, 48, 112), 0.5), 56))
+    found.append((logits_of_positions, torch.full((1, 3, 2, 24), 0.5), 12))
     return found
 
 
@@ -609,8 +612,8 @@ shift = Exercise(
         ),
         Mistake(
             period_that_compares_nothing,
-            "When s reaches the width of the logits, nothing is left to compare, and "
-            "torch.allclose calls two empty tensors equal. Stop before.",
+            "When s reaches the width of the logits, nothing is left to compare, and two empty "
+            "tensors count as equal. Stop before.",
         ),
         Mistake(
             period_of_few_shifts,
@@ -622,8 +625,8 @@ shift = Exercise(
         "The two tiles are image[..., :side] and image[..., s : s + side].",
         "Column s of the first tile's logits and column 0 of the second tile's describe the same "
         "pixels.",
-        "torch.allclose(first[..., s:], moved[..., :-s], rtol=0, atol=1e-4), for every s below "
-        "first.shape[-1].",
+        "(first[..., s:] - moved[..., :-s]).abs().max() < 1e-4, for every s from 1 to "
+        "first.shape[-1] - 1.",
     ),
     describe=lambda net, image, side: (
         f"poolings: {getattr(net, 'depth', 0)}, columns of a tile: {side}"
@@ -640,21 +643,18 @@ def judge(baseline: Sequence[float], changed: Sequence[float], factor: float) ->
     ``baseline[i]`` and ``changed[i]`` are scores (larger is better) of two networks that were
     trained on the same data with the same seed, without and with the change. Take the differences
     changed - baseline, their mean m, and the standard error e = s / sqrt(n) of that mean, where
-    n is the number of pairs and s their sample standard deviation (division by n - 1). Return
-    "helps" if m > factor * e, "harms" if m < -factor * e, and else "no clear difference". A
-    single pair gives "no clear difference" too, because it has no s. There is at least one pair.
+    n is the number of pairs, 2 or more, and s their sample standard deviation (division by
+    n - 1). Return "helps" if m > factor * e, "harms" if m < -factor * e, and else "no clear
+    difference".
     """
-    import numpy as np
-
-    differences = np.asarray(changed) - np.asarray(baseline)
-    count = len(differences)
-    if count < 2:
-        return "no clear difference"
+    differences = np.subtract(changed, baseline)
     mean = differences.mean()
-    error = differences.std(ddof=1) / np.sqrt(count)
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
     if mean > factor * error:
         return "helps"
-    return "harms" if mean < -factor * error else "no clear difference"
+    if mean < -factor * error:
+        return "harms"
+    return "no clear difference"
 
 
 def judge_by_the_means(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
@@ -662,8 +662,6 @@ def judge_by_the_means(baseline: Sequence[float], changed: Sequence[float], fact
 
 
 def judge_unpaired(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
-    if len(baseline) < 2:
-        return "no clear difference"
     error = np.sqrt((np.var(baseline, ddof=1) + np.var(changed, ddof=1)) / len(baseline))
     mean = np.mean(changed) - np.mean(baseline)
     if mean > factor * error:
@@ -702,7 +700,10 @@ verdict = Exercise(
         ([0.52, 0.53, 0.55, 0.53], [0.50, 0.52, 0.51, 0.53], 2.0),
         ([0.50, 0.52, 0.51, 0.53], [0.52, 0.53, 0.55, 0.53], 1.9),
         ([0.50, 0.60], [0.50, 0.60], 12.7),
-        ([0.50], [0.90], 1.0),
+        ([0.50, 0.60], [0.60, 0.701], 12.7),
+        ([0.70, 0.60], [0.60, 0.499], 12.7),
+        ([0.50, 0.52, 0.51, 0.53], [0.52, 0.53, 0.55, 0.53], 2.6),
+        ([0.52, 0.53, 0.55, 0.53], [0.50, 0.52, 0.51, 0.53], 2.6),
         ([1.0, 3.0, 2.0, 5.0, 4.0], [2.0, 2.5, 3.5, 5.5, 3.5], 1.0),
     ],
     mistakes=(
@@ -733,7 +734,8 @@ verdict = Exercise(
     hints=(
         "Begin with the differences of the pairs, changed[i] - baseline[i].",
         "Their mean is compared with factor times their standard deviation divided by sqrt(n).",
-        "differences.std(ddof=1) / np.sqrt(len(differences)); handle a single pair before.",
+        "The standard error is differences.std(ddof=1) / np.sqrt(len(differences)). Compare the "
+        "mean with factor times this error, and with the negative of that.",
     ),
     describe=lambda baseline, changed, factor: (
         f"scores {list(baseline)} without and {list(changed)} with the change, factor {factor:g}"

@@ -261,8 +261,6 @@ def period_by_while(net, image, side):
 
 def judge_by_statistics(baseline, changed, factor):
     d = [b - a for a, b in zip(baseline, changed, strict=True)]
-    if len(d) == 1:
-        return "no clear difference"
     bound = factor * statistics.stdev(d) / len(d) ** 0.5
     return {1: "helps", -1: "harms", 0: "no clear difference"}[
         (statistics.mean(d) > bound) - (statistics.mean(d) < -bound)
@@ -271,29 +269,23 @@ def judge_by_statistics(baseline, changed, factor):
 
 def judge_in_torch(baseline, changed, factor):
     d = torch.tensor(changed) - torch.tensor(baseline)
-    if d.numel() == 1 or abs(d.mean()) <= factor * d.std() / d.numel() ** 0.5:
+    if abs(d.mean()) <= factor * d.std() / d.numel() ** 0.5:
         return "no clear difference"
     return "helps" if d.mean() > 0 else "harms"
 
 
 def judge_by_t(baseline, changed, factor):
     d = np.subtract(changed, baseline)
-    if len(d) < 2 or not d.any():
+    if not d.any():
         return "no clear difference"
     t = d.mean() / math.sqrt(((d - d.mean()) ** 2).sum() / (len(d) - 1) / len(d))
     return "helps" if t > factor else "harms" if t < -factor else "no clear difference"
 
 
 def judge_by_interval(baseline, changed, factor):
-    n = len(baseline)
-    if n > 1:
-        d = np.array(changed) - np.array(baseline)
-        low, high = d.mean() + np.array([-1, 1]) * factor * np.std(d, ddof=1) / n**0.5
-        if low > 0:
-            return "helps"
-        if high < 0:
-            return "harms"
-    return "no clear difference"
+    d = np.array(changed) - np.array(baseline)
+    low, high = d.mean() + np.array([-1, 1]) * factor * np.std(d, ddof=1) / len(d) ** 0.5
+    return "helps" if low > 0 else "harms" if high < 0 else "no clear difference"
 
 
 RIGHT = {
@@ -423,4 +415,4 @@ def test_some_objects_touch_and_one_is_in_pieces():
 
 def test_a_tile_moves_by_the_product_of_its_poolings():
     found = [chapter.shift_period(*case) for case in chapter.networks_and_images()]
-    assert found == [2, 4, 4, 8, None, 8, 1, 4]
+    assert found == [2, 4, 4, 8, None, 8, 1, 4, None]
