@@ -28,8 +28,9 @@ from benchmarks import (
     runs,
     sets,
     training_step,
+    unet,
 )
-from segcourse.classroom import NETWORKS
+from segcourse.classroom import NETWORKS, UNET_OPTIONS
 from segcourse.data.sample import Cached, batches
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.losses.pixelwise import cross_entropy
@@ -39,6 +40,7 @@ from segcourse.ops.boxes import from_cxcywh
 from segcourse.ops.instances import Detections, Instances
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
+UNET = json.loads((report.RESULTS / "unet.json").read_text())  # as stored
 
 
 def test_a_report_carries_versions_and_machine(tmp_path, monkeypatch):
@@ -569,3 +571,64 @@ def test_the_loss_sweep_has_every_arm():
     grid = product(loss_sweep.SHARES, loss_sweep.LOSSES, loss_sweep.STARTS)
     assert arms == list(grid) and stored["seeds"] == list(loss_sweep.SEEDS)
     assert all(len(row["iou"]) == len(row["iou_at_threshold"]) == 3 for row in stored["sweep"])
+
+
+@pytest.mark.parametrize("name", unet.SKIPS)
+def test_unet_with_every_kind_of_skip_scores_every_pixel_and_learns(name):
+    torch.manual_seed(0)
+    net = unet.SKIPS[name](len(CLASSES), **UNET_OPTIONS)
+    logits = net(torch.rand(2, 3, 48, 64))
+    assert logits.shape == (2, len(CLASSES), 48, 64)
+    logits.square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.encoder.parameters())
+    assert net.all_logits(torch.rand(1, 3, 32, 32))[-1].shape == (1, len(CLASSES), 32, 32)
+
+
+def test_the_decoder_of_concatenated_scores_sees_one_channel_per_class():
+    net = unet.ScoresConcatenated(5, **UNET_OPTIONS)
+    *skips, bottom = net.encode(torch.rand(1, 3, 32, 48))
+    assert [tuple(skip.shape[1:]) for skip in skips] == [(5, 32, 48), (5, 16, 24), (5, 8, 12)]
+    assert bottom.shape[1:] == (96, 4, 6)
+
+
+def test_added_scores_are_a_sum_over_the_strides():
+    net = unet.ScoresAdded(3, **UNET_OPTIONS).eval()
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        whole = net(image)
+        for score in net.scores[1:]:
+            score.weight.zero_(), score.bias.zero_()
+        finest = net.scores[0](net.encoder[0](image))
+        assert torch.allclose(net(image), finest, atol=1e-5)
+        assert not torch.allclose(whole, finest, atol=1e-2)
+
+
+def test_all_arms_of_unet_run(monkeypatch):
+    written = {}
+    monkeypatch.setattr(unet, "write", lambda name, payload: written.update({name: payload}))
+    monkeypatch.setattr(unet, "TRAINING", {**unet.TRAINING, "steps": 1})
+    monkeypatch.setattr(unet, "FEW", {5: (0, 1), 6: (0,)})
+    for name, value in (("LONG_STEPS", 2), ("SEEDS", (0,)), ("SCENES", 8), ("VALIDATION", 2)):
+        monkeypatch.setattr(unet, name, value)
+    threads = torch.get_num_threads()
+    unet.validation.cache_clear()
+    unet.main()
+    unet.validation.cache_clear()
+    torch.set_num_threads(threads)
+    found = written["unet"]
+    assert set(found) == set(UNET) - {"environment"}
+    for part in ("skips", "longer", "crops"):
+        assert list(found[part]) == list(UNET[part])
+    assert [len(arms["none"]) for arms in found["few"].values()] == [2, 1]
+
+
+def test_the_stored_arms_of_unet_are_whole_and_paired():
+    assert list(UNET["skips"]) == list(unet.SKIPS)
+    assert list(UNET["longer"]) == list(unet.LONG)
+    parts = [*UNET["skips"].values(), *UNET["longer"].values(), *UNET["crops"].values()]
+    assert all([run["seed"] for run in runs] == list(unet.SEEDS) for runs in parts)
+    for count, seeds in unet.FEW.items():
+        arms = UNET["few"][str(count)]
+        assert list(arms) == list(unet.AUGMENTATIONS)
+        assert all([run["seed"] for run in runs] == list(seeds) for runs in arms.values())
+    assert len(UNET["few"]["5"]["none"]) >= 6

@@ -258,12 +258,19 @@ def _random_rotate(sample: Sample, max_degrees: float, generator: Generator | No
     return rotate(_uniform(-max_degrees, max_degrees, generator))(sample)
 
 
-def elastic(std: float = 10.0, *, grid: int = 3, generator: Generator | None = None) -> Transform:
+def elastic(
+    std: float = 10.0,
+    *,
+    grid: int = 3,
+    mirrored: bool = False,
+    generator: Generator | None = None,
+) -> Transform:
     """Bend a sample like a sheet of rubber: U-Net's elastic deformation (2015, section 3.1).
 
     ``grid`` x ``grid`` displacements are drawn from a Gaussian of ``std`` pixels, and interpolated
     bicubically to one displacement per pixel. The paper's values are the defaults, for images
-    of 512 x 512 pixels: choose ``std`` smaller for smaller ones.
+    of 512 x 512 pixels: choose ``std`` smaller for smaller ones. Pixels that come from outside are
+    black in the image, or ``mirrored``; their labels are void in both cases.
 
     Raises:
         ValueError: if ``std`` is negative or ``grid`` below 2.
@@ -273,14 +280,16 @@ def elastic(std: float = 10.0, *, grid: int = 3, generator: Generator | None = N
             f"elastic(std={std}, grid={grid}) bends nothing: std is in pixels and at least 0, "
             "grid at least 2 (the paper has std=10, grid=3)."
         )
-    return partial(_elastic, std=std, grid=grid, generator=generator)
+    return partial(_elastic, std=std, grid=grid, mirrored=mirrored, generator=generator)
 
 
-def _elastic(sample: Sample, std: float, grid: int, generator: Generator | None) -> Sample:
+def _elastic(
+    sample: Sample, std: float, grid: int, mirrored: bool, generator: Generator | None
+) -> Sample:
     height, width = _check_sample(sample).semantic.shape
     coarse = std * torch.randn(1, 2, grid, grid, generator=_worker_generator(generator))
     field = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)[0]
-    return warp(sample, pixel_grid(height, width) + field.permute(1, 2, 0))
+    return warp(sample, pixel_grid(height, width) + field.permute(1, 2, 0), mirrored=mirrored)
 
 
 def pixel_grid(height: int, width: int) -> Tensor:
@@ -290,10 +299,11 @@ def pixel_grid(height: int, width: int) -> Tensor:
     ).float()
 
 
-def warp(sample: Sample, source: Tensor) -> Sample:
+def warp(sample: Sample, source: Tensor, *, mirrored: bool = False) -> Sample:
     """Every pixel takes what lies at ``source``, its (row, column): (H', W', 2) -> sizes H', W'.
 
-    The image is read bilinearly, labels by the nearest pixel; outside of the sample is void.
+    The image is read bilinearly, labels by the nearest pixel. Outside of the sample the labels are
+    void, and the image is black, or ``mirrored`` at the middle of its border pixels.
 
     Raises:
         ValueError: if ``source`` is not (H', W', 2).
@@ -309,11 +319,15 @@ def warp(sample: Sample, source: Tensor) -> Sample:
     row, column = source.add(0.5).floor().long().unbind(-1)  # the nearest pixel
     outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
     row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
+    if mirrored:
+        period = source.new_tensor([max(2 * height - 2, 1), max(2 * width - 2, 1)])
+        source = source.remainder(period)
+        source = torch.minimum(source, period - source)
     scale = source.new_tensor([2 / width, 2 / height])
     where = (source.flip(-1) + 0.5) * scale - 1  # grid_sample wants (x, y) in [-1, 1]
     moved = F.grid_sample(image[None], where[None], padding_mode="border", align_corners=False)[0]
     return Sample(
-        moved.masked_fill(outside, 0),
+        moved if mirrored else moved.masked_fill(outside, 0),
         semantic[row, column].masked_fill(outside, IGNORE),
         instance[row, column].masked_fill(outside, 0),
     )

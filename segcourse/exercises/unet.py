@@ -1,9 +1,11 @@
 """Exercises of the U-Net chapter."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, label
 from torch import Tensor
 
 from segcourse.exercises.core import Exercise, Mistake
@@ -13,10 +15,12 @@ from segcourse.models.unet import UNet
 
 
 def logits_side(side: int, depth: int) -> int | None:
-    """How many pixels wide are the logits of an unpadded U-Net, for an image ``side`` wide?
+    """Predict the width of the logits of an unpadded U-Net, in pixels.
 
-    ``depth`` is how often it pools; the paper's is 4, where 572 gives 388. The answer is None if
-    something on the way cannot be halved without a remainder, or if nothing is left.
+    ``side`` is the width of the image, ``depth`` the number of poolings (1 or more). Every level
+    has two 3 x 3 convolutions without padding, on the way down, at the bottom and on the way up.
+    Return None if a pooling would meet an odd side, or if no pixel of logits is left. The paper's
+    network has depth 4: side 572 gives 388.
     """
     for _ in range(depth):
         side -= 4  # two unpadded 3 x 3 convolutions
@@ -74,7 +78,7 @@ side_of_logits = Exercise(
     solution=logits_side,
     cases=[
         (572, 4), (188, 4), (380, 4), (572, 3), (570, 4), (573, 4), (100, 2), (101, 2), (92, 3),
-        (84, 3), (60, 4), (172, 4), (18, 1), (16, 1),
+        (84, 3), (60, 4), (172, 4), (18, 1), (16, 1), (20, 1), (17, 1), (48, 2), (1020, 6),
     ],
     mistakes=(
         Mistake(
@@ -89,8 +93,8 @@ side_of_logits = Exercise(
         ),
         Mistake(
             side_that_rounds,
-            "An odd side cannot be pooled without losing a row: then the skip has no centre to "
-            "crop. Return None where a remainder is left.",
+            "An odd side cannot be pooled without losing a row. Return None where a pooling meets "
+            "an odd side.",
         ),
         Mistake(
             side_without_the_way_up,
@@ -98,14 +102,15 @@ side_of_logits = Exercise(
         ),
         Mistake(
             side_that_may_vanish,
-            "The formula goes on below zero, the network does not: return None where nothing is "
-            "left.",
+            "The formula also gives 0 and negative sides, which no network has: return None "
+            "where no pixel is left.",
         ),
     ),
     hints=(
         "Follow one row of figure 1: 572, 570, 568, pooled to 284, ...",
         "Each step down is (side - 4) / 2, the bottom is side - 4, each step up is 2 * side - 4.",
-        "In total 12 * 2**depth - 8 pixels are lost, 184 for depth 4. What is left to check?",
+        "Write it as two loops with the bottom between them. Check for an odd side before each "
+        "halving, and for a side below 1 at the end.",
     ),
     describe=lambda side, depth: f"an image of {side} pixels and {depth} poolings",
 )  # fmt: skip
@@ -114,93 +119,126 @@ side_of_logits = Exercise(
 # ── 8.2 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def unet_parameters(in_channels: int, num_classes: int, width: int, depth: int) -> int:
-    """How many numbers does the paper's U-Net learn? (1, 2, 64, 4) gives 31,030,658.
+def unet_parameters(
+    in_channels: int, num_classes: int, width: int, depth: int, batch_norm: bool
+) -> int:
+    """Count the numbers that a U-Net learns; (1, 2, 64, 4, False) is the paper's network.
 
-    Every 3 x 3 and 1 x 1 convolution and every 2 x 2 up-convolution has a bias. There is no
-    normalisation.
+    ``width`` is the number of channels at stride 1, ``depth`` the number of poolings. Each 3 x 3
+    convolution has a bias, or, with ``batch_norm``, no bias but a batch normalisation behind it,
+    which learns two numbers per channel. The 2 x 2 up-convolutions and the final 1 x 1
+    convolution always have a bias and no normalisation. Return an integer.
     """
 
-    def layer(kernel: int, before: int, after: int) -> int:
-        return kernel**2 * before * after + after
+    def convolution(before: int, after: int) -> int:
+        return 9 * before * after + (2 * after if batch_norm else after)
 
+    widths = [width * 2**level for level in range(depth + 1)]
     total, before = 0, in_channels
-    for level in range(depth + 1):
-        channels = width * 2**level
-        total += layer(3, before, channels) + layer(3, channels, channels)
+    for channels in widths:  # on the way down
+        total += convolution(before, channels) + convolution(channels, channels)
         before = channels
-    for level in reversed(range(depth)):
-        channels = width * 2**level
-        total += layer(2, 2 * channels, channels)  # up
-        total += layer(3, 2 * channels, channels) + layer(3, channels, channels)
-    return total + layer(1, width, num_classes)
+    for channels in widths[:-1]:  # on the way up, with the up-convolution first
+        total += 4 * 2 * channels * channels + channels
+        total += convolution(2 * channels, channels) + convolution(channels, channels)
+    return total + width * num_classes + num_classes
 
 
-def count_without_biases(in_channels: int, num_classes: int, width: int, depth: int) -> int:
+def count_without_biases(
+    in_channels: int, num_classes: int, width: int, depth: int, batch_norm: bool
+) -> int:
     levels = [width * 2**level for level in range(depth + 1)]
     total = 9 * in_channels * width + 9 * width**2
     total += sum(9 * (c // 2) * c + 9 * c**2 for c in levels[1:])
     total += sum(4 * 2 * c * c + 9 * 2 * c * c + 9 * c * c for c in levels[:-1])
-    return total + width * num_classes
+    normalisation = 2 * (2 * sum(levels) + 2 * sum(levels[:-1])) if batch_norm else 0
+    return total + width * num_classes + normalisation
 
 
-def count_of_a_network_that_adds(in_channels: int, num_classes: int, width: int, depth: int) -> int:
+def count_with_biases_and_normalisation(
+    in_channels: int, num_classes: int, width: int, depth: int, batch_norm: bool
+) -> int:
+    levels = [width * 2**level for level in range(depth + 1)]
+    biases = 2 * sum(levels) + 2 * sum(levels[:-1])
+    total = unet_parameters(in_channels, num_classes, width, depth, batch_norm)
+    return total + biases if batch_norm else total
+
+
+def count_of_a_network_that_adds(
+    in_channels: int, num_classes: int, width: int, depth: int, batch_norm: bool
+) -> int:
     narrower = sum(9 * (width * 2**level) ** 2 for level in range(depth))
-    return unet_parameters(in_channels, num_classes, width, depth) - narrower
+    return unet_parameters(in_channels, num_classes, width, depth, batch_norm) - narrower
 
 
 def count_without_up_convolutions(
-    in_channels: int, num_classes: int, width: int, depth: int
+    in_channels: int, num_classes: int, width: int, depth: int, batch_norm: bool
 ) -> int:
     up = sum(8 * (width * 2**level) ** 2 + width * 2**level for level in range(depth))
-    return unet_parameters(in_channels, num_classes, width, depth) - up
+    return unet_parameters(in_channels, num_classes, width, depth, batch_norm) - up
 
 
 def count_with_3_x_3_up_convolutions(
-    in_channels: int, num_classes: int, width: int, depth: int
+    in_channels: int, num_classes: int, width: int, depth: int, batch_norm: bool
 ) -> int:
     wider = sum(10 * (width * 2**level) ** 2 for level in range(depth))
-    return unet_parameters(in_channels, num_classes, width, depth) + wider
+    return unet_parameters(in_channels, num_classes, width, depth, batch_norm) + wider
 
 
 parameters = Exercise(
     "8.2 Counting parameters",
     solution=unet_parameters,
-    cases=[(1, 2, 64, 4), (3, 21, 64, 4), (3, 8, 12, 3), (1, 1, 1, 1), (5, 3, 7, 2)],
+    cases=[
+        (1, 2, 64, 4, False), (3, 2, 64, 4, True), (3, 21, 64, 4, False), (3, 8, 12, 3, True),
+        (1, 1, 1, 1, False), (5, 3, 7, 2, True), (4, 1, 3, 5, False),
+    ],
     mistakes=(
-        Mistake(count_without_biases, "Every layer also has one bias per output channel."),
+        Mistake(
+            count_without_biases,
+            "Biases are missing: one per output channel, in every layer that has no batch "
+            "normalisation behind it.",
+        ),
+        Mistake(
+            count_with_biases_and_normalisation,
+            "Without batch normalisation this is right. With it, the 3 x 3 convolutions have no "
+            "bias, because the normalisation learns a shift of its own.",
+        ),
         Mistake(
             count_of_a_network_that_adds,
-            "The first convolution after each merge sees the skip *and* the enlarged features: "
+            "The first convolution after each merge takes the skip *and* the upsampled features: "
             "concatenation doubles its input channels.",
         ),
         Mistake(
             count_without_up_convolutions,
-            "The up-convolutions learn too: 2 x 2 kernels from 2C to C channels.",
+            "The up-convolutions are missing: 2 x 2 kernels from 2C to C channels, and C biases.",
         ),
         Mistake(
             count_with_3_x_3_up_convolutions,
-            "An up-convolution has a 2 x 2 kernel, four weights per pair of channels, not nine.",
+            "An up-convolution has a 2 x 2 kernel: four weights per pair of channels, not nine.",
         ),
     ),
     hints=(
-        "A k x k layer from a to b channels has k * k * a * b weights and b biases.",
-        "Levels have width, 2 width, 4 width, ... channels. Going down, a level's first "
-        "convolution takes the channels of the level above.",
-        "Going up to C channels: one 2 x 2 layer from 2C to C, one 3 x 3 from 2C (skip and "
-        "enlarged) to C, one from C to C.",
+        "A k x k convolution from a to b channels has k * k * a * b weights and b biases.",
+        "The levels have width, 2 * width, 4 * width, ... channels. On the way down, the first "
+        "convolution of a level takes the channels of the level above it.",
+        "On the way up to C channels: a 2 x 2 layer from 2C to C, a 3 x 3 layer from 2C (skip and "
+        "upsampled features) to C, a 3 x 3 layer from C to C. There are depth such steps.",
     ),
-    describe=lambda a, k, w, d: f"{a} image channels, {k} classes, width {w}, depth {d}",
-)
+    describe=lambda a, k, w, d, norm: (
+        f"{a} image channels, {k} classes, width {w}, depth {d}, batch_norm={norm}"
+    ),
+)  # fmt: skip
 
 
 # ── 8.3 ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def merge(skip: Tensor, x: Tensor) -> Tensor:
-    """Cut the middle out of ``skip``, as large as ``x``, and put ``x``'s channels behind it.
+    """Merge a skip (N, A, H, W) with upsampled features ``x`` (N, B, h, w).
 
-    (N, A, H, W), (N, B, h, w) -> (N, A + B, h, w)
+    Crop ``skip`` to the size of ``x``, around its centre: equally many rows go at the top and at
+    the bottom, equally many columns on the left and on the right (H - h and W - w are even, and
+    may be 0). Return (N, A + B, h, w): the channels of the skip first, then those of ``x``.
     """
     height, width = x.shape[-2:]
     top, left = (skip.shape[-2] - height) // 2, (skip.shape[-1] - width) // 2
@@ -233,12 +271,16 @@ def merge_padded(skip: Tensor, x: Tensor) -> Tensor:
 
 
 def maps_to_merge() -> list[tuple[Tensor, Tensor]]:
-    """Skips and enlarged features of several sizes."""
+    """Skips and upsampled features of several sizes."""
     g = torch.Generator().manual_seed(8)
-    sizes = [((64, 64), (56, 56)), ((12, 10), (4, 8)), ((7, 9), (7, 9)), ((136, 20), (104, 12))]
+    sizes = [((64, 64), (56, 56)), ((12, 10), (4, 8)), ((7, 9), (7, 9)), ((24, 20), (12, 16)),
+             ((9, 30), (9, 2)), ((31, 5), (1, 1))]  # fmt: skip
     return [
-        (torch.rand(2, 3, *large, generator=g), torch.rand(2, 2, *small, generator=g))
-        for large, small in sizes
+        (
+            torch.rand(1 + n % 2, 2 + n, *large, generator=g),
+            torch.rand(1 + n % 2, 3, *small, generator=g),
+        )
+        for n, (large, small) in enumerate(sizes)
     ]
 
 
@@ -249,30 +291,30 @@ fix_crop = Exercise(
     mistakes=(
         Mistake(
             merge_corner,
-            "The skip is cut from its corner: its features then lie up to 88 pixels away from "
-            "where they belong. Leave the same margin on both sides.",
+            "The skip is cropped from its corner, so its features no longer lie over the pixels "
+            "that they describe. Remove equally many rows at the top and at the bottom.",
         ),
         Mistake(
             merge_resized,
-            "Resizing squeezes the skip's margin into the picture: its features no longer lie "
-            "over the pixels that they describe. Cut, do not resize.",
+            "Resizing squeezes the skip's margin into the result, so its features no longer lie "
+            "over the pixels that they describe. Crop, do not resize.",
         ),
         Mistake(
             merge_swapped,
-            "The middle is right, the order is not: the skip's channels come first. Nothing "
-            "fails, but weights of another U-Net would not fit.",
+            "The crop is right, the order of the channels is not: the skip's channels come "
+            "first. The network would train, but stored weights of another U-Net would not fit.",
         ),
         Mistake(
             merge_with_one_offset,
-            "Rows and columns need an offset each: pictures are not always square.",
+            "Rows and columns need an offset each, because H - h and W - w may differ.",
         ),
         Mistake(
             merge_padded,
-            "Padding the small map invents features at its rim; the paper cuts the large one.",
+            "Here ``x`` was padded to the size of the skip. Crop the skip to the size of ``x``.",
         ),
     ),
     hints=(
-        "How many rows are too many, and how many of them come off at the top?",
+        "The skip has H - h rows too many. How many of them must go at the top?",
         "top = (H - h) // 2, and left likewise from the columns.",
         "torch.cat([skip[..., top : top + h, left : left + w], x], dim=1)",
     ),
@@ -284,14 +326,16 @@ fix_crop = Exercise(
 
 
 def mirrored(place: int, length: int) -> int:
-    """Which pixel of a row of ``length`` pixels lies at ``place``, if the row is mirrored?
+    """Predict which pixel of a row a mirrored border shows at ``place``.
 
-    Places 0 to length - 1 are the row itself. The mirror lies in the *middle* of the border
-    pixel, which therefore occurs once: place -1 shows pixel 1. Places may lie far away.
+    A row of ``length`` pixels (1 or more) is continued on both sides by its mirror image, and by
+    the mirror image of that, without end. Places 0 to length - 1 are the row itself. The border
+    pixel is not repeated: place -1 shows pixel 1. ``place`` may be any integer. Return the number
+    of the pixel, 0 to length - 1. A row of 3 shows 2 1 0 1 2 1 0 at the places -2 to 4.
     """
     period = max(2 * length - 2, 1)
     place %= period
-    return min(place, period - place) if length > 1 else 0
+    return min(place, period - place)
 
 
 def mirrored_with_the_border_twice(place: int, length: int) -> int:
@@ -317,30 +361,34 @@ mirror = Exercise(
     solution=mirrored,
     cases=[
         (0, 5), (4, 5), (-1, 5), (-2, 5), (5, 5), (6, 5), (-4, 5), (-5, 5), (9, 5), (-92, 5),
-        (100, 3), (7, 2), (-3, 1), (3, 1),
+        (100, 3), (7, 2), (-3, 1), (3, 1), (0, 1), (-7, 2), (-11, 4), (23, 4), (2, 3), (3, 3),
     ],
     mistakes=(
         Mistake(
             mirrored_with_the_border_twice,
-            "Here the border pixel occurs twice (NumPy calls it symmetric). The mirror of "
-            "`reflect` stands in the middle of the pixel: place -1 is pixel 1.",
+            "Here the border pixel occurs twice, which NumPy calls symmetric. In `reflect` it "
+            "occurs once: place -1 shows pixel 1.",
         ),
         Mistake(
             mirrored_once,
-            "Right near the border; a margin wider than the picture needs the mirror's mirror. "
-            "What is the period?",
+            "Right near the border. Further away the mirror image is mirrored again: after how "
+            "many places does the pattern repeat?",
         ),
-        Mistake(clamped, "That repeats the border pixel for ever; a mirror shows the picture."),
+        Mistake(
+            clamped,
+            "That repeats the border pixel for ever. A mirror goes back into the row.",
+        ),
         Mistake(
             wrapped,
-            "That starts the picture again at its other end. At the border the right side would "
-            "suddenly meet the left.",
+            "That starts the row again at its other end, so its last pixel meets its first. A "
+            "mirror goes back from the border.",
         ),
     ),
     hints=(
         "Write down places -4 to 8 for a row of 3 pixels: 0 1 2 1 0 1 2 1 0 ...",
         "It repeats after 2 * length - 2 places.",
-        "Reduce by the remainder first; then the smaller of place and period - place. Mind 1.",
+        "Take place modulo the period; then the smaller of place and period - place. A row of 1 "
+        "has the period 0, which needs a case of its own.",
     ),
     describe=lambda place, length: f"place {place} of a row of {length} pixels",
 )  # fmt: skip
@@ -350,21 +398,20 @@ mirror = Exercise(
 
 
 def border_map(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
-    """U-Net's border term of every background pixel: w0 exp(-(d1 + d2)^2 / (2 sigma^2)).
+    """Compute U-Net's border term w0 exp(-(d1 + d2)^2 / (2 sigma^2)) for every pixel.
 
-    ``instance`` (H, W) numbers the objects, 0 is background. d1 and d2 are the distances to the
-    nearest and the second nearest object, as ``distance_transform_edt`` measures them. Inside
-    objects, and where there are fewer than two, the term is 0.
+    ``instance`` (H, W) is a NumPy array of integers: 0 is background, every positive number is one
+    object, possibly in several pieces; the numbers may have gaps, and objects may touch. d1 and
+    d2 are the Euclidean distances from a background pixel to the nearest and to the second
+    nearest object, as ``scipy.ndimage.distance_transform_edt`` measures them. Return (H, W): the
+    term on the background, 0 inside objects, and 0 everywhere if there are fewer than two objects.
     """
-    import numpy as np
-    from scipy.ndimage import distance_transform_edt
-
     numbers = np.unique(instance[instance > 0])
-    if len(numbers) < 2:
+    if numbers.size < 2:
         return np.zeros(instance.shape)
     distances = np.sort([distance_transform_edt(instance != n) for n in numbers], axis=0)
-    term = w0 * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * sigma**2))
-    return term * (instance == 0)
+    total = distances[0] + distances[1]
+    return w0 * np.exp(-(total**2) / (2 * sigma**2)) * (instance == 0)
 
 
 def border_map_inside_too(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
@@ -376,6 +423,8 @@ def border_map_inside_too(instance: np.ndarray, w0: float, sigma: float) -> np.n
 
 
 def border_map_of_the_mask(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    if not instance.any():
+        return np.zeros(instance.shape)
     nearest = distance_transform_edt(instance == 0)
     return w0 * np.exp(-((2 * nearest) ** 2) / (2 * sigma**2)) * (instance == 0)
 
@@ -395,18 +444,31 @@ def border_map_that_needs_two(instance: np.ndarray, w0: float, sigma: float) -> 
     return w0 * np.exp(-(total**2) / (2 * sigma**2)) * (instance == 0)
 
 
+def border_map_of_regions(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    return border_map(label(instance > 0)[0], w0, sigma)
+
+
 def cells() -> list[tuple[np.ndarray, float, float]]:
-    """Two cells as in the fact sheet of the losses, three, one, none."""
+    """Two cells as in the fact sheet of the losses, three, touching, in pieces, one, none, full."""
     two = np.zeros((16, 16), dtype=np.int64)
     two[4:12, 2:7], two[4:12, 9:14] = 1, 2
     three = two.copy()
     three[13:15, 5:12] = 7
+    touching = np.zeros((12, 20), dtype=np.int32)
+    touching[3:9, 3:9], touching[3:9, 9:15] = 4, 9
+    pieces = np.zeros((14, 18), dtype=np.int64)
+    pieces[2:5, 2:6], pieces[2:5, 11:15], pieces[9:12, 5:9] = 3, 3, 300
+    halves = np.repeat([[1, 2]], 4, axis=1).repeat(6, axis=0)
     return [
         (two, 10.0, 5.0),
         (three, 10.0, 5.0),
         (three, 4.0, 2.0),
+        (touching, 10.0, 5.0),
+        (pieces, 10.0, 3.0),
         (np.where(two == 2, 0, two), 10.0, 5.0),
-        (np.zeros_like(two), 10.0, 5.0),
+        (np.zeros((5, 9), dtype=np.int64), 10.0, 5.0),
+        (halves, 10.0, 5.0),
+        (two.astype(np.uint8), 1.0, 8.0),
     ]
 
 
@@ -417,14 +479,14 @@ border = Exercise(
     mistakes=(
         Mistake(
             border_map_inside_too,
-            "Right on the background. Inside a cell the term must be 0: it is there to keep the "
-            "gap open, not to stress the cells.",
+            "Right on the background. Inside an object the term must be 0, because only the gap "
+            "between objects needs the additional weight.",
         ),
         Mistake(
             border_map_of_the_mask,
-            "This measures the distance to *any* cell twice, so every outline weighs much, also "
-            "far from a neighbour. d2 belongs to the second nearest cell: one distance "
-            "transform per object.",
+            "This uses the distance to the nearest object twice, so every outline gets a large "
+            "weight, even far from a second object. d2 belongs to the second nearest object: "
+            "compute one distance transform per object.",
         ),
         Mistake(
             border_map_without_the_square,
@@ -432,16 +494,24 @@ border = Exercise(
         ),
         Mistake(
             border_map_that_needs_two,
-            "Images with one cell or none have no second distance: there the term is 0.",
+            "Right for two objects or more. With one object or none there is no second distance: "
+            "return zeros.",
+        ),
+        Mistake(
+            border_map_of_regions,
+            "Connected regions are not objects: objects that touch are one region, and an object "
+            "in two pieces is two. Use the numbers of the instance map.",
         ),
     ),
     hints=(
         "distance_transform_edt(instance != n) is the distance of every pixel to object n.",
-        "Stack these maps, sort along the first axis: the first two are d1 and d2.",
-        "Multiply by (instance == 0); return zeros when there are fewer than two numbers.",
+        "Compute these maps for all numbers but 0, and sort them along the first axis: the first "
+        "two are d1 and d2.",
+        "Multiply by (instance == 0). Return zeros if there are fewer than two numbers.",
     ),
     describe=lambda instance, w0, sigma: (
-        f"{len(np.unique(instance[instance > 0]))} objects, w0 = {w0:g}, sigma = {sigma:g}"
+        f"{len(np.unique(instance[instance > 0]))} objects in {instance.shape[0]} x "
+        f"{instance.shape[1]} pixels, w0 = {w0:g}, sigma = {sigma:g}"
     ),
 )
 
@@ -449,83 +519,225 @@ border = Exercise(
 # ── 8.6 ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def shift_period(net: UNet, image: Tensor, side: int) -> int | None:
-    """By how many pixels, at least, must a tile move for its logits to move along unchanged?
+def shift_period(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int | None:
+    """Find the smallest shift of a tile after which its logits only move along.
 
-    Try shifts s = 1, 2, 3, ..., 16: compare the logits of the tile of ``side`` columns that
-    starts at column 0 with those of the tile that starts at column s, where both describe the
-    same pixels. The first s for which they agree to 1e-4 is the answer; None if there is none.
+    ``net`` is a function from images to logits, ``image`` is (1, 3, H, W), and a tile is ``side``
+    columns of it: image[..., s : s + side] starts at column s. Compare the logits of the tile at
+    column 0 with those of the tile at column s, in the columns that describe the same pixels. Try
+    s = 1, 2, 3, ... as long as the two tiles have at least one column of logits in common. Return
+    the first s for which all common logits agree to 1e-4, or None if there is none. The image has
+    at least 2 * side columns.
     """
-    with torch.no_grad():
-        first = net(image[..., :side])
-        for shift in range(1, 17):
-            moved = net(image[..., shift : shift + side])
-            if torch.allclose(first[..., shift:], moved[..., :-shift], atol=1e-4):
-                return shift
+    first = net(image[..., :side])
+    for shift in range(1, first.shape[-1]):
+        moved = net(image[..., shift : shift + side])
+        if (first[..., shift:] - moved[..., :-shift]).abs().max() < 1e-4:
+            return shift
     return None
 
 
-def period_of_unmoved_logits(net: UNet, image: Tensor, side: int) -> int | None:
-    with torch.no_grad():
-        first = net(image[..., :side])
-        for shift in range(1, 17):
-            if torch.allclose(first, net(image[..., shift : shift + side]), atol=1e-4):
-                return shift
+def period_of_unmoved_logits(
+    net: Callable[[Tensor], Tensor], image: Tensor, side: int
+) -> int | None:
+    first = net(image[..., :side])
+    for shift in range(1, first.shape[-1]):
+        if torch.allclose(first, net(image[..., shift : shift + side]), atol=1e-4):
+            return shift
     return None
 
 
-def period_by_belief(net: UNet, image: Tensor, side: int) -> int | None:
+def period_of_convolutions(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int | None:
     return 1
 
 
-def period_of_the_skipped_level(net: UNet, image: Tensor, side: int) -> int | None:
-    return 2 * net.depth
+def period_that_compares_nothing(
+    net: Callable[[Tensor], Tensor], image: Tensor, side: int
+) -> int | None:
+    first = net(image[..., :side])
+    for shift in range(1, 17):
+        moved = net(image[..., shift : shift + side])
+        if torch.allclose(first[..., shift:], moved[..., :-shift], atol=1e-4):
+            return shift
+    return None
 
 
-def period_of_every_level(net: UNet, image: Tensor, side: int) -> int | None:
-    return 2 ** (net.depth + 1)
+def period_of_few_shifts(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int | None:
+    first = net(image[..., :side])
+    for shift in range(1, 5):
+        moved = net(image[..., shift : shift + side])
+        common = first[..., shift:]
+        if common.numel() and torch.allclose(common, moved[..., :-shift], atol=1e-4):
+            return shift
+    return None
 
 
-def networks_and_images() -> list[tuple[UNet, Tensor, int]]:
-    """Small unpadded networks with one, two, three poolings."""
-    networks = []
-    for depth in (1, 2, 3):
+def logits_of_positions(image: Tensor) -> Tensor:
+    """Logits that depend a little on the column of the tile: no shift leaves them unchanged."""
+    return image[:, :2] - 0.003 * torch.arange(image.shape[-1])
+
+
+def networks_and_images() -> list[tuple[Callable[[Tensor], Tensor], Tensor, int]]:
+    """Unpadded networks with one, two and three poolings, one without any, an even image."""
+    found = []
+    sizes = [(1, 20, 32), (2, 48, 56), (2, 44, 48), (3, 92, 100), (3, 92, 92), (3, 92, 108)]
+    for depth, height, side in sizes:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(depth)
-            net, image = UNet(2, width=4, depth=depth).eval(), torch.rand(1, 3, 92, 150)
-        networks.append((net, image, 108))  # a valid width for all three
-    return networks
+            net = UNet(2, width=2, depth=depth).eval().requires_grad_(False)
+            found.append((net, torch.rand(1, 3, height, 2 * side), side))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        convolution = torch.nn.Conv2d(3, 2, 5).requires_grad_(False)
+        found.append((convolution, torch.rand(1, 3, 12, 40), 16))
+    found.append((found[1][0], torch.full((1, 3, 48, 112), 0.5), 56))
+    found.append((logits_of_positions, torch.full((1, 3, 2, 24), 0.5), 12))
+    return found
 
 
 shift = Exercise(
-    "8.6 When does a tile move without a trace?",
+    "8.6 How far may a tile move?",
     solution=shift_period,
     cases=networks_and_images,
     mistakes=(
         Mistake(
             period_of_unmoved_logits,
-            "The logits move with the tile: column 0 of the moved tile shows the pixel of column "
-            "s of the first. Compare first[..., s:] with moved[..., :-s].",
+            "The wrong columns are compared. The moved tile starts s columns further right, so its "
+            "column 0 describes the same pixels as column s of the first tile.",
         ),
         Mistake(
-            period_by_belief,
-            "Convolutions alone do move with the picture. Pooling does not: its grid is fixed to "
-            "the tile. Try it out instead of returning 1.",
+            period_of_convolutions,
+            "That holds for networks of convolutions alone. The windows of a pooling start at "
+            "the edge of the tile, so they depend on where the tile starts. Run the experiment.",
         ),
         Mistake(
-            period_of_the_skipped_level,
-            "Poolings multiply: after the third, one cell is 2 * 2 * 2 pixels wide.",
+            period_that_compares_nothing,
+            "When s reaches the width of the logits, nothing is left to compare, and two empty "
+            "tensors count as equal. Stop before.",
         ),
         Mistake(
-            period_of_every_level,
-            "There are depth + 1 levels, but only depth poolings between them. Such a tile does "
-            "move without a trace, but a shorter step does too: try it.",
+            period_of_few_shifts,
+            "Larger shifts were not tried: go on as long as the tiles have a column of logits in "
+            "common.",
         ),
     ),
     hints=(
-        "Two tiles of a picture: image[..., :side] and image[..., s : s + side].",
-        "Which columns of the two logits describe the same pixels?",
-        "torch.allclose(first[..., s:], moved[..., :-s], atol=1e-4)",
+        "The two tiles are image[..., :side] and image[..., s : s + side].",
+        "Column s of the first tile's logits and column 0 of the second tile's describe the same "
+        "pixels.",
+        "(first[..., s:] - moved[..., :-s]).abs().max() < 1e-4, for every s from 1 to "
+        "first.shape[-1] - 1.",
     ),
-    describe=lambda net, image, side: f"an unpadded U-Net that pools {net.depth} times",
-)
+    describe=lambda net, image, side: (
+        f"poolings: {getattr(net, 'depth', 0)}, columns of a tile: {side}"
+    ),
+)  # fmt: skip
+
+
+# ── 8.7 ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def judge(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    """Decide whether a change of the training helps, from paired scores.
+
+    ``baseline[i]`` and ``changed[i]`` are scores (larger is better) of two networks that were
+    trained on the same data with the same seed, without and with the change. Take the differences
+    changed - baseline, their mean m, and the standard error e = s / sqrt(n) of that mean, where
+    n is the number of pairs, 2 or more, and s their sample standard deviation (division by
+    n - 1). Return "helps" if m > factor * e, "harms" if m < -factor * e, and else "no clear
+    difference".
+    """
+    differences = np.subtract(changed, baseline)
+    mean = differences.mean()
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    if mean > factor * error:
+        return "helps"
+    if mean < -factor * error:
+        return "harms"
+    return "no clear difference"
+
+
+def judge_by_the_means(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    return "helps" if np.mean(changed) > np.mean(baseline) else "harms"
+
+
+def judge_unpaired(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    error = np.sqrt((np.var(baseline, ddof=1) + np.var(changed, ddof=1)) / len(baseline))
+    mean = np.mean(changed) - np.mean(baseline)
+    if mean > factor * error:
+        return "helps"
+    return "harms" if mean < -factor * error else "no clear difference"
+
+
+def judge_by_the_deviation(
+    baseline: Sequence[float], changed: Sequence[float], factor: float
+) -> str:
+    count = len(baseline)
+    return judge(baseline, changed, factor * np.sqrt(count))
+
+
+def judge_one_side(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    verdict = judge(baseline, changed, factor)
+    return verdict if verdict == "helps" else "no clear difference"
+
+
+def judge_with_n(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    count = len(baseline)
+    return judge(baseline, changed, factor * np.sqrt((count - 1) / count))
+
+
+verdict = Exercise(
+    "8.7 Does it help?",
+    solution=judge,
+    cases=[
+        ([0.50, 0.47, 0.46], [0.58, 0.54, 0.48], 4.30),
+        ([0.50, 0.47, 0.46], [0.58, 0.54, 0.48], 3.40),
+        ([0.50, 0.47, 0.46], [0.58, 0.55, 0.53], 4.30),
+        ([0.67, 0.60, 0.65, 0.62], [0.64, 0.58, 0.63, 0.60], 3.18),
+        ([0.40, 0.60, 0.50, 0.70, 0.55, 0.45, 0.65, 0.35],
+         [0.43, 0.62, 0.52, 0.74, 0.57, 0.48, 0.66, 0.38], 2.36),
+        ([0.50, 0.52, 0.51, 0.53], [0.52, 0.53, 0.55, 0.53], 2.0),
+        ([0.52, 0.53, 0.55, 0.53], [0.50, 0.52, 0.51, 0.53], 2.0),
+        ([0.50, 0.52, 0.51, 0.53], [0.52, 0.53, 0.55, 0.53], 1.9),
+        ([0.50, 0.60], [0.50, 0.60], 12.7),
+        ([0.50, 0.60], [0.60, 0.701], 12.7),
+        ([0.70, 0.60], [0.60, 0.499], 12.7),
+        ([0.50, 0.52, 0.51, 0.53], [0.52, 0.53, 0.55, 0.53], 2.6),
+        ([0.52, 0.53, 0.55, 0.53], [0.50, 0.52, 0.51, 0.53], 2.6),
+        ([1.0, 3.0, 2.0, 5.0, 4.0], [2.0, 2.5, 3.5, 5.5, 3.5], 1.0),
+    ],
+    mistakes=(
+        Mistake(
+            judge_by_the_means,
+            "One mean is always larger than the other. Compare the difference with its standard "
+            "error.",
+        ),
+        Mistake(
+            judge_unpaired,
+            "The scores come in pairs with the same data and seed. Take the difference of each "
+            "pair first: the spread that both networks share then cancels.",
+        ),
+        Mistake(
+            judge_by_the_deviation,
+            "The mean of n pairs varies less than a single pair: divide the standard deviation "
+            "by sqrt(n).",
+        ),
+        Mistake(
+            judge_one_side,
+            "A change can also make the scores worse: that is a result too.",
+        ),
+        Mistake(
+            judge_with_n,
+            "The sample standard deviation divides by n - 1 (ddof=1 in NumPy), not by n.",
+        ),
+    ),
+    hints=(
+        "Begin with the differences of the pairs, changed[i] - baseline[i].",
+        "Their mean is compared with factor times their standard deviation divided by sqrt(n).",
+        "The standard error is differences.std(ddof=1) / np.sqrt(len(differences)). Compare the "
+        "mean with factor times this error, and with the negative of that.",
+    ),
+    describe=lambda baseline, changed, factor: (
+        f"scores {list(baseline)} without and {list(changed)} with the change, factor {factor:g}"
+    ),
+)  # fmt: skip

@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from segcourse.data import transforms as T
 from segcourse.data.sample import Cached, Sample, batches, stack
+from segcourse.ops.borders import reflect_pad
 from segcourse.ops.labels import IGNORE
 
 COLORS = torch.tensor(
@@ -45,6 +46,7 @@ GEOMETRIC = {
     "random_rotate": T.random_rotate(30),
     "affine": T.affine(degrees=-20, scale=1.2, shear=0.15, shift=(3.0, -5.0)),
     "elastic": T.elastic(5.0),
+    "elastic, mirrored": T.elastic(5.0, mirrored=True),
     "pad_to_multiple": T.pad_to_multiple(32),
     "pad_to_multiple, mirrored": T.pad_to_multiple(32, mirrored=True),
     "compose": T.compose(T.random_flip(), T.elastic(3.0), T.resize((40, 56))),
@@ -191,6 +193,23 @@ def test_pad_to_multiple_keeps_the_sample_at_the_top_left():
     assert wide.semantic.shape == (48, 64)
     assert torch.equal(wide.image[:, :33, :50], sample.image)
     assert (wide.semantic[33:] == IGNORE).all() and (wide.semantic[:, 50:] == IGNORE).all()
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 4)])
+def test_beyond_the_border_a_warp_is_black_or_a_mirror_image_and_always_void(size):
+    height, width = size
+    image = torch.rand(3, height, width)
+    labels = torch.ones(height, width).long()
+    there = T.pixel_grid(height + 20, width + 20) - 10  # ten pixels more on every side
+    black, mirror = (
+        T.warp(Sample(image, labels, labels), there, mirrored=m) for m in (False, True)
+    )
+    outside = black.semantic == IGNORE
+    assert outside.sum() == (height + 20) * (width + 20) - height * width
+    assert (black.image[:, outside] == 0).all()
+    assert torch.allclose(mirror.image, reflect_pad(image, 10, *outside.shape), atol=1e-5)
+    assert torch.equal(mirror.semantic, black.semantic)
+    assert torch.equal(mirror.instance, black.instance)
 
 
 def test_displacements_have_the_spread_that_was_asked_for():
