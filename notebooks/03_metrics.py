@@ -10,16 +10,16 @@
 #
 # A metric compares a predicted segmentation with the ground truth and gives a number.
 # This chapter defines the usual metrics, computes each one on an example that you can
-# check by hand, and shows which errors each metric detects.
+# check by hand, and shows which errors change which metric.
 #
 # After this chapter you can
 #
-# - derive IoU and Dice from the counts of a confusion matrix (exercises 3.1 and 3.2);
+# - compute Dice from the logits of a network, and IoU from a confusion matrix (exercises
+#   3.1 and 3.2);
+# - predict how IoU and the Hausdorff distance change when an object is shifted (3.3);
 # - repair an average that depends on the batch size (3.4);
-# - measure boundaries with boundary IoU, boundary F1, Hausdorff distance, HD95 and ASSD
-#   (3.5);
-# - predict how a metric reacts to an error, and find an error that a metric hardly
-#   detects (3.3 and 3.6);
+# - build the band that boundary IoU compares, and find the single wrong pixel that
+#   increases a boundary distance most (3.5 and 3.6);
 # - choose a metric for a task (3.7).
 #
 # You need label maps from [chapter 1](01_tasks.ipynb) and void pixels from
@@ -43,8 +43,10 @@ seed_everything(0)
 # %%
 import math
 from importlib.metadata import version
+from inspect import signature
 from itertools import combinations
 
+import matplotlib.pyplot as plt
 import torch.nn.functional as F
 from scipy.ndimage import label as number_regions
 
@@ -60,8 +62,8 @@ CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 # ## The problem
 #
 # Suppose that a network must find the people in street scenes. We generate 32 scenes of
-# Toytown with few and small people. Our "network" never predicts a person. The figure
-# shows the scene with the most people.
+# Toytown, the synthetic data set of this course, with few and small people. Our
+# "network" never predicts a person. The figure shows the scene with the most people.
 
 # %%
 quiet = Toytown(32, seed=1, people=(0, 2), person_scale=0.7)
@@ -172,9 +174,10 @@ print(f"pixel accuracy {TP + TN}/{cases.numel()} = {(TP + TN) / cases.numel():.3
 # This function increases with $J$. Therefore IoU and Dice rank two predictions of *one*
 # mask in the same order, and Dice is never the smaller number.
 #
-# *Averages* of the two can disagree. Let prediction A have the IoU 0 on one image and 1
-# on another, and prediction B 0.45 on both. The mean IoU is 0.5 for A and 0.45 for B,
-# so A is better. The mean Dice is 0.5 for A and 0.62 for B, so B is better.
+# *Averages* of the two can disagree. Suppose that a first network has the IoU 0 on one
+# image and 1 on another, and a second network 0.45 on both. The mean IoU is 0.5 for the
+# first and 0.45 for the second network, so the first is better. The mean Dice is 0.5 and
+# 0.62, so the second is better.
 #
 # </details>
 
@@ -215,8 +218,8 @@ viz.show_grid(
 # %% [markdown]
 # We first remove the void pixels from both maps, because a prediction can be neither
 # right nor wrong there. Each remaining pixel is a pair (true class, predicted class).
-# The **confusion matrix** counts these pairs: the entry in row $i$ and column $j$ is
-# the number of pixels of class $i$ that were predicted as class $j$. To count all pairs
+# The **confusion matrix** counts these pairs: the entry $n_{ab}$ in row $a$ and
+# column $b$ is the number of pixels of class $a$ that were predicted as class $b$. To count all pairs
 # at once, the code gives each of the $K \cdot K$ possible pairs its own number.
 
 # %%
@@ -233,9 +236,9 @@ print("the package counts the same:", torch.equal(package, matrix))
 # %% [markdown]
 # ### Scores of one class
 #
-# All scores of a class $k$ can be read off the matrix. The diagonal entry is TP. The
-# rest of row $k$ adds up to FN: these pixels have class $k$ and were predicted as
-# something else. The rest of column $k$ adds up to FP. In each panel below, the sum of
+# All scores of a class $c$ can be read off the matrix. The diagonal entry is TP. The
+# rest of row $c$ adds up to FN: these pixels have class $c$ and were predicted as
+# something else. The rest of column $c$ adds up to FP. In each panel below, the sum of
 # the blue entries is divided by the sum of all coloured entries.
 
 # %% tags=["hide-input"]
@@ -255,6 +258,7 @@ viz.show_grid(
     ("not used", "denominator only", "numerator and denominator"),
     ((235, 235, 235), (245, 205, 120), (0, 114, 178)),
     texts=dict.fromkeys(panels, matrix.tolist()),
+    names=("true class", "predicted class"),
     alt="The confusion matrix four times, rows are true classes. Recall of class 1 "
     "uses row 1, precision uses column 1, IoU uses row 1 and column 1, pixel accuracy "
     "uses the diagonal and all entries.",
@@ -274,29 +278,30 @@ tables.show_table(
 #
 # ### One number for all classes
 #
-# Let $n_{ij}$ be the entries of the matrix, $t_k$ the sum of row $k$ (true pixels),
-# $c_k$ the sum of column $k$ (predicted pixels), $N$ the sum of all entries, and $K$
-# the number of classes that occur.
+# Let $r_c = \sum_b n_{cb}$ be the sum of row $c$ (true pixels of the class), $s_c =
+# \sum_a n_{ac}$ the sum of column $c$ (predicted pixels), and $N$ the sum of all
+# entries.
 #
-# - **Pixel accuracy** (PA) is the share of correct pixels: $A = \sum_k n_{kk} / N$.
-# - **Mean accuracy** (MPA) averages the recall over classes:
-#   $\frac1K \sum_k n_{kk}/t_k$.
-# - **Mean IoU** (mIoU) averages the IoU over classes: $\frac1K \sum_k \text{IoU}_k$.
+# - **Pixel accuracy** (PA) is the share of correct pixels: $\sum_c n_{cc} / N$.
+# - **Mean accuracy** (MPA) is the mean of the recalls $n_{cc}/r_c$ over the classes of
+#   the ground truth. A class that is only predicted has no recall and is left out.
+# - **Mean IoU** (mIoU) is the mean of the IoUs over the classes that occur in the
+#   ground truth or in the prediction.
 # - **Frequency weighted IoU** (FWIoU) weights each class by its share of the true
-#   pixels: $\sum_k \frac{t_k}{N}\,\text{IoU}_k$.
+#   pixels: $\sum_c \frac{r_c}{N}\,\text{IoU}_c$.
 # - **Cohen's kappa** is the accuracy on a scale where chance is 0 and perfect is 1:
-#   $(A - A_c)/(1 - A_c)$. The chance accuracy $A_c = \sum_k t_k c_k / N^2$ is to be
-#   expected if the predicted labels are shuffled over the pixels.
+#   $(\text{PA} - q)/(1 - q)$. The chance accuracy $q = \sum_c r_c s_c / N^2$ is the
+#   accuracy to expect if the predicted labels are moved to random pixels.
 #
-# To see these metrics differ, we need errors in every class. As a prediction for 32
-# scenes we take the ground truth, with only one label for each block of 8 × 8 pixels.
-# The table lists the classes, the lines below it the five metrics, and the figure shows
+# To see these metrics differ, we need errors in every class. Our prediction for 32
+# scenes is a coarse ground truth: all pixels of a block of 8 × 8 pixels receive the true
+# label of one pixel near its middle. The table lists the classes, the lines below it the five metrics, and the figure shows
 # one of the scenes.
 
 
 # %%
 def coarse(labels, side=8):
-    """The label near the middle of each block for the whole block: (..., H, W)."""
+    """Give each block the label of a pixel near its middle: (..., H, W) -> (..., H, W)."""
     middle = labels[..., side // 2 :: side, side // 2 :: side]
     return middle.repeat_interleave(side, -2).repeat_interleave(side, -1)
 
@@ -328,12 +333,10 @@ viz.show_predictions(
 
 # %% [markdown]
 # Two figures explain FWIoU and kappa. In the first, each bar is a class; its height is
-# the IoU, its width the share of pixels. FWIoU is the area of all bars. Mean IoU would
-# give all bars the same width.
+# the IoU, its width the share of pixels. FWIoU, the dashed line, is the area of all bars.
+# Mean IoU, the dotted line, would give all bars the same width.
 
 # %% tags=["hide-input"]
-import matplotlib.pyplot as plt
-
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained", facecolor="white")
 colors = [tuple(value / 255 for value in PALETTE[k]) for k in range(len(CLASSES))]
 left = share.cumsum(0) - share
@@ -341,15 +344,21 @@ parts = axes.bar(
     left, iou(matrix), width=share, align="edge", color=colors, edgecolor="black"
 )
 figure.legend(parts, CLASSES, loc="outside lower center", ncols=8, frameon=False)
-axes.axhline(mean_iou(matrix), color="black", linestyle=":")
-axes.text(1.01, mean_iou(matrix), "mean IoU", va="center", fontsize=9)
+lines = {
+    "mean IoU": (mean_iou(matrix), ":"),
+    "FWIoU": (metrics.frequency_weighted_iou(matrix), "--"),
+}
+for name, (height, style) in lines.items():
+    axes.axhline(height, color="black", linestyle=style)
+    axes.text(1.01, height, name, va="center", fontsize=9)
 axes.set(xlabel="share of pixels", ylabel="IoU", ylim=(0, 1), xlim=(0, 1))
 axes.spines[["top", "right"]].set_visible(False)
 viz.present(
     figure,
     alt="One bar per class, as wide as its share of pixels and as high as its IoU. The "
     "bars of sky, building, road and grass are wide, those of person and lamp are very "
-    "narrow, and the bar of lamp is the lowest.",
+    "narrow, and the bar of lamp is the lowest. A dotted line marks the mean IoU, and a "
+    "dashed line above it the FWIoU.",
 )
 
 # %% [markdown]
@@ -390,11 +399,12 @@ viz.present(
 # A *macro* average scores each class and then averages the scores: mean IoU is the
 # macro IoU. A *micro* average adds up TP, FP and FN of all classes, and computes one
 # score from the sums. Each wrong pixel is one FP (of the predicted class) and one FN
-# (of the true class). With $N A$ correct and $N(1-A)$ wrong pixels, the micro IoU is
+# (of the true class). Let $a$ be the pixel accuracy. Of $N$ pixels, the number
+# $a N$ is correct and the number $(1 - a) N$ is wrong, so the micro IoU is
 #
-# $$\frac{N A}{N A + 2 N (1 - A)} = \frac{A}{2 - A}.$$
+# $$\frac{a N}{a N + 2 (1 - a) N} = \frac{a}{2 - a}.$$
 #
-# It increases with pixel accuracy $A$ and contains no other information.
+# The micro IoU increases with pixel accuracy and contains no other information.
 #
 # </details>
 #
@@ -447,8 +457,10 @@ tables.show_table(rows, digits=4)
 #
 # ### From probabilities to a mask: soft and thresholded Dice
 #
-# A network gives probabilities $p$, and two different numbers are called "Dice". The
-# *thresholded* Dice first makes a mask of the pixels with $p \ge 0.5$. The *soft* Dice
+# A network gives a *logit* for each pixel, which is any real number. The sigmoid
+# function turns the logit into a probability $p$ between 0 and 1. Two different numbers
+# are then called "Dice". The *thresholded* Dice first makes a mask of the pixels with
+# $p \ge 0.5$. The *soft* Dice
 # puts the probabilities into the formula, $2 \sum p\,t / (\sum p + \sum t)$, where $t$
 # is 1 inside the ground truth and 0 outside. The table shows both numbers for two
 # networks and an image of four pixels.
@@ -456,8 +468,8 @@ tables.show_table(rows, digits=4)
 # %%
 t = torch.tensor([1.0, 1.0, 0.0, 0.0])
 networks = {
-    "A": torch.tensor([0.6, 0.6, 0.4, 0.1]),
-    "B": torch.tensor([0.95, 0.45, 0.05, 0.05]),
+    "1": torch.tensor([0.6, 0.6, 0.4, 0.1]),
+    "2": torch.tensor([0.95, 0.45, 0.05, 0.05]),
 }
 
 
@@ -478,10 +490,10 @@ tables.show_table(
 
 
 # %% [markdown]
-# Network A gives a perfect mask with low confidence. Network B gives high confidence
-# and misses one pixel. Soft Dice prefers B, thresholded Dice prefers A. Soft Dice is
-# differentiable and serves as a loss ([chapter 5](05_losses.ipynb)); results are
-# reported as thresholded Dice.
+# Network 1 gives a perfect mask with low confidence. Network 2 gives high confidence and
+# misses one pixel. Soft Dice is higher for network 2, thresholded Dice for network 1.
+# Soft Dice is differentiable and serves as a loss ([chapter 5](05_losses.ipynb)).
+# Results in this course are thresholded Dice.
 #
 # ### Boundaries
 #
@@ -513,20 +525,34 @@ from_b, to_a = distances.min(dim=0)
 print(f"{len(a)} boundary pixels predicted, {len(b)} in the ground truth")
 
 # %% [markdown]
-# In the figure, an arrow leads from each boundary pixel of one mask to the nearest
-# boundary pixel of the other mask; a dot is an arrow of length 0. Look for the longest
-# arrow, and for the usual length.
+# The distance from a boundary pixel of one mask to the nearest boundary pixel of the
+# other mask is a **directed distance**. The figure draws it as an arrow, or as a dot if
+# it is 0. Where arrows overlap, only the longest is drawn. Look for the longest arrow,
+# and for the usual length.
 
 # %% tags=["hide-input"]
 outlines = boundary(B).long() + 2 * boundary(A).long()
 WHOSE = ("neither", "ground truth only", "prediction only", "both")
+
+
+def longest(starts, ends):
+    """Of the arrows that reach a pixel from one side, the longest."""
+    kept = {}
+    for start, end in sorted(
+        zip(starts.tolist(), ends.tolist()), key=lambda x: math.dist(*x)
+    ):
+        side = [(x > y) - (x < y) for x, y in zip(start, end)]
+        kept[*end, *side] = start, end
+    return torch.tensor(list(kept.values())).unbind(dim=1)
+
+
 forth = f"prediction to ground truth, longest: {from_a.max():.0f}"
 back = f"ground truth to prediction, longest: {from_b.max():.0f}"
 viz.show_grid(
     {"the two masks": four_cases(A, B), forth: outlines, back: outlines},
     WHOSE,
     CASE_COLORS,
-    arrows={forth: (a, b[to_b]), back: (b, a[to_a])},
+    arrows={forth: longest(a, b[to_b]), back: longest(b, a[to_a])},
     columns=3,
     alt="Left: a rectangle of 6 by 7 pixels, and a prediction two columns farther "
     "right with one more pixel at row 0, column 12. Middle: arrows from the predicted "
@@ -536,14 +562,17 @@ viz.show_grid(
 )
 
 # %% [markdown]
-# Three metrics summarise the lengths of the arrows. Let $D_A$ and $D_B$ be the lists of
-# lengths in the middle and in the right panel.
+# Call the prediction $A$ and the ground truth $B$. Let $\Delta_A$ be the list of the
+# directed distances from the boundary of $A$ (middle panel), and $\Delta_B$ the list of
+# those from the boundary of $B$ (right panel). Three metrics summarise the lists:
 #
-# - **Hausdorff distance** (HD) is the longest arrow: $\max(D_A \cup D_B)$.
-# - **HD95** is a length that 95 % of the arrows do not exceed, for the worse of the two
-#   directions: $\max(q_{95}(D_A),\, q_{95}(D_B))$ with the 95th percentile $q_{95}$.
-# - **Average symmetric surface distance** (ASSD) is the mean length of all arrows:
-#   $\text{mean}(D_A \cup D_B)$.
+# - **Hausdorff distance** (HD) is the largest of all directed distances:
+#   $\max(\Delta_A \cup \Delta_B)$.
+# - **HD95** takes the 95th percentile $q_{95}$ of each list, below which 95 % of the
+#   list lies. HD95 is the larger of the two percentiles:
+#   $\max(q_{95}(\Delta_A),\, q_{95}(\Delta_B))$.
+# - **Average symmetric surface distance** (ASSD) is the mean of all directed distances:
+#   $\text{mean}(\Delta_A \cup \Delta_B)$.
 #
 # These metrics are distances in pixels. Smaller is better, and there is no upper bound.
 
@@ -562,30 +591,35 @@ rows = [
 tables.show_table(rows)
 
 # %% [markdown]
-# The single false positive alone decides HD. HD95 ignores it and gives the size of the
-# shift. ASSD is smaller, because many arrows at the upper and lower edges have length 0
-# or 1.
+# The isolated false positive alone determines HD. HD95 ignores this pixel and gives the
+# size of the shift. ASSD is smaller, because many directed distances at the upper and
+# lower edges are 0 or 1.
 #
 # Three more metrics lie between 0 and 1, and larger is better:
 #
 # - **Boundary F1** (BF score) with tolerance $\theta$: the precision $P$ is the share
-#   of the predicted boundary pixels whose arrow is at most $\theta$ long, the recall
-#   $R$ is the same share of the ground truth's boundary, and $F_1 = 2PR/(P+R)$.
+#   of the predicted boundary pixels whose directed distance is at most $\theta$. The
+#   recall $R$ is the share of the ground truth's boundary pixels whose directed distance
+#   is at most $\theta$. Then $F_1 = 2PR/(P+R)$.
 # - **Boundary IoU** with width $d$ is the IoU of two bands,
 #   $|A_d\cap{B_d}|\,/\,|A_d\cup{B_d}|$. The band $A_d$ contains the pixels of mask $A$
 #   that are at most $d$ steps from its outside (diagonal steps count).
 # - **Trimap IoU** with width $w$ is the IoU inside a strip $S_w$:
-#   $|A\cap{B}\cap{S_w}|\,/\,|(A\cup{B})\cap{S_w}|$. The strip contains the pixels
-#   within a distance $w$ of the ground truth's boundary, on both sides of it.
+#   $|A\cap{B}\cap{S_w}|\,/\,|(A\cup{B})\cap{S_w}|$. The strip contains the object
+#   pixels within a distance $w$ of the background, and the background pixels within a
+#   distance $w$ of the object.
 
 # %% tags=["hide-input"]
-PARTS = (*("not counted", *WHOSE[1:], "neither"), "within tolerance", "farther away")
-PART_COLORS = (*CASE_COLORS, (250, 250, 250), (0, 158, 115), (213, 94, 0))
+PARTS = (
+    *("not counted", "ground truth only", "prediction only", "in both (F1: matched)"),
+    "neither, inside the strip",
+)
+PART_COLORS = (*CASE_COLORS, (120, 120, 120))
 
 
-def matched(points, lengths, tolerance=1):
+def matched(points, distances, unmatched, tolerance=1):
     image = torch.zeros(B.shape, dtype=torch.int64)
-    image[tuple(points.long().T)] = torch.where(lengths <= tolerance, 5, 6)
+    image[tuple(points.long().T)] = torch.where(distances <= tolerance, 3, unmatched)
     return image
 
 
@@ -594,21 +628,29 @@ def band(mask, width=2):
     return mask & (F.max_pool2d(framed[None], 2 * width + 1, stride=1)[0] > 0)
 
 
-cases = four_cases(A, B)
-strip = metrics.trimap(B.long(), width=2) != IGNORE
+cases, strip = four_cases(A, B), metrics.trimap(B.long(), width=2) != IGNORE
 panels = {
-    "boundary F1: predicted, tolerance 1": matched(a, from_a),
-    "boundary F1: ground truth, tolerance 1": matched(b, from_b),
-    "boundary IoU: bands of width 2": four_cases(band(A), band(B)),
-    "trimap IoU: strip of width 2": strip * cases.where(cases > 0, 4),
+    "boundary precision": matched(a, from_a, 2),
+    "boundary recall": matched(b, from_b, 1),
+    "boundary IoU": four_cases(band(A), band(B)),
+    "trimap IoU": strip * cases.where(cases > 0, 4),
 }
-description = (
-    "Top: of the boundary pixels of prediction and ground truth, 14 each are within "
-    "one pixel of the other boundary. Bottom: two ring-shaped bands of width 2; and a "
-    "ring on both sides of the true boundary, which leaves out the single false "
-    "positive."
+counts = [
+    torch.bincount(panel.flatten(), minlength=5)[1:4] for panel in panels.values()
+]
+titles = [f"{t}: {n[2]} / {n.sum()}" for t, n in zip(panels, counts, strict=True)]
+
+# %% tags=["hide-input"]
+viz.show_grid(
+    dict(zip(titles, panels.values(), strict=True)),
+    PARTS,
+    PART_COLORS,
+    columns=2,
+    alt="Top: of the 23 and 22 boundary pixels of prediction and ground truth, 14 each "
+    "are within one pixel of the other boundary. Bottom: two ring-shaped bands of "
+    "width 2; and a ring on both sides of the true boundary, which leaves out the "
+    "isolated false positive.",
 )
-viz.show_grid(panels, PARTS, PART_COLORS, columns=2, alt=description)
 
 # %%
 precision, recall = metrics.boundary_precision_recall(A, B, tolerance=1)
@@ -621,25 +663,26 @@ print(f"IoU          {((A & B).sum() / (A | B).sum()):.3f}")
 
 # %% [markdown]
 # The two masks share 30 pixels, but their bands share only 20. This is why boundary IoU
-# is lower than IoU. Trimap IoU does not detect the false positive far away, because
-# this pixel is outside the strip. (`metrics.trimap` marks everything outside the strip
-# as void, so that any area metric can be computed inside it.)
+# is lower than IoU. The isolated false positive does not change trimap IoU, because this
+# pixel is outside the strip. For a label map with several classes, `metrics.trimap`
+# marks all pixels outside the strip as void. Mean IoU can then be computed inside it.
 #
 # <details class="deeper"><summary>Going deeper: boundary conventions</summary>
 #
-# - **HD95 has two definitions.** MONAI takes the larger of the two directed
-#   percentiles, as above. MedPy takes one percentile of both lists together, which is
+# - **HD95 has two definitions.** MONAI takes the larger one of two percentiles, as
+#   above. MedPy takes one percentile of both lists together, which is
 #   `hausdorff_distance_95(..., pooled=True)` here. The two differ in general.
-# - **Which boundary pixels?** For boundary F1, a pixel with any of its 8 neighbours
-#   outside is a boundary pixel here; for distances, only the 4 nearest count. The two
-#   rules differ at inner corners.
-# - **Width and tolerance.** Boundary IoU uses 2 % of the image diagonal for COCO and
-#   LVIS and 0.5 % for Cityscapes. SegNet's boundary F1 uses 0.75 % of the diagonal.
+# - **Which boundary pixels?** For boundary F1, this course counts a pixel as boundary if
+#   any of its 8 neighbours is outside. For distances, only the 4 nearest neighbours
+#   count. The rules differ at inner corners. For example, remove the upper right quarter
+#   of a square. The pixel at the inner corner of the remaining L touches the outside
+#   only diagonally, so it belongs to the boundary by the first rule alone. The masks
+#   above have no inner corner, and both rules give the same pixels.
+# - **Width and tolerance.** The authors' code of boundary IoU uses 2 % of the image
+#   diagonal for the data sets COCO and LVIS and 0.5 % for Cityscapes. SegNet's
+#   evaluation script uses 0.75 % of the diagonal as tolerance of boundary F1.
 # - **Empty masks.** A distance to an empty mask is infinite; with two empty masks all
 #   boundary metrics are nan here.
-# - **Boundary IoU ignores the interior.** A hole deep inside an object lies in no band
-#   of the ground truth. The paper's Boundary AP therefore uses the smaller one of mask
-#   IoU and boundary IoU.
 # - **Open questions about boundary F1.** The annotations themselves are only accurate
 #   to some pixels, which sets a lower limit to a useful tolerance. Boundaries can be
 #   compared per instance or per class, with different results. If many objects are
@@ -653,9 +696,10 @@ print(f"IoU          {((A & B).sum() / (A | B).sum()):.3f}")
 #
 # We compare predictions of the person in a photograph. GrabCut, a classical method,
 # separates an object from its background by colour, starting from a box around the
-# object. Two other predictions are the ground truth, shifted by three pixels and
-# dilated by two. A fourth one isolates the effect of GrabCut's large errors: it
-# corrects all errors that are more than 5 pixels away from the true boundary.
+# object. Here the box is taken from the ground truth. Two other predictions are the
+# ground truth, shifted by three pixels and dilated by two. The fourth prediction
+# isolates the effect of GrabCut's large errors: it is GrabCut's mask, except that all
+# pixels more than 5 rows or columns away from the true boundary are corrected.
 
 
 # %%
@@ -673,12 +717,14 @@ photo = Photographs(["camera"], longest=256)[0]
 person = photo.semantic == photographs.CLASSES.index("person")
 y, x = person.nonzero().T
 box = (int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1)
-cut = grabcut(photo.image, trimap_from_box(box, person.shape)).mask
+start = trimap_from_box(box, person.shape)  # GrabCut's trimap: outside = background
+cut = grabcut(photo.image, start).mask
+far_outside, far_inside = ~dilate(person, 5), ~dilate(~person, 5)
 predictions = {
     "GrabCut": cut,
-    "GrabCut, corrected": cut & dilate(person, 5) | ~dilate(~person, 5),
     "shifted by 3": shift(person, 3),
     "dilated by 2": dilate(person, 2),
+    "GrabCut, corrected": (cut & ~far_outside) | far_inside,
 }
 
 # %% tags=["hide-input"]
@@ -693,15 +739,23 @@ viz.show_overlay(
 )
 
 # %% tags=["hide-input"]
-viz.show_labels(
-    {name: four_cases(mask, person) for name, mask in predictions.items()},
-    CASES,
-    CASE_COLORS,
+figure, axes = plt.subplots(
+    1, 4, figsize=(10.5, 3.9), layout="constrained", facecolor="white"
+)
+colors = torch.tensor(CASE_COLORS)
+for panel, (name, mask) in zip(axes, predictions.items(), strict=True):
+    panel.imshow(colors[four_cases(mask, person)[25:, :180]], interpolation="nearest")
+    panel.set_title(name)
+    panel.axis("off")
+patches = [plt.Rectangle((0, 0), 1, 1, color=[v / 255 for v in c]) for c in CASE_COLORS]
+figure.legend(patches, CASES, loc="outside lower center", ncols=4, frameon=False)
+viz.present(
+    figure,
     alt="Four predictions of the person. GrabCut's mask includes parts of the tripod "
-    "as false positives and has false negative holes. In the corrected mask the lower "
-    "tripod and the largest holes are gone. The shifted mask has a false positive "
-    "strip at its right edges and a false negative strip at its left edges. The "
-    "dilated mask has a false positive strip all around.",
+    "as false positives and has false negative holes. The shifted mask has a false "
+    "positive strip at its right edges and a false negative strip at its left edges. "
+    "The dilated mask has a false positive strip all around. In the corrected mask of "
+    "GrabCut, the lower tripod and the largest holes are gone.",
 )
 
 
@@ -730,18 +784,32 @@ tables.show_table(
     ],
     digits=2,
 )
+for name, mask in predictions.items():
+    p, r = metrics.boundary_precision_recall(mask, person, tolerance=2)
+    forth, back = (x.max() for x in metrics.surface_distances(mask, person))
+    print(
+        f"{name:18} boundary precision {p:.2f}, recall {r:.2f}; largest distance",
+        end="",
+    )
+    print(f" to ground truth {forth:4.1f}, from ground truth {back:4.1f}")
 
 # %% [markdown]
-# Read the rows of GrabCut, of the shifted and of the dilated mask. Their IoUs differ by
-# at most 0.02, and the boundary metrics by much more. GrabCut has the best boundary F1
-# and boundary IoU of the three, because most of its boundary is accurate. It also has
-# by far the largest distances. The corrected mask shows why: without the errors far
-# from the true boundary, HD95 and ASSD fall to about a tenth.
+# Read the first three rows. The IoUs differ by at most 0.02, and the boundary metrics by
+# much more. GrabCut has the best boundary F1 and boundary IoU of the three. The lines
+# below the table show that its F1 comes from the recall: most of the true boundary was
+# found. The precision is only about half, because the mask has additional boundary at
+# the tripod. GrabCut also has by far the largest distances. In the corrected mask,
+# without the errors far from the true boundary, HD95 and ASSD fall to about a tenth.
+#
+# Even the dilated and the corrected mask have pixels with a large distance. These are
+# pixels of the *true* boundary (last column of the lines) in narrow gaps of the mask,
+# for example between arm and body. The prediction fills these gaps, so no predicted
+# boundary is near.
 #
 # Which prediction is best therefore depends on the use. If only the overlap of areas
-# counts, the three are equally good. If the mask will be corrected by hand, GrabCut is
-# the best start, because the largest part of its boundary is already accurate. If no
-# boundary point may be far off, the shifted mask is best.
+# counts, the three are nearly equal. If the mask will be corrected by hand, GrabCut may
+# be the best start, because most of the true boundary is already there and the false
+# regions can be erased. If no boundary point may be far off, the shifted mask is best.
 #
 # ## What did the idea buy?
 #
@@ -760,13 +828,13 @@ for side in (4, 8, 16, 32, 64):
 tables.show_table(rows)
 
 # %% [markdown]
-# IoU rises with the size of the square although the error stays the same; boundary IoU
-# and ASSD do not change. For large objects IoU hardly detects such an error, and for
-# small objects it drops sharply.
+# IoU rises with the size of the square although the error stays the same. Boundary IoU
+# and ASSD hardly change. IoU is therefore insensitive to such an error for large objects
+# and very sensitive for small ones.
 #
 # The second experiment counts how often two metrics disagree. We change masks of
 # buildings, trees and cars from Toytown in seven ways. For every pair of changed masks
-# of one object, we ask whether a metric prefers the same mask as IoU. Three sets of
+# of one class in one scene, we ask whether a metric and IoU rank them in opposite order. Three sets of
 # scenes give a mean and a spread (standard deviation).
 
 
@@ -776,11 +844,11 @@ def ragged(mask):
     return mask ^ (dilate(mask, 2) & dilate(~mask, 2) & (noise < 0.3))
 
 
-def add_speck(mask):
+def add_isolated(mask):
     y, x = (~dilate(mask, 15)).nonzero()[0]  # the first pixel far from the mask
-    speck = torch.zeros_like(mask)
-    speck[y : y + 2, x : x + 2] = True
-    return mask | speck
+    changed = mask.clone()
+    changed[y : y + 2, x : x + 2] = True
+    return changed
 
 
 def cut_foot(mask):
@@ -794,14 +862,14 @@ CHANGES = {
     "dilated by 2": lambda mask: dilate(mask, 2),
     "eroded by 1": lambda mask: ~dilate(~mask),
     "ragged boundary": ragged,
-    "speck far away": add_speck,
+    "isolated false positives": add_isolated,
     "lowest fifth missing": cut_foot,
 }
 
 
 # %%
 def disagreement(seed, scenes=12):
-    """How often each metric prefers the other one of two masks than IoU does."""
+    """The share of pairs of masks that a metric and IoU rank in opposite order."""
     dataset = Toytown(scenes, seed=seed)
     labels = [dataset[i].semantic for i in range(scenes)]
     masks = [each == k for each in labels for k in (1, 4, 5)]  # building, tree, car
@@ -835,14 +903,36 @@ tables.show_table(rows[1:])
 # seven changes that we chose. They show *that* the metrics contain different
 # information, and not how often they will disagree about two networks.
 #
-# For this reason, report one metric for area and one for boundaries. The Dice of a mask
-# adds nothing to its IoU.
+# Therefore, if boundaries matter for your task, report a boundary metric besides IoU.
+# The Dice of one mask contains no information beyond its IoU.
 
 # %% [markdown]
 # ## Where it breaks
 #
-# None of these metrics knows what an object is. We take a perfect prediction, the
-# ground truth itself, and count its cars as connected regions of the class car.
+# **Boundary IoU can overlook a huge hole.** The ground truth is a disc of radius 30, and
+# the prediction is the same disc with a hole. The edge of the hole is a boundary of the
+# prediction, so a small hole lowers boundary IoU. If the hole is so large that only a
+# ring of about the band's width remains, boundary IoU rises again.
+
+# %%
+axis = torch.arange(-35, 36)
+radius = torch.hypot(axis[:, None].float(), axis.float())
+disc = radius <= 30
+rows = []
+for hole in (0, 5, 15, 27):
+    ring = disc & (radius >= hole)
+    row = {"radius of the hole": hole, "IoU": mask_iou(ring, disc)}
+    rows.append(
+        row | {"boundary IoU, d = 2": metrics.boundary_iou(ring, disc, width=2)}
+    )
+tables.show_table(rows, digits=2)
+
+# %% [markdown]
+# The IoU of the thin ring is very low, and its boundary IoU is high. Cheng et al.
+# therefore use the smaller one of IoU and boundary IoU when they evaluate objects.
+#
+# **The metrics do not count objects.** We take a perfect prediction, the ground truth
+# itself, and count its cars as connected regions of the class car.
 
 # %%
 car = CLASSES.index("car")
@@ -864,8 +954,8 @@ viz.show_sample(
     town[example],
     CLASSES,
     PALETTE,
-    alt="A street scene, its classes and its objects. Two vans that overlap in the "
-    "image are one region in the map of classes, and two objects in the map of "
+    alt="A street scene, its classes and its objects. A white van hides a part of a blue "
+    "car. The two are one region in the map of classes, and two objects in the map of "
     "objects.",
 )
 
@@ -903,6 +993,7 @@ print({name: version(name) for name in libraries})
 import segmentation_models_pytorch as smp
 from sklearn.metrics import jaccard_score
 from torchmetrics.classification import MulticlassJaccardIndex
+from torchmetrics.segmentation import MeanIoU
 
 t, p = tiny_target[valid], tiny_preds[valid]  # scikit-learn has no ignore_index
 found = {("this course", "mean IoU"): mean_iou(tiny)}
@@ -915,14 +1006,18 @@ found["scikit-learn", "macro, labels=range(4)"] = jaccard_score(
 counts = smp.metrics.get_stats(
     tiny_preds[None], tiny_target[None], "multiclass", ignore_index=255, num_classes=4
 )
-for reduction in ("macro", "micro"):
-    score = smp.metrics.iou_score(*counts, reduction=reduction)
-    found["segmentation-models-pytorch", reduction] = score
+for name, options in {
+    "macro": {"reduction": "macro"},
+    "macro, zero_division=0": {"reduction": "macro", "zero_division": 0},
+    "micro": {"reduction": "micro"},
+}.items():
+    found["SMP", name] = smp.metrics.iou_score(*counts, **options)
 tables.show_table(
     [{"library": k[0], "average": k[1], "IoU": v} for k, v in found.items()]
 )
 metric = MulticlassJaccardIndex(4, average=None, ignore_index=255)
 print("torchmetrics, average=None:", metric(tiny_preds, tiny_target).numpy().round(3))
+print("MeanIoU has ignore_index:", "ignore_index" in signature(MeanIoU).parameters)
 
 # %% [markdown]
 # The word "macro" stands for three different numbers, because of the absent class 3:
@@ -935,33 +1030,35 @@ print("torchmetrics, average=None:", metric(tiny_preds, tiny_target).numpy().rou
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDistanceMetric
 
 preds_, target_ = A[None, None].float(), B[None, None].float()  # (N, C, H, W)
-everything = {"include_background": True}
-rows = []
-for name, metric, ours in (
-    ("HD", HausdorffDistanceMetric(**everything), metrics.hausdorff_distance(A, B)),
-    (
-        "HD95",
-        HausdorffDistanceMetric(percentile=95, **everything),
-        metrics.hausdorff_distance_95(A, B),
-    ),
-    ("ASSD", SurfaceDistanceMetric(symmetric=True, **everything), metrics.assd(A, B)),
-):
-    value = metric(preds_, target_).item()
-    rows.append({"metric": name, "MONAI": value, "this course": ours})
+both = {"include_background": True}
+rows = [
+    {"metric": name, "MONAI": metric(preds_, target_).item(), "this course": ours(A, B)}
+    for name, metric, ours in (
+        ("HD", HausdorffDistanceMetric(**both), metrics.hausdorff_distance),
+        (
+            "HD95",
+            HausdorffDistanceMetric(percentile=95, **both),
+            metrics.hausdorff_distance_95,
+        ),
+        ("ASSD", SurfaceDistanceMetric(symmetric=True, **both), metrics.assd),
+    )
+]
 tables.show_table(rows)
 
-empty = torch.zeros_like(target_)
-for ignore_empty in (True, False):
-    metric = DiceMetric(include_background=True, ignore_empty=ignore_empty)
-    score = metric(preds_, empty).item()
-    print(f"MONAI, Dice of false positives only, ignore_empty={ignore_empty}: {score}")
-rows_as_classes = smp.metrics.get_stats(A[None].long(), B[None].long(), mode="binary")
-score = smp.metrics.iou_score(*rows_as_classes, reduction="macro")
-print(f"SMP, macro IoU of one mask without its channel axis: {score:.3f}")
+for ignore in (True, False):
+    metric = DiceMetric(include_background=True, ignore_empty=ignore)
+    score = metric(preds_, torch.zeros_like(target_)).item()
+    print(f"MONAI, Dice of false positives only, ignore_empty={ignore}: {score}")
+two = [torch.cat([1 - m, m], dim=1) for m in (preds_, target_)]  # background, object
+print("MONAI, distances by default:", tuple(HausdorffDistanceMetric()(*two).shape))
+for name, m in {"without": (A[None], B[None]), "with": (preds_, target_)}.items():
+    counts = smp.metrics.get_stats(*(each.long() for each in m), mode="binary")
+    score = smp.metrics.iou_score(*counts, reduction="macro")
+    print(f"SMP, macro IoU of one mask {name} channel axis: {score:.3f}")
 
 # %% [markdown]
-# The distances agree. The lines printed below the two tables belong to this list of
-# pitfalls:
+# The distances agree. Each pitfall in the following list can be checked in the two
+# tables or in the lines below them:
 #
 # - **torchmetrics**: `average=None` reports an absent class as 0, although "macro"
 #   leaves it out. `segmentation.MeanIoU` has no `ignore_index`; use
@@ -969,11 +1066,11 @@ print(f"SMP, macro IoU of one mask without its channel axis: {score:.3f}")
 # - **scikit-learn** has no `ignore_index`: remove void pixels before the call.
 # - **SMP**: `iou_score` counts an absent class as 1 by default; `zero_division=0`
 #   counts it as 0. With `mode="binary"`, a mask (N, H, W) without its channel axis is
-#   accepted, and its rows are taken for classes.
+#   accepted, and its rows are taken for classes, which gives a wrong IoU.
 # - **MONAI** skips an image with an empty ground truth, even if the prediction has
 #   false positives there. Set `ignore_empty=False` to count them.
-# - **MONAI and torchmetrics** leave class 0 out of distances unless
-#   `include_background=True`.
+# - **MONAI** also leaves class 0 out of distances unless `include_background=True`: two
+#   channels give one distance.
 #
 # ### Which metric when
 #
@@ -987,13 +1084,14 @@ print(f"SMP, macro IoU of one mask without its channel axis: {score:.3f}")
 # | How far off, except for a few pixels? | HD95, with pixel spacing |
 # | How large is the worst boundary error? | Hausdorff distance |
 # | Are pixels right, if classes have similar sizes? | pixel accuracy |
-# | Are the *objects* found? | mask AP (chapter 14) |
-# | Stuff and things in one number? | panoptic quality (chapter 17) |
+# | Are the *objects* found? | average precision of masks, mask AP (chapter 14) |
+# | Stuff (sky, road) and things (objects) in one number? | panoptic quality, PQ (chapter 17) |
 
 # %% [markdown]
 # ## Common mistakes
 #
-# **Void pixels counted as class 0.** Other predictions there become false positives.
+# **Void pixels counted as class 0.** If the label 255 is replaced by 0, every other
+# class predicted at a void pixel counts as a false positive.
 #
 # **Small integers.** Label maps are often stored as `uint8`, which ends at 255. With 19
 # classes, the pair (18, 18) has the number 18 · 19 + 18 = 360, which wraps around
@@ -1024,36 +1122,34 @@ for name in ("mean_accuracy", "mean_precision", "mean_iou"):
     print(f"{name:15} before {before:.3f}  dilated {after:.3f}")
 
 # %% [markdown]
-# **Dice with the background.** Pooled over all classes, the useless network of the
-# first section has a high Dice. **Threshold on logits.** The threshold 0.5 belongs to
-# probabilities; the logit of this probability is 0.
+# **Threshold on logits.** The threshold 0.5 belongs to probabilities. The logit of the
+# probability 0.5 is 0. We compute the Dice of network 1 from its logits.
 
 # %%
-useless = confusion_matrix(nobody, people, 2)
-pooled = 2 * useless.trace() / (2 * useless.sum())
-print(f"wrong {pooled:.3f}  Dice with the background pooled")
-print(f"right {metrics.dice(useless)[1]:.3f}  Dice of class person")
-
-t, logits = torch.tensor([1.0, 1.0, 0.0, 0.0]), networks["A"].logit()
-print(f"wrong {dice_of(1.0 * (logits >= 0.5), t):.3f}  logits above 0.5")
-print(
-    f"right {dice_of(1.0 * (logits.sigmoid() >= 0.5), t):.3f}  probabilities above 0.5"
-)
+t, logits = torch.tensor([1.0, 1.0, 0.0, 0.0]), networks["1"].logit()
+print(f"wrong {dice_of(1.0 * (logits >= 0.5), t):.3f}  logits, threshold 0.5")
+right = dice_of(1.0 * (logits.sigmoid() >= 0.5), t)
+print(f"right {right:.3f}  probabilities, threshold 0.5")
 
 # %% [markdown]
-# **Empty masks counted as perfect.** We average the Dice of the useless network over
-# images. Where an image has no people, both masks are empty.
+# **Dice with the background.** The network of the first section never predicts a person.
+# Its Dice is high all the same if TP, FP and FN are pooled over person and background.
+#
+# **Empty masks counted as perfect.** We average the Dice of this network over images.
+# Where an image has no people, both masks are empty.
 
 # %%
-per_image = torch.stack(
-    [
-        metrics.dice(confusion_matrix(p, t, 2))[1]
-        for p, t in zip(nobody, people, strict=True)
-    ]
-)
+never = confusion_matrix(nobody, people, 2)
+pooled = 2 * never.trace() / (2 * never.sum())
+print(f"wrong {pooled:.3f}  Dice with the background pooled")
+print(f"right {metrics.dice(never)[1]:.3f}  Dice of class person")
+
+pairs = zip(nobody, people, strict=True)
+per_image = [metrics.dice(confusion_matrix(p, t, 2))[1] for p, t in pairs]
+per_image = torch.stack(per_image)
 print(f"images without people: {per_image.isnan().sum()} of {len(per_image)}")
-print(f"wrong {per_image.nan_to_num(1.0).mean():.3f}")
-print(f"right {per_image.nanmean():.3f}")
+print(f"wrong {per_image.nan_to_num(1.0).mean():.3f}  empty masks count as 1")
+print(f"right {per_image.nanmean():.3f}  empty masks are left out")
 
 # %% [markdown]
 # **Distances without spacing.** In medical images, the pixel may not be square. Suppose
@@ -1075,8 +1171,8 @@ print(f"right {metrics.hausdorff_distance(A, B, spacing=(3.0, 1.0)):.1f} mm")
 # A network for one class gives a logit for each pixel; the probability is the sigmoid
 # of the logit. The predicted mask contains the pixels whose probability is at least
 # `threshold`. Return the (thresholded) Dice coefficient, a number. `logits` is a float
-# tensor (H, W), `target` a bool tensor (H, W), and `threshold` lies between 0 and 1. If
-# the predicted mask and the target are both empty, return nan.
+# tensor (H, W), `target` a bool tensor (H, W), and `threshold` a number above 0 and below
+# 1. If the predicted mask and the target are both empty, return nan.
 
 # %%
 from segcourse.exercises import metrics as ex
@@ -1097,8 +1193,8 @@ ex.dice.show_solution()
 #
 # Return the IoU of every class, K numbers, from a confusion matrix: an int64 tensor (K,
 # K) whose rows are true classes and whose columns are predicted classes. A class that
-# occurs neither in the ground truth nor in the prediction gets nan. Do not use the
-# package's `iou`. Hints: `ex.iou.hint()`.
+# occurs neither in the ground truth nor in the prediction gets nan. Hints:
+# `ex.iou.hint()`.
 
 
 # %%
@@ -1118,8 +1214,8 @@ ex.iou.show_solution()
 # The ground truth is a rectangle of `height` × `width` pixels. The prediction has the
 # same size but lies `shift` pixels farther to the right (0 or more, possibly more than
 # the width). Both are inside the image. *Predict* the IoU and the Hausdorff distance:
-# derive two formulas on paper, and return the pair (IoU, distance) without making
-# masks. The three arguments are int. The check compares with the true values; the cell
+# derive two formulas on paper, and return the pair (IoU, distance). The three arguments
+# are int. The check compares with the true values; the cell
 # after it measures one case. Hints: `ex.shift.hint()`.
 
 
@@ -1224,7 +1320,10 @@ ex.pixel.show_solution()
 #
 # Decide which of nine metrics fits each of seven situations. Write a function from the
 # short name of a situation to the name of a metric; a dictionary inside it is enough.
-# Each metric is the answer at most once. Hints: `ex.choose.hint()`.
+# Each metric is the answer at most once. Two of them belong to later chapters. Mask AP
+# (average precision) ranks detected objects by confidence and matches them with the true
+# objects by IoU. PQ (panoptic quality) matches the segments of a map in which every pixel
+# belongs to one segment. Hints: `ex.choose.hint()`.
 
 # %%
 for name, situation in ex.SITUATIONS.items():
@@ -1262,7 +1361,7 @@ ex.choose.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>HD and HD95</summary>
 #
-# Not quite: one false positive pixel far away can decide HD and not change HD95.
+# Not quite: one false positive pixel far away can determine HD and not change HD95.
 #
 # </details>
 
@@ -1325,13 +1424,13 @@ ex.choose.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>floating point rounding</summary>
 #
-# Not quite: the difference in this chapter is in the second or third decimal, which is
-# far larger than rounding errors.
+# Not quite: the differences in the table of this chapter are far larger than rounding
+# errors, and they come from the division into batches.
 #
 # </details>
 
 # %% [markdown]
-# **Q5. Network A has the larger soft Dice, network B the larger thresholded Dice. Which
+# **Q5. Network 2 has the larger soft Dice, network 1 the larger thresholded Dice. Which
 # statement is true, if both use the same threshold?**
 #
 # <details class="quiz wrong"><summary>one of the numbers is wrong</summary>
@@ -1339,13 +1438,13 @@ ex.choose.show_solution()
 # Not quite: the four pixels in this chapter show that both can be right.
 #
 # </details>
-# <details class="quiz right"><summary>B has the better masks</summary>
+# <details class="quiz right"><summary>network 1 has the better masks</summary>
 #
 # Right: the thresholded Dice compares the masks. Soft Dice also rewards high
 # confidence.
 #
 # </details>
-# <details class="quiz wrong"><summary>A has the better masks</summary>
+# <details class="quiz wrong"><summary>network 2 has the better masks</summary>
 #
 # Not quite: soft Dice depends on the probabilities, and a mask only on which side of
 # the threshold they are.
@@ -1373,7 +1472,7 @@ ex.choose.show_solution()
 # </details>
 
 # %% [markdown]
-# **Q7. Which error does a trimap IoU not detect?**
+# **Q7. Which error does not change the trimap IoU?**
 #
 # <details class="quiz wrong"><summary>a shift of the boundary by one pixel</summary>
 #
@@ -1395,14 +1494,15 @@ ex.choose.show_solution()
 # %% [markdown]
 # ## Take-aways
 #
-# - IoU = TP / (TP + FP + FN). It ignores true negatives, and Dice ranks the predictions
-#   of a mask as IoU does.
+# - IoU = TP / (TP + FP + FN). True negatives do not change IoU. Dice and IoU rank the
+#   predictions of one mask in the same order.
 # - All area metrics come from one confusion matrix. Add the matrices of all batches,
 #   and compute the score once.
 # - State your rules: void pixels, absent classes, the average, the threshold.
-# - Boundary metrics detect errors that IoU hardly detects. HD reports the worst
-#   distance, HD95 nearly the worst, ASSD the mean.
-# - Report one metric for area and one for boundaries. Neither kind counts objects.
+# - Boundary metrics are sensitive to errors that hardly change the IoU of a large object.
+#   HD reports the worst distance, HD95 nearly the worst, ASSD the mean.
+# - If boundaries matter for the task, report a boundary metric besides IoU. Neither kind
+#   counts objects.
 #
 # ## Further reading
 #
@@ -1411,6 +1511,18 @@ ex.choose.show_solution()
 #   <https://arxiv.org/abs/1411.4038>
 # - Csurka, Larlus, Perronnin, *What is a good evaluation measure for semantic
 #   segmentation?*, BMVC 2013: boundary F1 per class and image.
+# - Cohen, *A Coefficient of Agreement for Nominal Scales*, Educational and Psychological
+#   Measurement 20, 1960: kappa.
+# - Rother, Kolmogorov, Blake, *GrabCut: Interactive Foreground Extraction Using Iterated
+#   Graph Cuts*, SIGGRAPH 2004.
+# - MONAI <https://github.com/Project-MONAI/MONAI> and MedPy
+#   <https://github.com/loli/medpy>: code of HD, HD95 and ASSD.
+# - Evaluation code. One matrix for the whole data set:
+#   <https://github.com/shelhamer/fcn.berkeleyvision.org> (PASCAL VOC),
+#   <https://github.com/mcordts/cityscapesScripts>,
+#   <https://github.com/CSAILVision/sceneparsing> (ADE20K). Widths and tolerances:
+#   <https://github.com/bowenc0221/boundary-iou-api>,
+#   <https://github.com/alexgkendall/SegNet-Tutorial>.
 # - Kohli, Ladický, Torr, *Robust Higher Order Potentials for Enforcing Label
 #   Consistency*, CVPR 2008: evaluation in a strip around the boundary (trimap).
 # - Cheng, Girshick, Dollár, Berg, Kirillov, *Boundary IoU*, CVPR 2021.

@@ -294,6 +294,7 @@ def show_grid(
     alt: str,
     texts: Mapping[str, Any] | None = None,
     arrows: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    names: tuple[str, str] | None = None,
     columns: int | None = None,
 ) -> None:
     """Small label maps to count in: a line around every pixel, numbered rows and columns.
@@ -306,6 +307,7 @@ def show_grid(
         texts: for some of the titles, what to write into the pixels: (H, W) of anything printable.
         arrows: for some of the titles, from which pixels to which: (A, 2) and (A, 2), each (row,
             column). An arrow of no length is a dot.
+        names: what the rows are and what the columns are, written at both axes.
         columns: panels in a row; default: up to four.
 
     Raises:
@@ -321,6 +323,9 @@ def show_grid(
         colors = _color_labels(labels, palette)
         _draw(axes, colors, title)
         _rule(axes, *colors.shape[:2])
+        if names:
+            axes.set_ylabel(names[0], fontsize=8, color=_GREY)
+            axes.set_xlabel(names[1], fontsize=8, color=_GREY)
         if texts and title in texts:
             _write(axes, texts[title], colors)
         if arrows and title in arrows:

@@ -435,6 +435,12 @@ class TestGrid:
         (dot,) = second.lines
         assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (1, 1)
 
+    def test_names_what_rows_and_columns_are(self, shown):
+        labels = torch.zeros(2, 2, dtype=torch.int64)
+        viz.show_grid({"a": labels}, CLASSES, PALETTE, alt=ALT, names=("true", "predicted"))
+        axes = shown[0][0].axes[0]
+        assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
+
     def test_refuses_texts_and_arrows_for_maps_that_are_not_there(self):
         labels = torch.zeros(2, 2, dtype=torch.int64)
         with pytest.raises(ValueError, match="no map"):

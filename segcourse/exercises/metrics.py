@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from segcourse.exercises.core import Exercise, Mistake
+from segcourse.exercises.results import brief
 from segcourse.metrics import confusion_matrix, mean_iou
 from segcourse.metrics import iou as class_iou
 from segcourse.ops.labels import IGNORE
@@ -24,7 +27,7 @@ def mask_of(*rows: str) -> Tensor:
 def dice_of_logits(logits: Tensor, target: Tensor, threshold: float) -> float:
     """The thresholded Dice coefficient of a network with one output per pixel.
 
-    logits (H, W) float, target (H, W) bool, threshold between 0 and 1 -> number in [0, 1].
+    logits (H, W) float, target (H, W) bool, a threshold above 0 and below 1 -> number in [0, 1].
 
     The probability of a pixel is the sigmoid of its logit. The predicted mask contains the pixels
     whose probability is at least the threshold. If the predicted mask and the target are both
@@ -45,6 +48,23 @@ def dice_of_thresholded_logits(logits: Tensor, target: Tensor, threshold: float)
 def dice_without_threshold(logits: Tensor, target: Tensor, threshold: float) -> float:
     p = logits.sigmoid()
     return (2 * (p * target).sum() / (p.sum() + target.sum())).item()
+
+
+def dice_by_softmax_of_rows(logits: Tensor, target: Tensor, threshold: float) -> float:
+    return dice_of_thresholded_logits(logits.softmax(dim=-1), target, threshold)
+
+
+def dice_by_softmax_of_columns(logits: Tensor, target: Tensor, threshold: float) -> float:
+    return dice_of_thresholded_logits(logits.softmax(dim=0), target, threshold)
+
+
+def dice_by_softmax_of_the_image(logits: Tensor, target: Tensor, threshold: float) -> float:
+    p = logits.flatten().softmax(dim=0).view_as(logits)
+    return dice_of_thresholded_logits(p, target, threshold)
+
+
+def dice_in_a_list(logits: Tensor, target: Tensor, threshold: float) -> list[float]:
+    return [dice_of_logits(logits, target, threshold)]
 
 
 def dice_excludes_ties(logits: Tensor, target: Tensor, threshold: float) -> float:
@@ -141,6 +161,24 @@ dice = Exercise(
             dice_without_threshold,
             "This is the soft Dice: the probabilities themselves are in the formula. Compare them "
             "with the threshold first, so that each pixel is in the mask or not.",
+        ),
+        *(
+            Mistake(
+                answer,
+                f"You use softmax, which makes the probabilities of {which} add up to 1. The "
+                "network has one class, and each pixel has a probability of its own: the sigmoid "
+                "of its logit.",
+            )
+            for answer, which in (
+                (dice_by_softmax_of_rows, "each row"),
+                (dice_by_softmax_of_columns, "each column"),
+                (dice_by_softmax_of_the_image, "all pixels"),
+            )
+        ),
+        Mistake(
+            dice_in_a_list,
+            "The value is right, but it is wrapped in a list or a tensor with one axis. Return the "
+            "number itself: result[0], or result.item() for a tensor.",
         ),
         Mistake(
             dice_excludes_ties,
@@ -258,6 +296,28 @@ def iou_of_everything(matrix: Tensor) -> Tensor:
     return matrix.diagonal() / matrix.sum()
 
 
+def iou_is_averaged(matrix: Tensor) -> float:
+    return iou_from_matrix(matrix).nanmean().item()
+
+
+def iou_in_whole_numbers(matrix: Tensor) -> Tensor:
+    hit = matrix.diagonal()
+    return hit // (matrix.sum(dim=0) + matrix.sum(dim=1) - hit)
+
+
+def iou_rounded_down(matrix: Tensor) -> Tensor:
+    return iou_from_matrix(matrix).floor()
+
+
+def iou_without_absent_classes(matrix: Tensor) -> Tensor:
+    scores = iou_from_matrix(matrix)
+    return scores[~scores.isnan()]
+
+
+def iou_without_own_hits(matrix: Tensor) -> Tensor:
+    return matrix.diagonal() / (matrix.sum() - matrix.diagonal())
+
+
 iou = Exercise(
     "3.2 IoU from the confusion matrix",
     solution=iou_from_matrix,
@@ -292,7 +352,7 @@ iou = Exercise(
         Mistake(
             iou_absent_is_zero,
             "A class that occurs in neither map scored 0. With this rule it lowers the mean IoU, "
-            "although nothing was wrong. The question asks for nan, which nanmean skips.",
+            "although there was nothing to find. The question asks for nan, which nanmean skips.",
         ),
         Mistake(
             iou_absent_is_one,
@@ -314,6 +374,31 @@ iou = Exercise(
             "You divide by all pixels. The union of a class contains only the pixels that are "
             "truly this class or were predicted as it: its row and its column.",
         ),
+        Mistake(
+            iou_is_averaged,
+            "This is one number, the mean IoU. The question asks for the IoU of every class: K "
+            "numbers.",
+        ),
+        Mistake(
+            iou_in_whole_numbers,
+            "// rounds down to a whole number, and 0 // 0 is an error for integers. Divide with /, "
+            "which gives decimals, and nan for 0 / 0.",
+        ),
+        Mistake(
+            iou_rounded_down,
+            "Your numbers are rounded down to whole numbers, perhaps by // or by a conversion to "
+            "integers. Divide with /, which gives decimals.",
+        ),
+        Mistake(
+            iou_without_absent_classes,
+            "Classes without a score are missing from the result, so that the place of a number no "
+            "longer says which class it belongs to. Keep K numbers, with nan for such a class.",
+        ),
+        Mistake(
+            iou_without_own_hits,
+            "You divide by all pixels except the hits of the class. The union contains the hits, "
+            "and from the other pixels only the rest of the row and of the column of the class.",
+        ),
     ),
     hints=(
         "TP of every class is on the diagonal. Where in the matrix are FN and FP of class k?",
@@ -332,7 +417,7 @@ def scores_of_a_shift(height: int, width: int, shift: int) -> tuple[float, float
 
     The ground truth is a rectangle of ``height`` x ``width`` pixels. The prediction has the same
     size, but lies ``shift`` pixels farther to the right (0 or more). Both are inside the image.
-    Derive the two numbers from the three arguments, without making masks.
+    Derive two formulas in the three arguments, and return their values.
     """
     common = max(width - shift, 0)  # columns in both masks
     return common / (2 * width - common), shift
@@ -360,6 +445,26 @@ def shift_doubles_the_distance(height: int, width: int, shift: int) -> tuple[flo
 
 def shift_forgets_the_union(height: int, width: int, shift: int) -> tuple[float, float]:
     return max(width - shift, 0) / (2 * width), shift
+
+
+def shift_swaps_the_pair(height: int, width: int, shift: int) -> tuple[float, float]:
+    return scores_of_a_shift(height, width, shift)[::-1]
+
+
+def shift_gives_only_iou(height: int, width: int, shift: int) -> float:
+    return scores_of_a_shift(height, width, shift)[0]
+
+
+def shift_gives_only_the_distance(height: int, width: int, shift: int) -> float:
+    return shift
+
+
+def shift_at_most_the_width(height: int, width: int, shift: int) -> tuple[float, float]:
+    return scores_of_a_shift(height, width, shift)[0], min(shift, width)
+
+
+def shift_halves_the_distance(height: int, width: int, shift: int) -> tuple[float, float]:
+    return scores_of_a_shift(height, width, shift)[0], shift / 2
 
 
 shift = Exercise(
@@ -407,6 +512,28 @@ shift = Exercise(
             shift_forgets_the_union,
             "Even without a shift, the IoU is a half: the sum of the two areas counts the "
             "intersection twice, and the union counts it once.",
+        ),
+        Mistake(
+            shift_swaps_the_pair,
+            "The two numbers are right and in the wrong order: return (IoU, distance).",
+        ),
+        Mistake(
+            shift_gives_only_iou,
+            "This is the IoU alone. Return a pair: the IoU and the Hausdorff distance.",
+        ),
+        Mistake(
+            shift_gives_only_the_distance,
+            "This is the distance alone. Return a pair: the IoU and the Hausdorff distance.",
+        ),
+        Mistake(
+            shift_at_most_the_width,
+            "Your distance does not grow beyond the width. However far apart the two rectangles "
+            "are, their right edges are `shift` columns away from each other.",
+        ),
+        Mistake(
+            shift_halves_the_distance,
+            "Your distance is half the shift. The right edge of the ground truth is "
+            "nearest to the right edge of the prediction. How many columns lie between the two?",
         ),
     ),
     hints=(
@@ -480,6 +607,36 @@ def micro_instead_of_mean(batches: Sequence[tuple[Tensor, Tensor]], num_classes:
     return (total.trace() / (2 * total.sum() - total.trace())).item()
 
 
+def mean_with_void_predictions(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
+    preds, target = (torch.cat([p.flatten() for p in part]) for part in zip(*batches, strict=True))
+    scores = []
+    for label in range(num_classes):
+        ours, true = preds == label, target == label
+        if (ours | true).any():
+            scores.append(((ours & true).sum() / (ours | true).sum()).item())
+    return sum(scores) / len(scores)
+
+
+def mean_still_divided(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
+    return dataset_mean_iou(batches, num_classes) / len(batches)
+
+
+def mean_with_nan(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> float:
+    return dataset_ious(batches, num_classes).mean().item()
+
+
+def mean_weighted_by_valid_pixels(
+    batches: Sequence[tuple[Tensor, Tensor]], num_classes: int
+) -> float:
+    sizes = [(target != IGNORE).sum().item() for _, target in batches]
+    scores = [dataset_mean_iou([batch], num_classes) for batch in batches]
+    return sum(n * score for n, score in zip(sizes, scores, strict=True)) / sum(sizes)
+
+
+def dataset_ious(batches: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> Tensor:
+    return class_iou(sum(confusion_matrix(*batch, num_classes) for batch in batches))
+
+
 def batch_cases() -> list[tuple]:
     """The same six images, divided in several ways; then a class that occurs nowhere."""
     generator = torch.Generator().manual_seed(0)
@@ -543,6 +700,31 @@ average = Exercise(
             "You add up the pixels of all classes before dividing (micro average). Mean IoU "
             "computes the IoU of each class first, and then averages over the classes.",
         ),
+        Mistake(
+            mean_with_void_predictions,
+            "Predictions at void pixels (target 255) are still counted as false positives. Remove "
+            "these pixels from the predictions as well: preds[target != 255].",
+        ),
+        Mistake(
+            mean_still_divided,
+            "The matrices are added up correctly, but the score is still divided by the number of "
+            "batches. There is only one score now, so that nothing has to be averaged.",
+        ),
+        Mistake(
+            mean_with_nan,
+            "The matrices are added up correctly, but the result is nan if a class occurs nowhere: "
+            ".mean() of numbers with a nan is nan. nanmean leaves the nan out.",
+        ),
+        Mistake(
+            mean_weighted_by_valid_pixels,
+            "You weight each batch by its number of valid pixels. The union of a class has another "
+            "size than the batch, so that the result still depends on the batches.",
+        ),
+        Mistake(
+            dataset_ious,
+            "This is the IoU of every class. The question asks for one number, their mean over the "
+            "classes that occur.",
+        ),
     ),
     hints=(
         "Which quantity of a batch can be added to that of another batch without losing anything?",
@@ -600,6 +782,31 @@ def band_by_four_neighbors(mask: Tensor, width: int) -> Tensor:
         framed = F.pad(core, [1] * 4)
         core = core & framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
     return mask & ~core
+
+
+def band_by_euclidean_distance(mask: Tensor, width: int) -> Tensor:
+    framed = F.pad(mask, [1] * 4).numpy()
+    return mask & torch.from_numpy(distance_transform_edt(framed)[1:-1, 1:-1] <= width)
+
+
+def band_with_all_outside(mask: Tensor, width: int) -> Tensor:
+    return ~mask | inner_band(mask, width)
+
+
+def band_one_step_wider(mask: Tensor, width: int) -> Tensor:
+    return inner_band(mask, width + 1)
+
+
+def band_of_width_one(mask: Tensor, width: int) -> Tensor:
+    return inner_band(mask, 1)
+
+
+def band_is_counted(mask: Tensor, width: int) -> int:
+    return int(inner_band(mask, width).sum())
+
+
+def band_with_an_axis(mask: Tensor, width: int) -> Tensor:
+    return inner_band(mask, width)[None]
 
 
 def band_cases() -> list[tuple]:
@@ -661,6 +868,34 @@ band = Exercise(
             "Your steps go to the 4 nearest neighbours only, and pixels near inner corners are "
             "missing from the band. Diagonal steps count too: use a square window.",
         ),
+        Mistake(
+            band_by_euclidean_distance,
+            "You measure straight (Euclidean) distances, in which a diagonal neighbour is farther "
+            "away than 1. Here a diagonal step counts as one step: use a square window.",
+        ),
+        Mistake(
+            band_with_all_outside,
+            "All pixels outside the mask are in your result, because an outside pixel has an "
+            "outside pixel in its window: itself. Keep only pixels of the mask: mask & ...",
+        ),
+        Mistake(
+            band_one_step_wider,
+            "The band is one pixel too wide. A pixel of the mask beside the outside is *one* step "
+            "away from it: the window is 2 x width + 1 pixels wide.",
+        ),
+        Mistake(
+            band_of_width_one,
+            "The result does not depend on the argument `width`: the band always has a width of 1.",
+        ),
+        Mistake(
+            band_is_counted,
+            "This is the number of pixels of the band. Return the band itself, a mask (H, W).",
+        ),
+        Mistake(
+            band_with_an_axis,
+            "The band is right but has the shape (1, H, W). Remove the axis that was added for the "
+            "pooling: band[0].",
+        ),
     ),
     hints=(
         "A pixel of the mask belongs to the band if the square window around it, 2 x width + 1 "
@@ -680,11 +915,12 @@ band = Exercise(
 
 
 def worst_false_positive(target: Tensor) -> tuple[int, int]:
-    """The false positive that hurts the Hausdorff distance most: (H, W) bool -> (row, column).
+    """The false positive of the largest Hausdorff distance: (H, W) bool -> (row, column).
 
     The prediction is the target plus one background pixel. Return the position of this pixel. If
     several positions are equally bad, return the first one in reading order: the topmost row, and
     in it the leftmost column. The target has at least one pixel and does not fill the image.
+    Distances are Euclidean.
     """
     inside, outside = target.nonzero(), (~target).nonzero()
     steps = outside[:, None] - inside  # (background pixels, target pixels, 2)
@@ -725,6 +961,30 @@ def worst_is_nearest(target: Tensor) -> tuple[int, int]:
 
 def worst_inside(target: Tensor) -> tuple[int, int]:
     return worst_false_positive(~target)
+
+
+def worst_by_chessboard_steps(target: Tensor) -> tuple[int, int]:
+    return _farthest(
+        target, lambda inside, out: (out[:, None] - inside).abs().amax(2).min(1).values
+    )
+
+
+def worst_corner(target: Tensor) -> tuple[int, int]:
+    height, width = target.shape
+    corners = torch.tensor([[0, 0], [0, width - 1], [height - 1, 0], [height - 1, width - 1]])
+    squared = ((corners[:, None] - target.nonzero()) ** 2).sum(dim=2).min(dim=1).values
+    row, column = corners[squared == squared.max()][0].tolist()
+    return row, column
+
+
+def worst_as_flat_index(target: Tensor) -> int:
+    row, column = worst_false_positive(target)
+    return row * target.shape[1] + column
+
+
+def worst_distance(target: Tensor) -> float:
+    place = torch.tensor(worst_false_positive(target))
+    return ((target.nonzero() - place) ** 2).sum(dim=1).min().sqrt().item()
 
 
 def worst_column_first(target: Tensor) -> tuple[int, int]:
@@ -773,6 +1033,27 @@ pixel = Exercise(
             "root of rows² + columns².",
         ),
         Mistake(
+            worst_by_chessboard_steps,
+            "You count steps in which a diagonal counts as one (chessboard distance). The distance "
+            "here is Euclidean: the square root of rows² + columns².",
+        ),
+        Mistake(
+            worst_corner,
+            "You search only among the corners of the image. The worst pixel can also lie at an "
+            "edge of the image, in a hole or between two parts of the target: search the whole "
+            "background.",
+        ),
+        Mistake(
+            worst_as_flat_index,
+            "You return the place in the flattened image, row x W + column. The question asks for "
+            "the pair (row, column): divmod(place, W).",
+        ),
+        Mistake(
+            worst_distance,
+            "This is the Hausdorff distance that the worst pixel causes. The question asks for the "
+            "position (row, column) of the pixel.",
+        ),
+        Mistake(
             worst_is_nearest,
             "This pixel touches the object and gives the *smallest* Hausdorff distance.",
         ),
@@ -805,7 +1086,9 @@ pixel = Exercise(
         "are whole numbers, so that ties are exact, and nonzero() lists pixels in reading order.",
     ),
     describe=lambda target: (
-        "the target " + " / ".join("".join(".#"[int(x)] for x in row) for row in target)
+        "the target "
+        + " / ".join("".join(".#"[int(x)] for x in row) for row in target)
+        + " (# target, . background, / next row)"
     ),
 )
 
@@ -821,13 +1104,13 @@ LIMITS = {  # what each metric does, and where this is a limit
     "boundary IoU": "Boundary IoU compares bands along the boundaries: it is a share and not a "
     "length, says nothing about the worst error, and does not count objects.",
     "Hausdorff": "The Hausdorff distance is the largest boundary distance, which one pixel can "
-    "decide.",
-    "HD95": "HD95 ignores the largest 5 % of the boundary distances and reports the next one, "
-    "which is neither the worst nor the mean.",
+    "determine.",
+    "HD95": "HD95 leaves out the largest 5 % of the boundary distances in each of the two "
+    "directions and reports the larger of the next ones, which is neither the worst nor the mean.",
     "ASSD": "ASSD is the mean boundary distance, so that many small distances hide a few large "
     "ones.",
-    "mask AP": "Mask AP evaluates objects with scores, at several IoU thresholds, and knows "
-    "neither stuff nor a mask's distance in millimetres.",
+    "mask AP": "Mask AP evaluates detected objects with confidence scores, at several IoU "
+    "thresholds. It does not evaluate stuff, and measures no lengths.",
     "PQ": "Panoptic quality needs a segmentation in which every pixel belongs to one segment, and "
     "it uses no confidence scores.",
 }
@@ -838,21 +1121,22 @@ SITUATIONS = {
     "outline": "Large objects are cut out of photographs. The area is always about right, and the "
     "share of the boundary that fits is judged, as a number between 0 and 1.",
     "worst": "The mask is the path of a milling machine. The worst boundary error anywhere, even "
-    "of a single pixel, decides whether the part is usable.",
+    "of a single pixel, determines whether the part is usable.",
     "strays": "Tumours. How large are the large boundary errors? A few stray pixels in the "
-    "annotation must not decide the result.",
+    "annotation must not determine the result.",
     "typical": "By how many millimetres is the boundary of an organ off on average?",
     "objects": "Cells are detected one by one, each with a confidence score. The detections are "
-    "ranked by score and compared with the annotated cells. There is no stuff.",
-    "everything": "Every pixel gets a class, and pixels of things also an object number. One "
-    "number must evaluate stuff and things together.",
+    "ranked by score and compared with the annotated cells. No other region is judged.",
+    "everything": "Every pixel gets a class, and pixels of things (countable objects) also "
+    "an object number. One number must evaluate things and stuff (sky, road) together.",
 }
 NEEDS = {
     "rare": "Here the whole area of each class is judged, each class counts the same, and false "
     "positives lower the score.",
     "outline": "Here only the boundary is judged, and the answer is a share, not a length.",
-    "worst": "Here the one largest boundary error decides.",
-    "strays": "Here large boundary errors are measured, but single pixels must not decide.",
+    "worst": "Here only the largest boundary error counts.",
+    "strays": "Here large boundary errors are measured, but single pixels must not determine the "
+    "result.",
     "typical": "Here a mean length along the boundary is asked for.",
     "objects": "Here objects are counted, and their confidence scores are used.",
     "everything": "Here stuff and things are evaluated together, by segment.",
@@ -862,8 +1146,7 @@ NEEDS = {
 def choose_metric(situation: str) -> str:
     """The metric that fits a situation: a key of ``ex.SITUATIONS`` -> one of ``ex.METRICS``.
 
-    The situations are printed above the answer cell. Each of the metrics is the answer at most
-    once.
+    Both arguments and results are names (str). Each of the metrics is the answer at most once.
     """
     answers = {
         "rare": "mean IoU",
@@ -887,7 +1170,32 @@ def _chooses(place: str, metric: str) -> Callable[[str], str]:
     return answer
 
 
-choose = Exercise(
+class Choice(Exercise):
+    """An exercise whose question lists the situations and the metrics to choose from."""
+
+    def __repr__(self) -> str:
+        situations = "\n".join(f"{name}: {text}" for name, text in SITUATIONS.items())
+        return f"{super().__repr__()}\n\n{situations}\n\nMetrics: {', '.join(METRICS)}"
+
+    def verdict(self, attempt: Any) -> tuple[str, str]:
+        if isinstance(attempt, dict):
+            return "✗", (
+                ": this is a dictionary. Write a function that takes the name of a situation and "
+                "returns the name of a metric, for example by looking it up in your dictionary."
+            )
+        return super().verdict(attempt)
+
+    def explain(self, answer: Callable, got: list, want: list) -> str:
+        for (situation,), result in zip(self.inputs(), got, strict=True):
+            if isinstance(result, str) and result not in METRICS:
+                return (
+                    f': given "{situation}", {brief(result)} is not the name of a metric in this '
+                    "exercise.\n  Return one of the names in ex.METRICS, spelt in the same way."
+                )
+        return super().explain(answer, got, want)
+
+
+choose = Choice(
     "3.7 Choose the metric",
     solution=choose_metric,
     cases=[(situation,) for situation in SITUATIONS],

@@ -37,9 +37,10 @@ def confusion_matrix(
 ) -> Tensor:
     """Pixels by true class (row) and predicted class (column): two (N, H, W) -> (K, K) int64.
 
-    One image (H, W) or a batch (N, H, W), labels of any integer type. The pixels are counted on
-    the CPU, chunk by chunk: one pass makes a key ``256 preds + target`` and counts the keys, so
-    that void is a column to drop and a label out of range is one to complain about.
+    One image (H, W), a batch (N, H, W) or a list of pixels (P,), labels of any integer type. The
+    pixels are counted on the CPU, chunk by chunk: one pass makes a key ``256 preds + target`` and
+    counts the keys, so that void is a column to drop and a label out of range is one to complain
+    about.
 
     Args:
         preds: the predicted class of every pixel; never void.
@@ -49,9 +50,9 @@ def confusion_matrix(
 
     Raises:
         TypeError: if an argument is no tensor of integers.
-        ValueError: if the shapes differ, are not (H, W) or (N, H, W), or a label is out of range.
+        ValueError: if the shapes differ, are none of these, or a label is out of range.
     """
-    check_label_maps(preds, target, num_classes)
+    check_label_maps(preds, target, num_classes, axes=(1, 2, 3))
     if not 0 <= ignore_index < _COLUMNS:  # no column of its own: void takes that of IGNORE
         target = check_labels(target, num_classes, ignore_index=ignore_index).long()
         target, ignore_index = target.masked_fill(target == ignore_index, IGNORE), IGNORE
@@ -77,8 +78,13 @@ def confusion_matrix(
     return torch.from_numpy(table[:num_classes].copy())
 
 
-def check_label_maps(preds: Tensor, target: Tensor, num_classes: int) -> None:
-    """Refuse what cannot be two label maps of the same pixels, without looking at the labels."""
+def check_label_maps(
+    preds: Tensor, target: Tensor, num_classes: int, *, axes: tuple[int, ...] = (2, 3)
+) -> None:
+    """Refuse what cannot be two label maps of the same pixels, without looking at the labels.
+
+    ``axes`` are the allowed numbers of axes.
+    """
     if isinstance(num_classes, bool) or not isinstance(num_classes, int):
         raise TypeError(f"num_classes must be an int, but is {num_classes!r}: pass len(CLASSES).")
     if not 1 <= num_classes <= IGNORE:
@@ -92,10 +98,11 @@ def check_label_maps(preds: Tensor, target: Tensor, num_classes: int) -> None:
             f"preds has shape {tuple(preds.shape)}, but target {tuple(target.shape)}: resize "
             "the logits to the size of the target before the argmax, and drop axes of length 1."
         )
-    if target.ndim not in (2, 3) or target.numel() == 0:
+    if target.ndim not in axes or target.numel() == 0:
+        advice = ": undo a one-hot code with .argmax(dim=1)" if target.ndim == 4 else ""
         raise ValueError(
             f"label maps have shape (H, W) or (N, H, W) and at least one pixel, but these have "
-            f"{tuple(target.shape)}: undo a one-hot code with .argmax(dim=1)."
+            f"{tuple(target.shape)}{advice}."
         )
 
 
