@@ -362,7 +362,8 @@ def _point(axes: Axes, starts: Tensor, ends: Tensor) -> None:
             axes.plot(x, y, "o", color=_INK, markersize=3)
         else:
             style = {"arrowstyle": "->", "mutation_scale": 8, "linewidth": 1.1, "color": _INK}
-            axes.add_patch(FancyArrowPatch((x, y), (right, down), shrinkA=0, shrinkB=0, **style))
+            arrow = FancyArrowPatch((x, y), (right, down), shrinkA=0, shrinkB=0, **style)
+            axes.add_patch(arrow).set_zorder(3)  # above the lines of the grid
 
 
 @_closed_on_error

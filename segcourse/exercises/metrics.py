@@ -499,8 +499,8 @@ shift = Exercise(
         ),
         Mistake(
             shift_by_the_gap,
-            "The second number is the gap between the two masks, the *shortest* distance. The "
-            "Hausdorff distance is the longest of the distances to the nearest boundary pixel.",
+            "The second number counts the empty columns between the two masks. The Hausdorff "
+            "distance is the largest of all distances to the nearest pixel of the other boundary.",
         ),
         Mistake(
             shift_doubles_the_distance,
@@ -677,7 +677,7 @@ average = Exercise(
         ),
         Mistake(
             mean_weighted_by_size,
-            "You weight each batch by its number of images. That is fairer to small batches, but a "
+            "You weight each batch by its number of images. Each image then counts the same, but a "
             "mean of ratios is not the ratio of the sums: the result still depends on the batches.",
         ),
         Mistake(
@@ -915,12 +915,11 @@ band = Exercise(
 
 
 def worst_false_positive(target: Tensor) -> tuple[int, int]:
-    """The false positive of the largest Hausdorff distance: (H, W) bool -> (row, column).
+    """The background pixel that is farthest from the target: (H, W) bool -> (row, column).
 
-    The prediction is the target plus one background pixel. Return the position of this pixel. If
-    several positions are equally bad, return the first one in reading order: the topmost row, and
-    in it the leftmost column. The target has at least one pixel and does not fill the image.
-    Distances are Euclidean.
+    The distance of a pixel to the target is its Euclidean distance to the nearest target pixel. If
+    several pixels are equally far, return the first one in reading order: the topmost row, and in
+    it the leftmost column. The target has at least one pixel and does not fill the image.
     """
     inside, outside = target.nonzero(), (~target).nonzero()
     steps = outside[:, None] - inside  # (background pixels, target pixels, 2)
@@ -1019,8 +1018,8 @@ pixel = Exercise(
     mistakes=(
         Mistake(
             worst_from_the_center,
-            "This pixel is farthest from the *centre* of the object. The Hausdorff distance uses "
-            "the distance to the *nearest* pixel of the object.",
+            "This pixel is farthest from the *centre* of the target. The question asks for the "
+            "distance to the *nearest* pixel of the target.",
         ),
         Mistake(
             worst_from_the_farthest,
@@ -1050,12 +1049,12 @@ pixel = Exercise(
         ),
         Mistake(
             worst_distance,
-            "This is the Hausdorff distance that the worst pixel causes. The question asks for the "
-            "position (row, column) of the pixel.",
+            "This is the distance of the farthest pixel. The question asks for its position (row, "
+            "column).",
         ),
         Mistake(
             worst_is_nearest,
-            "This pixel touches the object and gives the *smallest* Hausdorff distance.",
+            "This pixel is *nearest* to the target. The question asks for the farthest one.",
         ),
         Mistake(
             worst_inside,
@@ -1069,17 +1068,18 @@ pixel = Exercise(
         ),
         Mistake(
             worst_last,
-            "Several pixels are equally bad, and you return the last one. The question asks for "
+            "Several pixels are equally far, and you return the last one. The question asks for "
             "the first one in reading order.",
         ),
         Mistake(
             worst_leftmost,
-            "Several pixels are equally bad, and you return the one in the leftmost column. "
+            "Several pixels are equally far, and you return the one in the leftmost column. "
             "Reading order goes row by row: the topmost row comes first.",
         ),
     ),
     hints=(
-        "The added pixel is a boundary pixel of the prediction. How far is it to the target?",
+        "If the added pixel does not touch the target, its distance to the target is one of the "
+        "directed distances, so that the Hausdorff distance is at least as large.",
         "For each background pixel, find the distance to the nearest target pixel. Take the "
         "background pixel with the largest one.",
         "target.nonzero() and (~target).nonzero() are lists of (row, column). Squared distances "
@@ -1098,28 +1098,30 @@ pixel = Exercise(
 LIMITS = {  # what each metric does, and where this is a limit
     "pixel accuracy": "Pixel accuracy is the share of correct pixels, so that large classes "
     "dominate it.",
-    "mean accuracy": "Mean accuracy is a mean of recalls and does not count false positives.",
+    "mean accuracy": "Mean accuracy is a mean of recalls: false positives of a class do not lower "
+    "its recall.",
     "mean IoU": "Mean IoU counts area by class: boundaries of large objects hardly change it, and "
     "it cannot tell touching objects apart.",
     "boundary IoU": "Boundary IoU compares bands along the boundaries: it is a share and not a "
     "length, says nothing about the worst error, and does not count objects.",
     "Hausdorff": "The Hausdorff distance is the largest boundary distance, which one pixel can "
     "determine.",
-    "HD95": "HD95 leaves out the largest 5 % of the boundary distances in each of the two "
-    "directions and reports the larger of the next ones, which is neither the worst nor the mean.",
+    "HD95": "HD95 leaves out about the largest 5 % of the boundary distances in each of the two "
+    "directions and reports the larger of two values near the next ones: neither the "
+    "worst nor the mean.",
     "ASSD": "ASSD is the mean boundary distance, so that many small distances hide a few large "
     "ones.",
     "mask AP": "Mask AP evaluates detected objects with confidence scores, at several IoU "
     "thresholds. It does not evaluate stuff, and measures no lengths.",
-    "PQ": "Panoptic quality needs a segmentation in which every pixel belongs to one segment, and "
-    "it uses no confidence scores.",
+    "PQ": "Panoptic quality needs a segmentation in which a pixel belongs to one segment at most, "
+    "and it uses no confidence scores.",
 }
 METRICS = tuple(LIMITS)
 SITUATIONS = {
     "rare": "Street scenes. Every class matters equally, although people fill only 0.5 % of the "
     "pixels. Missed pixels and false alarms both count.",
-    "outline": "Large objects are cut out of photographs. The area is always about right, and the "
-    "share of the boundary that fits is judged, as a number between 0 and 1.",
+    "outline": "Large objects are cut out of photographs. The area is always about right. "
+    "The overlap near the boundary is judged, as a number between 0 and 1.",
     "worst": "The mask is the path of a milling machine. The worst boundary error anywhere, even "
     "of a single pixel, determines whether the part is usable.",
     "strays": "Tumours. How large are the large boundary errors? A few stray pixels in the "
@@ -1133,7 +1135,7 @@ SITUATIONS = {
 NEEDS = {
     "rare": "Here the whole area of each class is judged, each class counts the same, and false "
     "positives lower the score.",
-    "outline": "Here only the boundary is judged, and the answer is a share, not a length.",
+    "outline": "Here the overlap near the boundary is judged: a share, not a length.",
     "worst": "Here only the largest boundary error counts.",
     "strays": "Here large boundary errors are measured, but single pixels must not determine the "
     "result.",

@@ -53,7 +53,7 @@ def boundary_iou(
         width: width of the bands in pixels, instead of ``dilation_ratio``.
 
     With a growing width it tends to the IoU of the masks. The paper's Boundary AP uses
-    ``min(IoU, boundary IoU)``, because a band ignores holes deep inside an object.
+    ``min(IoU, boundary IoU)``: a ring along the outline has the same band as the full object.
     """
     ours, true = _masks(preds, target)
     width = _pixels(width, dilation_ratio, ours.shape, "width", least=1)

@@ -242,9 +242,9 @@ def pixel_by_cdist(target):
 def pixel_by_trying(target):
     best, place = -1.0, None
     for y, x in (~target).nonzero().tolist():
-        preds = target.clone()
-        preds[y, x] = True
-        distance = metrics.hausdorff_distance(preds, target)
+        alone = torch.zeros_like(target)
+        alone[y, x] = True
+        distance = metrics.surface_distances(alone, target)[0].item()
         if distance > best + 1e-9:
             best, place = distance, [y, x]
     return place
@@ -370,12 +370,17 @@ def test_a_shift_has_the_predicted_scores():
                 assert chapter.scores_of_a_shift(height, width, shift) == pytest.approx(want)
 
 
-def test_no_other_false_positive_is_worse():
+def test_no_other_background_pixel_is_farther_and_the_distance_bounds_hausdorff():
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
         target = torch.rand(5, 6, generator=generator) < 0.2
         if target.any():
-            assert chapter.worst_false_positive(target) == tuple(pixel_by_trying(target))
+            row, column = chapter.worst_false_positive(target)
+            assert [row, column] == pixel_by_trying(target)
+            preds, alone = target.clone(), torch.zeros_like(target)
+            preds[row, column] = alone[row, column] = True
+            far = metrics.surface_distances(alone, target)[0].item()
+            assert far <= 1 or metrics.hausdorff_distance(preds, target) >= far - 1e-9
 
 
 def test_the_batches_are_divided_differently_and_score_the_same():
@@ -405,3 +410,22 @@ class TestChoice:
     def test_no_choice_at_all_is_not_told_the_answer(self):
         mark, message = chapter.choose.verdict(lambda situation: "Dice")
         assert mark == "✗" and "mean IoU" not in message
+
+    def test_a_name_that_is_no_metric_and_a_dictionary_are_told_apart(self):
+        mark, message = chapter.choose.verdict(lambda situation: "Dice")
+        assert mark == "✗" and "ex.METRICS" in message
+        mark, message = chapter.choose.verdict({"rare": "mean IoU"})
+        assert mark == "✗" and "function" in message
+
+    def test_the_question_shows_the_situations_and_the_metrics(self):
+        shown = repr(chapter.choose)
+        assert all(text in shown for text in (*chapter.SITUATIONS.values(), *chapter.METRICS))
+
+
+def test_flattened_labels_are_accepted_in_the_average():
+    def answer(batches, num_classes):
+        preds = torch.cat([p.flatten() for p, _ in batches])
+        target = torch.cat([t.flatten() for _, t in batches])
+        return metrics.mean_iou(metrics.confusion_matrix(preds, target, num_classes))
+
+    assert chapter.average.verdict(answer) == ("✓", "")

@@ -376,6 +376,14 @@ def test_refuses(preds, target, classes, error, words):
         confusion_matrix(preds, target, classes)
 
 
+def test_a_list_of_pixels_counts_like_its_image():
+    want = confusion_matrix(PREDS, TARGET, 4)
+    assert torch.equal(confusion_matrix(PREDS.flatten(), TARGET.flatten(), 4), want)
+    with pytest.raises(ValueError) as error:
+        confusion_matrix(PREDS.flatten()[:0], TARGET.flatten()[:0], 4)
+    assert "one-hot" not in str(error.value)
+
+
 @pytest.mark.parametrize("place", [0, 32_767, 32_768, 99_999])
 @pytest.mark.parametrize("value", [7, 254, 256, -1, 2**40])
 def test_one_wrong_label_anywhere_is_found(place, value):
