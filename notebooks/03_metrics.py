@@ -46,7 +46,6 @@ from importlib.metadata import version
 from inspect import signature
 from itertools import combinations
 
-import matplotlib.pyplot as plt
 import torch.nn.functional as F
 from scipy.ndimage import label as number_regions
 
@@ -62,9 +61,9 @@ CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 # ## The problem
 #
 # Suppose that a network must find the people in street scenes. We generate 32 scenes of
-# Toytown, the synthetic data set of this course, with few and small people. Our "network" never predicts a person. The
-# figure shows the scene with the most person pixels.
-
+# Toytown, the synthetic data set of this course, with few and small people. Our
+# "network" never predicts a person. The figure shows the scene with the most person
+# pixels.
 
 # %%
 quiet = Toytown(32, seed=1, people=(0, 2), person_scale=0.7)
@@ -339,6 +338,8 @@ viz.show_predictions(
 # bars. Mean IoU, the dotted line, would give all bars the same width.
 
 # %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained", facecolor="white")
 colors = [tuple(value / 255 for value in PALETTE[k]) for k in range(len(CLASSES))]
 left = share.cumsum(0) - share
@@ -1168,8 +1169,9 @@ print(f"right {metrics.hausdorff_distance(A, B, spacing=(3.0, 1.0)):.1f} mm")
 # A network for one class gives a logit for each pixel; the probability is the sigmoid
 # of the logit. The predicted mask contains the pixels whose probability is at least
 # `threshold`. Return the (thresholded) Dice coefficient, a number. `logits` is a float
-# tensor (H, W), `target` a bool tensor (H, W), and `threshold` a number between 0 and 1,
-# without the ends. If the predicted mask and the target are both empty, return nan.
+# tensor (H, W), `target` a bool tensor (H, W), and `threshold` a number between 0 and
+# 1 without the ends. If the predicted mask and the target are both empty, return nan.
+
 
 # %%
 from segcourse.exercises import metrics as ex
