@@ -46,7 +46,6 @@ from importlib.metadata import version
 from inspect import signature
 from itertools import combinations
 
-import matplotlib.pyplot as plt
 import torch.nn.functional as F
 from scipy.ndimage import label as number_regions
 
@@ -63,7 +62,8 @@ CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 #
 # Suppose that a network must find the people in street scenes. We generate 32 scenes of
 # Toytown, the synthetic data set of this course, with few and small people. Our
-# "network" never predicts a person.
+# "network" never predicts a person. The figure shows the scene with the most person
+# pixels.
 
 # %%
 quiet = Toytown(32, seed=1, people=(0, 2), person_scale=0.7)
@@ -279,9 +279,9 @@ tables.show_table(
 #
 # ### One number for all classes
 #
-# Let $r_c = \sum_b n_{cb}$ be the sum of row $c$ (true pixels of the class), $s_c =
-# \sum_a n_{ac}$ the sum of column $c$ (predicted pixels), and $N$ the sum of all
-# entries.
+# Let $r_c = \sum_b n_{cb}$ be the sum of row $c$ (true pixels of the class). Let
+# $s_c = \sum_a n_{ac}$ be the sum of column $c$ (predicted pixels), and $N$ the sum of
+# all entries.
 #
 # - **Pixel accuracy** (PA) is the share of correct pixels: $\sum_c n_{cc} / N$.
 # - **Mean accuracy** (MPA) is the mean of the recalls $n_{cc}/r_c$ over the classes of
@@ -338,6 +338,8 @@ viz.show_predictions(
 # bars. Mean IoU, the dotted line, would give all bars the same width.
 
 # %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained", facecolor="white")
 colors = [tuple(value / 255 for value in PALETTE[k]) for k in range(len(CLASSES))]
 left = share.cumsum(0) - share
@@ -400,10 +402,11 @@ viz.present(
 # A *macro* average scores each class and then averages the scores: mean IoU is the
 # macro IoU. A *micro* average adds up TP, FP and FN of all classes, and computes one
 # score from the sums. Each wrong pixel is one FP (of the predicted class) and one FN
-# (of the true class). Let $a$ be the pixel accuracy. Of $N$ pixels, the number
-# $a N$ is correct and the number $(1 - a) N$ is wrong, so the micro IoU is
+# (of the true class). A share PA of the pixels is correct and a share 1 − PA is wrong,
+# so the micro IoU is
 #
-# $$\frac{a N}{a N + 2 (1 - a) N} = \frac{a}{2 - a}.$$
+# $$\frac{\text{PA}}{\text{PA} + 2\,(1 - \text{PA})} =
+# \frac{\text{PA}}{2 - \text{PA}}.$$
 #
 # The micro IoU increases with pixel accuracy and contains no other information.
 #
@@ -819,7 +822,7 @@ tables.show_table(rows)
 
 # %% [markdown]
 # IoU rises with the size of the square although the error stays the same. Boundary IoU
-# and ASSD hardly change. IoU is therefore insensitive to such an error for large
+# and ASSD do not change. IoU is therefore insensitive to such an error for large
 # objects and very sensitive for small ones.
 #
 # The second experiment counts how often two metrics disagree. We change masks of
@@ -1166,9 +1169,9 @@ print(f"right {metrics.hausdorff_distance(A, B, spacing=(3.0, 1.0)):.1f} mm")
 # A network for one class gives a logit for each pixel; the probability is the sigmoid
 # of the logit. The predicted mask contains the pixels whose probability is at least
 # `threshold`. Return the (thresholded) Dice coefficient, a number. `logits` is a float
-# tensor (H, W), `target` a bool tensor (H, W), and `threshold` a number above 0 and
-# below
-# 1. If the predicted mask and the target are both empty, return nan.
+# tensor (H, W), `target` a bool tensor (H, W), and `threshold` a number between 0 and
+# 1 without the ends. If the predicted mask and the target are both empty, return nan.
+
 
 # %%
 from segcourse.exercises import metrics as ex
@@ -1211,8 +1214,8 @@ ex.iou.show_solution()
 # same size but lies `shift` pixels farther to the right (0 or more, possibly more than
 # the width). Both are inside the image. *Predict* the IoU and the Hausdorff distance:
 # derive two formulas on paper, and return the pair (IoU, distance). The three arguments
-# are int. The check compares with the true values; the cell
-# after it measures one case. Hints: `ex.shift.hint()`.
+# are int. The check compares with the true values; the cell after it measures some
+# cases. Hints: `ex.shift.hint()`.
 
 
 # %%
@@ -1243,9 +1246,12 @@ for steps in (1, 4, 13):
 # the batch size. Find the fault and repair it.
 #
 # ```python
-# def dataset_mean_iou(batches, num_classes): total = 0 for preds, target in batches:
-# matrix = confusion_matrix(preds, target, num_classes) total = total + mean_iou(matrix)
-# return total / len(batches)
+# def dataset_mean_iou(batches, num_classes):
+#     total = 0
+#     for preds, target in batches:
+#         matrix = confusion_matrix(preds, target, num_classes)
+#         total = total + mean_iou(matrix)
+#     return total / len(batches)
 # ```
 #
 # `batches` is a list of pairs (preds, target), each an int64 tensor (N, H, W) where N
