@@ -394,7 +394,7 @@ tables.show_table(rows, digits=2)
 # Networks use one mask per class, called *one-hot* masks. A void pixel is 0 in all of
 # these masks. `argmax` over the classes turns one-hot masks back into a class map, but
 # it returns 0 for such a pixel. Our `from_one_hot` therefore writes void where no mask
-# is set. The photograph of a cat has void areas, which are black in the figure:
+# is set. The photograph of a cat has a void area, which is black in the figure:
 
 # %%
 cat = Photographs("cat")[0]
@@ -408,8 +408,8 @@ viz.show_labels(
     {"class map": cat.semantic, "after argmax alone": largest},
     photographs.CLASSES,
     photographs.PALETTE,
-    alt="A cat and its background in two colours. Left, the void areas are black. "
-    "Right, after argmax, they have the colour of the background.",
+    alt="A cat and its background in two colours. Left, a void area is black. "
+    "Right, after argmax, it has the colour of the background.",
 )
 
 # %% [markdown]
@@ -468,19 +468,20 @@ viz.show_grid(
 )
 
 # %% [markdown]
-# Do the components of the thing classes recover the objects of a street scene? An
-# object and a component with the same pixels have the same colour in the figure.
+# Do the components of the thing classes recover the objects of a street scene? A
+# component of several objects is white in the figure.
 
 # %% tags=["hide-input"]
 guessed = objects_from_classes(scene.semantic, THINGS)
 colored = viz.color_objects(scene.instance)
 merged = colored.copy()
 for part in object_masks(guessed):
-    merged[part.numpy()] = colored[part.numpy()][0]
+    alone = len(scene.instance[part].unique()) == 1
+    merged[part.numpy()] = colored[part.numpy()][0] if alone else 255
 viz.show_images(
     {"objects": colored, "components (8-connectivity)": merged},
     alt="Left, four overlapping cars in four colours. Right, the connected components "
-    "of the classes: the four cars have one colour. People and lamps have the same "
+    "of the classes: the four cars are one white area. People and lamps have the same "
     "colours as on the left.",
 )
 masks = [mask for sample in town for mask in object_masks(sample.instance)]
@@ -493,7 +494,7 @@ for n in (4, 8):
     cut = sum(int(connected_components(m, connectivity=n).max()) > 1 for m in masks)
     print(f"{n}-connectivity: {len(masks)} objects, {len(parts)} components")
     print(
-        f"  {several} components contain several objects, {cut} objects have several parts"
+        f"  components of several objects: {several}; objects in several parts: {cut}"
     )
 
 # %% [markdown]
@@ -597,7 +598,7 @@ viz.show_images(
         "the largest component": torch.where(largest, tinted, coins.image),
     },
     alt="Dark photograph of 24 coins. Beside it 24 separate components of bright "
-    "pixels: 23 blue ones and an orange one. In the third panel the orange component lies over "
+    "pixels: 23 blue ones and an orange one. In the third panel the orange one lies over "
     "the photograph: it is bright background in the upper left, with one coin.",
 )
 
