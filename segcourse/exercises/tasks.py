@@ -44,8 +44,8 @@ def classes_of_panoptic(rgb: Tensor, segments_info: list[dict]) -> Tensor:
 
     ``rgb`` holds the bytes of the PNG, (H, W, 3) uint8; the id of a pixel is R + 256 G + 65536 B.
     ``segments_info`` is a list of dictionaries {"id": ..., "category_id": ...}, one for each
-    segment. Return the category of each pixel, (H, W), and 255 where the id is 0 or is not in the
-    list.
+    segment; a segment may have no pixel. Return the category (class) of each pixel, (H, W), and 255
+    where the id is 0 or is not in the list.
     """
     weights = torch.tensor([1, 256, 65536])  # int64, so that the products are int64, too
     ids = (rgb * weights).sum(dim=-1)
@@ -92,6 +92,36 @@ def classes_in_place(rgb: Tensor, segments_info: list[dict]) -> Tensor:
     for segment in segments_info:
         ids[ids == segment["id"]] = segment["category_id"]
     return ids
+
+
+def classes_in_a_copy_of_the_ids(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    ids = _ids(rgb)
+    classes = ids.clone()
+    for segment in segments_info:
+        classes[classes == segment["id"]] = segment["category_id"]
+    classes[~torch.isin(ids, torch.tensor([segment["id"] for segment in segments_info]))] = 255
+    return classes
+
+
+def classes_with_zero_as_the_only_void(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    classes = _ids(rgb)
+    for segment in segments_info:
+        classes[_ids(rgb) == segment["id"]] = segment["category_id"]
+    classes[_ids(rgb) == 0] = 255
+    return classes
+
+
+def classes_from_int16(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    return classes_from_bytes(rgb.to(torch.int16), segments_info)
+
+
+def classes_by_position(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    numbered = enumerate(segments_info)
+    return _look_up(_ids(rgb), [segment | {"category_id": place} for place, segment in numbered])
+
+
+def classes_in_one_row(rgb: Tensor, segments_info: list[dict]) -> Tensor:
+    return classes_of_panoptic(rgb, segments_info).flatten()
 
 
 def classes_without_a_default(rgb: Tensor, segments_info: list[dict]) -> list[list[int]]:
@@ -170,6 +200,31 @@ panoptic_png = Exercise(
             "Write into a new map that is full of 255.",
         ),
         Mistake(
+            classes_in_a_copy_of_the_ids,
+            "You replace ids by categories in the same map in which you look for ids. A category "
+            "that equals the id of a later segment is then replaced a second time. Compare with "
+            "the ids, and write into a new map.",
+        ),
+        Mistake(
+            classes_with_zero_as_the_only_void,
+            "Ids that are not in segments_info keep their ids here. They are void, like the id 0: "
+            "begin with a new map that is full of 255.",
+        ),
+        Mistake(
+            classes_from_int16,
+            "The ids are computed in int16, which ends at 32767: 256 G can be larger, and 65536 B "
+            "is 0 there. Convert to a wider type: rgb.long() or rgb.int().",
+        ),
+        Mistake(
+            classes_by_position,
+            "You return the position of each segment in the list. Return its category_id.",
+        ),
+        Mistake(
+            classes_in_one_row,
+            "The categories are right, but they are in one row. Return a map with the height and "
+            "the width of rgb.",
+        ),
+        Mistake(
             classes_without_a_default,
             "You look up an id that has no entry in segments_info. Such pixels, and those with the "
             "id 0, are void: their category is 255.",
@@ -209,8 +264,9 @@ def starts_and_lengths(counts: list[int]) -> list[tuple[int, int]]:
     """How are COCO's counts written as pairs of start and length?
 
     ``counts`` are COCO's run lengths: zeros, ones, zeros, ... Only the first count can be 0.
-    Return a list with one pair (start, length) for each run of ones, in order. Pixels are numbered
-    from 1, in the same order as in COCO's code. A mask without ones gives an empty list.
+    Return a list with one pair (start, length) for each run of ones, in order; a pair is a tuple or
+    a list. Pixels are numbered from 1, in the same order as in COCO's code. A mask without ones
+    gives an empty list.
     """
     pairs, start = [], 1
     for place, count in enumerate(counts):
@@ -484,6 +540,33 @@ def count_above_a_thousand(ids: Tensor) -> dict[int, int]:
     return count_objects(ids[ids > 1000])
 
 
+def count_without_full_thousands(ids: Tensor) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for number in ids.unique().tolist():
+        if number % 1000 == 0:
+            continue
+        counts[number // 1000] = counts.get(number // 1000, 0) + 1
+    return counts
+
+
+def count_with_zeros(ids: Tensor) -> dict[int, int]:
+    return {int(number): 0 for number in ids[ids < 1000].unique()} | count_objects(ids)
+
+
+def count_with_keys_of_text(ids: Tensor) -> dict[str, int]:
+    return {str(label): number for label, number in count_objects(ids).items()}
+
+
+def count_in_pairs(ids: Tensor) -> list[tuple[int, int]]:
+    return list(count_objects(ids).items())
+
+
+def count_components_of_classes(ids: Tensor) -> dict[int, int]:
+    return {
+        label: int(connected_components(ids // 1000 == label).max()) for label in count_objects(ids)
+    }
+
+
 cityscapes = Exercise(
     "1.4 Find the fault: how many cars?",
     solution=count_objects,
@@ -531,6 +614,29 @@ cityscapes = Exercise(
             "no single object.",
         ),
         Mistake(
+            count_without_full_thousands,
+            "You skip the numbers that 1000 divides, such as 26000. Those are the first objects of "
+            "their classes. The numbers without an object are those below 1000.",
+        ),
+        Mistake(
+            count_with_zeros,
+            "Classes without an object are in your result, with the count 0. Leave them out.",
+        ),
+        Mistake(
+            count_with_keys_of_text,
+            "The counts are right, but the keys are strings. Use the class numbers as integers.",
+        ),
+        Mistake(
+            count_in_pairs,
+            "The counts are right, but they form a list of pairs. Return a dictionary.",
+        ),
+        Mistake(
+            count_components_of_classes,
+            "You count connected components of each class. Objects that touch become one "
+            "component, and an object in several parts becomes several: count the different "
+            "numbers.",
+        ),
+        Mistake(
             count_plain_numbers_as_classes,
             "The plain numbers 11 or 26 are counted as one object of their class. They belong to "
             "stuff or to groups, and have no object.",
@@ -553,11 +659,12 @@ TOLERANCES = (0.5, 1.0, 2.0, 4.0)  # pixels
 def fewest_vertices(mask: Tensor, wanted: float) -> int:
     """With how few vertices can a mask be outlined, if its IoU must not fall below ``wanted``?
 
-    ``mask`` is (H, W) bool and has at least one pixel; 0 <= wanted <= 1. Trace its rings with
-    ``mask_to_polygons``, simplify each ring with the same tolerance, and turn all of them back
-    into a mask with ``polygons_to_mask``. Try the tolerances 0.5, 1, 2 and 4 pixels; a tolerance of
-    0.5 loses no pixel. Return the smallest number of vertices, of all rings together, for which
-    the IoU of the new mask with ``mask`` is at least ``wanted``.
+    ``mask`` is (H, W) bool and has at least one pixel; 0 <= wanted <= 1. Trace all of its rings
+    with ``mask_to_polygons`` (a mask with a hole has several), simplify each ring with ``simplify``
+    and the same tolerance, and turn all of them back into one mask with ``polygons_to_mask``. Try
+    the tolerances 0.5, 1, 2 and 4 pixels. Return the smallest number of vertices, of all rings
+    together, for which the IoU of the new mask with ``mask`` is at least ``wanted``. A tolerance of
+    0.5 loses no pixel of the masks in the check, so there is always such a number.
     """
     found = []
     for tolerance in (0.5, 1, 2, 4):
@@ -616,11 +723,6 @@ def vertices_until_the_first_failure(mask: Tensor, wanted: float) -> int:
     return fewest
 
 
-def vertices_above_the_threshold(mask: Tensor, wanted: float) -> int:
-    found = [n for n, m in scores(mask).values() if (mask & m).sum() / (mask | m).sum() > wanted]
-    return min(found)
-
-
 def rings_counted(mask: Tensor, wanted: float) -> int:
     return len(mask_to_polygons(mask))
 
@@ -636,17 +738,89 @@ def vertices_of_the_first_ring(mask: Tensor, wanted: float) -> int:
 
 
 def vertices_without_holes(mask: Tensor, wanted: float) -> int:
+    fewest = _fewest_with(None, holes=False)(mask, wanted)
+    return scores(mask)[TOLERANCES[0]][0] if fewest is None else fewest
+
+
+def largest_tolerance(mask: Tensor, wanted: float) -> float:
+    tried = scores(mask)
+    return max(t for t, (_, m) in tried.items() if (mask & m).sum() / (mask | m).sum() >= wanted)
+
+
+def vertices_of_closed_rings(mask: Tensor, wanted: float) -> int:
+    return fewest_vertices(mask, wanted) + len(mask_to_polygons(mask))
+
+
+def coordinates_counted(mask: Tensor, wanted: float) -> int:
+    return 2 * fewest_vertices(mask, wanted)
+
+
+NOTHING_FOUND = {  # what an answer does where no tolerance reaches the wanted IoU
+    "error": "In some cases no tolerance is then good enough, and min() gets an empty list.",
+    "None": "In some cases no tolerance is then good enough, and the answer is None.",
+    "0": "In some cases no tolerance is then good enough, and the answer is 0.",
+    "inf": "In some cases no tolerance is then good enough, and the answer is infinite.",
+}
+
+
+def _fewest_with(
+    empty: float | str | None,
+    *,
+    rings: int | None = None,
+    holes: bool = True,
+    above: bool = False,
+    tolerances: tuple[float, ...] = TOLERANCES,
+) -> Callable[[Tensor, float], float | None]:
+    """An answer with one fault; ``empty`` is what it returns if no tolerance is good enough."""
+
+    def answer(mask: Tensor, wanted: float) -> float | None:
+        found, traced = [], mask_to_polygons(mask)[:rings]
+        for tolerance in tolerances:
+            outline = [simplify(ring, tolerance) for ring in traced]
+            again = polygons_to_mask(outline, tuple(mask.shape), holes=holes)
+            iou = (mask & again).sum() / (mask | again).sum()
+            if iou > wanted or (iou == wanted and not above):
+                found.append(sum(map(len, outline)))
+        return min(found) if empty == "error" else min(found, default=empty)
+
+    return answer
+
+
+FAULTS = {
+    "the_first_ring": (
+        {"rings": 1},
+        "You use the first ring only. A mask with a hole or with several parts has several rings, "
+        "and all of them are needed.",
+    ),
+    "filled_holes": (
+        {"holes": False},
+        "The hole is filled. With holes=True, its default, polygons_to_mask leaves it open.",
+    ),
+    "above": (
+        {"above": True},
+        "You ask for an IoU above the wanted one. An IoU that is equal to it suffices (>=).",
+    ),
+    "without_the_finest": (
+        {"tolerances": TOLERANCES[1:]},
+        "The tolerance 0.5 is missing among those that you try.",
+    ),
+}
+
+
+def _faulty_outlines() -> tuple[Mistake, ...]:
+    """Every fault of the list above, with every way to treat an empty list."""
+    empties = {"error": "error", "None": None, "0": 0, "inf": float("inf")}
     found = []
-    for tolerance in TOLERANCES:
-        outline = [simplify(ring, tolerance) for ring in mask_to_polygons(mask)]
-        again = polygons_to_mask(outline, tuple(mask.shape), holes=False)
-        if (mask & again).sum() / (mask | again).sum() >= wanted:
-            found.append(sum(map(len, outline)))
-    return min(found, default=scores(mask)[TOLERANCES[0]][0])
+    for name, (options, advice) in FAULTS.items():
+        for empty, value in empties.items():
+            answer = _fewest_with(value, **options)
+            answer.__name__ = f"vertices_{name}_{empty}"
+            found.append(Mistake(answer, f"{advice} {NOTHING_FOUND[empty]}"))
+    return tuple(found)
 
 
 outline = Exercise(
-    "1.5 Experiment: how few vertices?",
+    "1.5 How few vertices?",
     solution=fewest_vertices,
     cases=[
         (disc(41, 18), 0.9),
@@ -700,10 +874,6 @@ outline = Exercise(
             "chance: try all four.",
         ),
         Mistake(
-            vertices_above_the_threshold,
-            "You ask for an IoU above the wanted one. An IoU that is equal to it suffices.",
-        ),
-        Mistake(
             rings_counted,
             "You count rings. Each ring is a list of vertices: add up their lengths.",
         ),
@@ -713,8 +883,23 @@ outline = Exercise(
         ),
         Mistake(
             vertices_without_holes,
-            "The hole was filled. With holes=True, its default, polygons_to_mask leaves it open.",
+            "The hole was filled, and your answer falls back on the tolerance 0.5. With "
+            "holes=True, its default, polygons_to_mask leaves the hole open.",
         ),
+        Mistake(
+            coordinates_counted,
+            "You count coordinates. A vertex has two of them, x and y: len(ring) counts vertices.",
+        ),
+        Mistake(
+            vertices_of_closed_rings,
+            "You count one vertex of each ring twice. The rings of the course do not repeat their "
+            "first vertex at the end.",
+        ),
+        Mistake(
+            largest_tolerance,
+            "You return a tolerance. Return the number of vertices that it leaves.",
+        ),
+        *_faulty_outlines(),
     ),
     hints=(
         "mask_to_polygons, simplify and polygons_to_mask are imported at the top of the chapter.",
@@ -774,6 +959,18 @@ def components_by_corners_only(name: str) -> tuple[int, int]:
     return (count_components(name)[1],) * 2
 
 
+def components_by_sides_alone(name: str) -> int:
+    return count_components(name)[0]
+
+
+def components_by_corners_alone(name: str) -> int:
+    return count_components(name)[1]
+
+
+def components_in_words(name: str) -> str:
+    return "{}, {}".format(*count_components(name))
+
+
 prediction = Exercise(
     "1.6 Predict the components",
     solution=count_components,
@@ -795,6 +992,18 @@ prediction = Exercise(
             "share only a corner are separate.",
         ),
         Mistake(
+            components_by_sides_alone,
+            "You return one number, for 4-connectivity. Two are asked for: return a pair.",
+        ),
+        Mistake(
+            components_by_corners_alone,
+            "You return one number, for 8-connectivity. Two are asked for: return a pair.",
+        ),
+        Mistake(
+            components_in_words,
+            "You return a string. Return a pair of numbers, such as (2, 2).",
+        ),
+        Mistake(
             _predicts("queue", (2, 2)),
             "In the queue you count cars. Components are counted by touching pixels alone, and "
             "nothing in the class map separates the two cars.",
@@ -810,6 +1019,11 @@ prediction = Exercise(
             "from pixel to pixel, once over sides only and once over corners, too.",
         ),
         Mistake(
+            _predicts("diamond", (1, 1)),
+            "The diamond looks like one closed line, but in some places its pixels share only a "
+            "corner. With 4-connectivity, the line ends there.",
+        ),
+        Mistake(
             _predicts("fence", (4, 1)),
             "In the fence you count rows. Pixels of a row belong together only if there is no gap "
             "between them, and row 2 has a gap.",
@@ -818,6 +1032,11 @@ prediction = Exercise(
             _predicts("fence", (5, 2)),
             "In the fence, with 8-connectivity, look at the single pixel at the right end of row 2 "
             "again: it shares a corner with a pixel of row 3.",
+        ),
+        Mistake(
+            _predicts("crowd", (5, 3)),
+            "In the crowd, with 4-connectivity, you join too much. Pixels of the diagonal share "
+            "only corners, so each of them is a component, unless it has a neighbour at a side.",
         ),
         Mistake(
             _predicts("crowd", (6, 2)),
@@ -845,41 +1064,100 @@ prediction = Exercise(
 
 # ── 1.7 ────────────────────────────────────────────────────────────────────────────────────────
 
-LIMITS = {  # what each encoding does, and where this is a limit
-    "class PNG": "A class PNG is a file that stores one class for each pixel: it has no object "
-    "numbers, no overlaps, and no vertices.",
-    "panoptic PNG": "A panoptic PNG is a file that stores one class and one object number for each "
-    "pixel: its segments cannot overlap, it has no vertices, and both numbers must be annotated.",
-    "RLE masks": "A list of RLE masks is made for exact masks that may overlap: it does not "
-    "guarantee one label for each pixel, and it has no vertices.",
-    "polygons": "Polygons store vertices: a simplified polygon does not keep the exact pixels, and "
-    "a list of polygons does not guarantee one label for each pixel.",
-    "boxes": "A box has four numbers and does not say which of its pixels belong to the object.",
-    "one-hot masks": "One-hot masks are tensors with a channel for each class: they separate no "
-    "objects, have no vertices, and are too large for files.",
-    "class JPEG": "JPEG changes pixel values slightly, so that classes in it become other classes.",
-}
-ENCODINGS = tuple(LIMITS)
+ENCODINGS = (
+    "class PNG",
+    "panoptic PNG",
+    "RLE masks",
+    "polygons",
+    "boxes",
+    "one-hot masks",
+    "class JPEG",
+)
 SITUATIONS = {
     "robot": "A mowing robot must know for each pixel whether it is lawn, path or obstacle. Single "
     "obstacles are not told apart. The labels are stored in files.",
     "street": "Each pixel of a street scene gets a class, and cars and people are counted. No two "
     "segments overlap. The labels are stored in files.",
-    "crowd": "Each person is annotated completely, including the parts behind other people. The "
-    "exact pixels of each person must be kept.",
+    "crowd": "Each person is annotated completely, including the parts behind other people. Some "
+    "masks have holes, for example between an arm and the body. The exact pixels of each person "
+    "must be kept.",
     "roofs": "The outlines of roofs will be corrected by hand tomorrow, by moving their corners.",
     "loss": "In a training step, the predicted probabilities of each class are compared with the "
     "ground truth of this class, in memory.",
     "parcels": "Parcels on a conveyor belt are counted, and their positions are needed roughly. "
     "The annotation has to be as cheap as possible.",
 }
-NEEDS = {
-    "robot": "Here a file with one class for each pixel is needed, and nothing else.",
-    "street": "Here each pixel needs exactly one class, and objects need numbers as well.",
-    "crowd": "Here one pixel can belong to two people, and exact pixels are asked for.",
-    "roofs": "Here corners must be moved by hand.",
-    "loss": "Here each class needs a channel of its own in a tensor.",
-    "parcels": "Here no pixel labels are needed, and each additional click costs money.",
+JPEG = "JPEG changes pixel values slightly, so that classes in a class map become other classes."
+REASONS = {  # why an encoding does not fit a situation
+    "robot": {
+        "panoptic PNG": "A panoptic PNG needs an object number for each obstacle, and here single "
+        "obstacles are not told apart. A simpler file is enough.",
+        "RLE masks": "RLE masks may overlap or leave pixels out, so they do not guarantee one "
+        "class for each pixel.",
+        "polygons": "Polygons may overlap or leave pixels out, so they do not guarantee one class "
+        "for each pixel.",
+        "boxes": "A box does not say which of its pixels belong to the lawn, path or obstacle.",
+        "one-hot masks": "One-hot masks need a channel for each class. A file can store the same "
+        "labels in one channel.",
+        "class JPEG": JPEG,
+    },
+    "street": {
+        "class PNG": "A class PNG has no object numbers, so cars that touch cannot be counted.",
+        "RLE masks": "RLE masks may overlap or leave pixels out, so they do not guarantee one "
+        "class for each pixel.",
+        "polygons": "Polygons may overlap or leave pixels out, so they do not guarantee one class "
+        "for each pixel.",
+        "boxes": "Boxes count cars and people, but they give no class to each pixel.",
+        "one-hot masks": "One-hot masks have no object numbers, so cars that touch cannot be "
+        "counted.",
+        "class JPEG": f"{JPEG} It also has no object numbers.",
+    },
+    "crowd": {
+        "class PNG": "A class PNG stores one class for each pixel. It cannot separate people, and "
+        "it has no place for hidden parts.",
+        "panoptic PNG": "A panoptic PNG stores one object for each pixel. Here a pixel can belong "
+        "to two people: one in front and one behind.",
+        "polygons": "COCO's polygons cannot have holes: the pixels between arm and body would "
+        "belong to the person.",
+        "boxes": "A box does not say which of its pixels belong to the person.",
+        "one-hot masks": "One-hot masks have one channel for the class person, which cannot "
+        "separate people.",
+        "class JPEG": f"{JPEG} It also cannot separate people.",
+    },
+    "roofs": {
+        "class PNG": "A class PNG stores pixels. It has no corners that can be moved.",
+        "panoptic PNG": "A panoptic PNG stores pixels. It has no corners that can be moved.",
+        "RLE masks": "RLE masks store runs of pixels. They have no corners that can be moved.",
+        "boxes": "A box has corners, but a roof is seldom an upright rectangle.",
+        "one-hot masks": "One-hot masks store pixels. They have no corners that can be moved.",
+        "class JPEG": f"{JPEG} It also has no corners that can be moved.",
+    },
+    "loss": {
+        "class PNG": "A class PNG is a file. Here each class needs a channel of its own in a "
+        "tensor.",
+        "panoptic PNG": "A panoptic PNG is a file. Here each class needs a channel of its own in a "
+        "tensor.",
+        "RLE masks": "RLE masks are lists of run lengths. Probabilities are compared with a tensor "
+        "of the same shape, with a channel for each class.",
+        "polygons": "Polygons are lists of vertices. Probabilities are compared with a tensor of "
+        "the same shape, with a channel for each class.",
+        "boxes": "Boxes have four numbers. Probabilities are compared with a tensor of the same "
+        "shape, with a channel for each class.",
+        "class JPEG": f"{JPEG} Here each class needs a channel of its own in a tensor.",
+    },
+    "parcels": {
+        "class PNG": "For a class PNG each pixel must be annotated. Rough positions need less "
+        "work, and touching parcels could not be counted.",
+        "panoptic PNG": "For a panoptic PNG each pixel must be annotated. Rough positions need "
+        "less work.",
+        "RLE masks": "For RLE masks the pixels of each parcel must be annotated. Rough positions "
+        "need less work.",
+        "polygons": "A polygon needs a click for each corner of a parcel. Rough positions need "
+        "less work.",
+        "one-hot masks": "For one-hot masks each pixel must be annotated. Rough positions need "
+        "less work.",
+        "class JPEG": f"{JPEG} Rough positions also need less work.",
+    },
 }
 
 
@@ -887,6 +1165,7 @@ def choose_encoding(situation: str) -> str:
     """Which encoding fits a situation? A key of ``ex.SITUATIONS`` -> one of ``ex.ENCODINGS``.
 
     The situations are printed above the answer cell. Each encoding is the answer at most once.
+    Polygons are COCO's polygons; a class JPEG is a class map that is saved as a JPEG.
     """
     answers = {
         "robot": "class PNG",
@@ -909,15 +1188,40 @@ def _chooses(place: str, encoding: str) -> Callable[[str], str]:
     return answer
 
 
+def encoding_in_small_letters(situation: str) -> str:
+    return choose_encoding(situation).lower()
+
+
+def position_of_the_encoding(situation: str) -> int:
+    return ENCODINGS.index(choose_encoding(situation))
+
+
+def encoding_in_a_list(situation: str) -> list[str]:
+    return [choose_encoding(situation)]
+
+
 choose = Exercise(
     "1.7 Choose the encoding",
     solution=choose_encoding,
     cases=[(situation,) for situation in SITUATIONS],
-    mistakes=tuple(
-        Mistake(_chooses(place, encoding), f"{LIMITS[encoding]} {NEEDS[place]}")
-        for place in SITUATIONS
-        for encoding in ENCODINGS
-        if encoding != choose_encoding(place)
+    mistakes=(
+        Mistake(
+            encoding_in_small_letters,
+            "Write the names exactly as in ex.ENCODINGS, with capital letters: 'class PNG'.",
+        ),
+        Mistake(
+            position_of_the_encoding,
+            "You return the position in ex.ENCODINGS. Return the name, such as 'class PNG'.",
+        ),
+        Mistake(
+            encoding_in_a_list,
+            "You return a list. Return the name alone, as a string.",
+        ),
+        *(
+            Mistake(_chooses(place, encoding), f"{advice} (This is about {place}.)")
+            for place, reasons in REASONS.items()
+            for encoding, advice in reasons.items()
+        ),
     ),
     hints=(
         "Ask first which task it is: does each pixel need a class, an object number, or both?",
