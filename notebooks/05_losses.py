@@ -318,7 +318,7 @@ tables.show_table(
 # failure *in 160 steps*. With four times the steps the IoU is at least as high as with
 # the prior bias, although the bias is still near 0: the other weights have then had
 # time to lower $p$. The fast bias and the prior bias end slightly below the needed
-# value; it is exact only for inputs of 0.
+# value, which is exact only if the inputs of the last layer are 0.
 #
 # ### Second, the threshold
 #
@@ -326,11 +326,11 @@ tables.show_table(
 # cross-entropy** multiplies the loss of a foreground pixel by the share of the
 # background, and the loss of a background pixel by the share of the foreground. Take
 # 100 pixels that look alike, one of them a dot. The weight of the dot is 0.99, and the
-# weight of each background pixel is 0.01. At $p = 0.5$ the dot pulls $p$ up with the
-# gradient $0.99 \cdot 0.5$, and the background pulls $p$ down with $99 \cdot 0.01 \cdot
-# 0.5$. These two are equal, so they cancel, and 0.5 is the best $p$, although only 1 %
-# of these pixels are dots. With the threshold 0.5 such a network predicts far too many
-# dots.
+# weight of each background pixel is 0.01. At $p = 0.5$ the gradient of the dot, $0.99
+# \cdot 0.5$, raises $p$, and the gradient of the background, $99 \cdot 0.01 \cdot 0.5$,
+# lowers $p$. Both have the same size and cancel, so 0.5 is the best $p$, although only
+# 1 % of these pixels are dots. With the threshold 0.5 such a network predicts far too
+# many dots.
 #
 # The threshold must therefore be chosen for each loss. This needs a **tuning set**:
 # images that are used neither for training nor for the reported result. We compute the
@@ -401,16 +401,16 @@ viz.show_curve_panels(
 # $$L = \frac{1}{v} \sum_i w_i\, (-\log q_i)$$
 #
 # where $q_i$ is the probability of the true class of pixel $i$, $w_i$ is the weight of
-# the pixel, and $v$ is a divisor. In the table, $\gamma$ is an exponent, usually 2, and
-# $\theta$ is a limit for $q$.
+# the pixel, and $v$ is either the number of pixels or the sum of the weights. In the
+# table, $\gamma$ is an exponent, usually 2, and $\theta$ is a limit for $q$.
 #
-# | loss | weight $w_i$ | divisor $v$ | in words |
+# | loss | weight $w_i$ | $v$: number or sum | in words |
 # |---|---|---|---|
-# | cross-entropy | 1 | number of pixels | all pixels count the same |
-# | class weights | $w_{\text{class of } i}$ | sum of weights, or number of pixels | pixels of rare classes count more |
-# | balanced | the share of the other class | number of pixels | both classes count the same |
-# | focal | $(1 - q_i)^\gamma$ | number of pixels | pixels with $q$ near 1 count little |
-# | OHEM (hard example mining) | 1 if $q_i < \theta$, else 0 | sum of weights | only pixels with small $q$ count |
+# | cross-entropy | 1 | number | all pixels count the same |
+# | class weights | $w_{\text{class of } i}$ | sum or number | rare classes count more |
+# | balanced | share of the other class | number | both classes count the same |
+# | focal | $(1 - q_i)^\gamma$ | number | pixels with $q$ near 1 count little |
+# | OHEM | 1 if $q_i < \theta$, else 0 | sum | only pixels with small $q$ count |
 #
 # In the right panel of the figure, look at pixels with $q$ above 0.7.
 
@@ -444,8 +444,8 @@ viz.show_curve_panels(
 # %% [markdown]
 # Above 0.7 OHEM has no gradient and focal loss a small one; below $\theta$ OHEM
 # coincides with cross-entropy. For $q$ below about 0.3 the gradient of focal loss is
-# larger than that of cross-entropy, because there its weight falls as $q$ grows, which
-# makes the loss steeper.
+# larger than that of cross-entropy, because its falling weight makes the loss steeper
+# there.
 #
 # An **overlap loss** compares whole regions instead. For one class, let $p$ be the
 # probabilities and $t$ the ground truth (1 inside the class, 0 elsewhere), and add up
@@ -457,7 +457,7 @@ viz.show_curve_panels(
 # |---|---|---|
 # | Dice | $1 - 2I / (S + T)$ | 1 − Dice score of probabilities |
 # | Jaccard | $1 - I / (S + T - I)$ | 1 − IoU of probabilities |
-# | Tversky | $1 - I / (I + \alpha(S - I) + \beta(T - I))$ | separate weights for false positives and false negatives |
+# | Tversky | $1 - I / (I + \alpha(S - I) + \beta(T - I))$ | both errors weighted |
 # | Lovász | see below | 1 − IoU, with the *Lovász extension* to probabilities |
 #
 # In Tversky, $\alpha$ multiplies the false positives $S - I$, and $\beta$ multiplies
@@ -584,10 +584,10 @@ for name in ("inverse", "median", "log"):
 
 # %% [markdown]
 # The log scheme is the mildest. Inverse and median frequency differ slightly, and even
-# in the order of person and lamp, because not every image contains every class. A common
-# factor of all weights cancels if the loss is divided by the sum of the weights, as in
-# PyTorch. If the loss is divided by the number of pixels, ten times the weights give ten
-# times the gradient. What does this change with SGD and with AdamW?
+# in the order of person and lamp, because not every image contains every class. A
+# common factor of all weights cancels if the loss is divided by the sum of the weights,
+# as in PyTorch. If the loss is divided by the number of pixels, ten times the weights
+# give ten times the gradient. What does this change with SGD and with AdamW?
 
 # %%
 for optimizer_class in (torch.optim.SGD, torch.optim.AdamW):
@@ -605,14 +605,13 @@ for optimizer_class in (torch.optim.SGD, torch.optim.AdamW):
             optimizer.step()
         lengths.append((layer.weight - before).norm().item())
     ratio = lengths[1] / lengths[0]
-    print(
-        f"{optimizer_class.__name__:5s} weights x 10, 20 steps: moved {ratio:.1f} x as far"
-    )
+    name = optimizer_class.__name__
+    print(f"{name:5s} with weights x 10: moves {ratio:.1f} times as far in 20 steps")
 
 # %% [markdown]
-# The path of AdamW does not change, because AdamW divides by the size of the gradient.
-# Only the *ratios* of the weights matter to it, as long as gradients are far above
-# AdamW's constant `eps`.
+# AdamW moves equally far, because it divides by the size of the gradient. For a loss of
+# one term only the *ratios* of the weights matter with AdamW, as long as the gradients
+# are far larger than its small constant `eps`.
 #
 # ### Focal loss and OHEM
 #
@@ -620,7 +619,8 @@ for optimizer_class in (torch.optim.SGD, torch.optim.AdamW):
 # = 0.9$ keeps $0.1^2 = 0.01$ of its cross-entropy, and a pixel with $q = 0.1$ keeps
 # $0.9^2 = 0.81$. **OHEM** (online hard example mining) averages over the pixels with $q
 # < \theta$ only, but over at least `min_kept` pixels. A usual $\theta$ is 0.7. Here the
-# logits are random, so that $q$ is below 0.7 nearly everywhere, and we take 0.05.
+# logits are random, so that $q$ is below 0.7 nearly everywhere, and we take 0.05. The
+# sweep below takes 0.7 and keeps at least 2000 of the 32,768 pixels of a batch.
 
 # %%
 q = log_q.gather(1, safe[:, None])[:, 0].exp()
@@ -700,15 +700,17 @@ print(
 # <details class="deeper"><summary>Going deeper: losses that use distances</summary>
 #
 # Two further losses make the *position* of a pixel count. Both need a distance map of
-# the ground truth, which has to be flipped and warped together with the image.
+# the ground truth. The map is computed after the label map has been flipped, resized or
+# warped, because a warped distance map no longer holds distances.
 #
 # - The **boundary loss** (`losses.boundary_loss`) is the mean of $p \cdot \varphi$,
 #   where $\varphi$ is the signed distance to the true boundary, negative inside.
 #   Distant false positives cost most. [Its authors](https://arxiv.org/abs/1812.07032)
 #   combine it with a loss for regions, the generalised Dice loss.
-# - U-Net's **border weights** (`losses.border_weights`) multiply cross-entropy by $1 +
-#   w_0 \exp(-(d_1 + d_2)^2 / (2\sigma^2))$, where $d_1$ and $d_2$ are the distances to
-#   the nearest and second nearest object, $w_0 = 10$ and $\sigma = 5$. The background
+# - U-Net's **border weights** multiply cross-entropy by a class weight plus $w_0
+#   \exp(-(d_1 + d_2)^2 / (2\sigma^2))$, where $d_1$ and $d_2$ are the distances to the
+#   nearest and second nearest object, $w_0 = 10$ and $\sigma = 5$.
+#   `losses.border_weights` gives the second term, and 0 inside objects. The background
 #   in a narrow gap between two objects gets the largest weight, so that touching
 #   objects are kept apart. [Chapter 8](08_unet.ipynb) trains with them.
 #
@@ -716,7 +718,7 @@ print(
 #
 # ## On a real image
 #
-# The photograph shows a rocket beside its launch towers; the rocket is the foreground.
+# The photograph shows a rocket beside its towers; the rocket is the foreground.
 # We train on 200 random crops and evaluate on the whole image, so the IoU only says how
 # fast a network fits this photograph. The rocket stands in the middle columns, which
 # random crops cover more often than the edges. Its share in the crops is therefore
@@ -737,7 +739,8 @@ crops = [
 ]
 counts = losses.class_counts(torch.stack([crop.semantic for crop in crops]), 2)
 rocket_share = losses.frequency(counts)[1].item()
-print(f"share of the rocket: image {(rocket == 1).float().mean():.3f}, ", end="")
+in_image = losses.frequency(losses.class_counts(rocket[None], 2))[1].item()
+print(f"share of the rocket: image {in_image:.3f}, ", end="")
 print(f"crops {rocket_share:.3f}")
 
 
@@ -776,7 +779,7 @@ viz.show_images(
     columns=3,
     limits=(0, 1),
     cmap="gray",
-    alt="A photograph of a rocket beside its launch towers; the mask of the rocket, "
+    alt="A photograph of a rocket beside its towers; the mask of the rocket, "
     "with lamps as void; three maps of p after 20 steps. From bias 0 large parts of "
     "the image are grey, and the lamps are white like the rocket; from the prior bias "
     "the rocket is bright and nearly everything else is black.",
@@ -798,9 +801,9 @@ viz.show_curve_panels(
 )
 
 # %% [markdown]
-# With the prior bias most of the rocket is found within 20 steps. From bias 0 cross-entropy
-# needs several times as many steps for the same IoU, and Dice needs even more. One
-# photograph and one seed are an illustration, not a measurement.
+# With the prior bias most of the rocket is found within 20 steps. From bias 0
+# cross-entropy needs several times as many steps for the same IoU, and Dice needs even
+# more. One photograph and one seed are an illustration, not a measurement.
 #
 # ## What did the idea buy?
 #
@@ -839,8 +842,9 @@ show_share(0.01)
 
 # %% [markdown]
 # With bias 0 and the threshold 0.5, some losses find no dots and others find most of
-# them. With the prior bias, all losses but balanced cross-entropy reach an IoU of about
-# one half or more, and a tuned threshold brings balanced cross-entropy up too. The next
+# them; for several losses the seed matters as much, as their standard deviations show.
+# With the prior bias, all losses but balanced cross-entropy reach an IoU of about one
+# half or more, and a tuned threshold brings balanced cross-entropy up too. The next
 # cell unfolds to the same tables for 5 % and 30 %.
 
 # %% tags=["hide-cell"]
@@ -879,9 +883,9 @@ for name in ("Dice", "Tversky (0.3, 0.7)"):
 #
 # - **Cross-entropy** with the prior bias and a tuned threshold shows no clear
 #   difference from Dice, Tversky, Dice + CE and Lovász + CE at 1 %.
-# - **Focal loss**: from bias 0 at 1 %, $\alpha = 0.25$ finds nothing and $\alpha =
-#   0.75$ finds some dots. The prior bias helps both, and from there neither is better
-#   than cross-entropy.
+# - **Focal loss**: with bias 0 and the threshold 0.5 at 1 %, $\alpha = 0.25$ finds
+#   nothing and $\alpha = 0.75$ finds some dots. The prior bias helps both, and from
+#   there neither is better than cross-entropy.
 # - **Lovász** alone fails with bias 0 at 1 % and works with the prior bias.
 # - **Tversky** (0.3, 0.7) has a higher recall than Dice at the threshold 0.5, as the
 #   last two lines show.
@@ -961,11 +965,12 @@ viz.show_images(
 #
 # | situation | initial bias | loss | threshold |
 # |---|---|---|---|
-# | foreground of 1 % to 5 % | prior bias | Dice + CE, or CE, or Dice | tuned |
-# | foreground of about 30 % | any | CE, Dice + CE | 0.5 or tuned |
-# | the bias must stay 0 at the start | 0 | Dice, Tversky; or CE with more steps | tuned |
-# | false negatives cost more than false positives | prior bias | Tversky (0.3, 0.7) | 0.5 (a lower threshold also raises recall) |
-# | several classes, some rare | any | CE with log- or median-frequency weights | none: class with the largest logit |
+# | foreground of about 1 % | prior bias | Dice + CE, or CE, or Dice | tuned |
+# | foreground of about 5 % | prior bias | Dice + CE, Dice; CE hardly lower | tuned |
+# | foreground of about 30 % | any | CE, Dice + CE | tuned, or 0.5 |
+# | bias must start at 0 | 0 | Dice, Tversky, balanced CE; CE: more steps | tuned |
+# | false negatives matter most | prior bias | Tversky (0.3, 0.7) | 0.5, or lower |
+# | several classes, some rare | any | CE with class weights | none: largest logit |
 # | gaps between touching objects | any | CE with border weights (chapter 8) | tuned |
 #
 # ### The same with libraries
@@ -1084,8 +1089,8 @@ tables.show_table([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 #   0.
 # - MONAI's Dice is taken per image by default (`batch=False`) and per class; SMP's and
 #   ours sum over the batch.
-# - SMP's Lovász loss stops with an error for logits in float64 and in 16-bit floats
-#   (half precision): convert the logits to float32 first.
+# - SMP's multi-class Lovász loss stops with an error for logits in float64 and in
+#   16-bit floats (half precision): convert the logits to float32 first.
 # - mmsegmentation 1.2.2 divides cross-entropy by all pixels (`avg_non_ignore=False`),
 #   and its OHEM averages over all pixels instead of the chosen ones (read in its code,
 #   not run).
@@ -1107,8 +1112,9 @@ tables.show_table([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 # **Dice of thresholded logits.** Wrong: `dice((logits > 0).float(), target)`, which has
 # no gradient. Right: `dice(logits.sigmoid(), target)`.
 #
-# **A mean over absent classes.** Wrong: `by_class.mean()`. Each absent class adds a
-# loss of 1 even to a perfect prediction. Right: `by_class[true > 0].mean()`.
+# **A mean over absent classes.** Wrong: `by_class.mean()`. An absent class has the loss
+# 1 if any of its probabilities is above 0, and nan otherwise, even if the prediction is
+# perfect. Right: `by_class[true > 0].mean()`.
 #
 # **A large `smooth` beside a small mask.** The constant is in pixels. Wrong:
 # `smooth=100` for a mask of 4 pixels, all of which are missed: the loss should be 1.
@@ -1201,16 +1207,16 @@ print(f"AdamW ends at p = {bias.sigmoid().item():.3f}")
 # %% [markdown]
 # ### 5.3 Choose the first change
 #
-# Each report in the table (`ex.REPORTS`) is one run of the sweep, seed 0. "share" is the
-# share of the foreground. "p at first" and "p at last" are the mean of $p$ over all
-# pixels in the first and in the last training step. "threshold" is the best threshold on
-# the tuning set, and "IoU tuned" is the IoU with it. What should be changed first? Write
-# a function that returns one of three strings for each report "A" to "E":
+# Each report in the table (`ex.REPORTS`) is one run of the sweep, seed 0. "share" is
+# the share of the foreground. "p at first" and "p at last" are the mean of $p$ over all
+# pixels in the first and in the last training step. "threshold" is the best threshold
+# on the tuning set, and "IoU tuned" is the IoU with it. What should be changed first?
+# Write a function that returns one of three strings for each report "A" to "E":
 #
 # - `"bias"`: train again with the prior bias, because $p$ had to fall during training
 #   and is still far above the share at the end;
-# - `"threshold"`: choose the threshold on a tuning set, because the mean of $p$ was near
-#   the share from the first step on, but 0.5 is not a good threshold;
+# - `"threshold"`: choose the threshold on a tuning set, because the mean of $p$ was
+#   near the share from the first step on, but 0.5 is not a good threshold;
 # - `"keep"`: neither change would raise the IoU by more than 0.01.
 
 # %%
@@ -1391,8 +1397,8 @@ ex.tune.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>More training steps</summary>
 #
-# Not quite: more steps bring p closer to the best p of this loss, which is too high for
-# the threshold 0.5.
+# Not first: more steps can help too, but they cost training time. Choosing a threshold
+# needs no training.
 #
 # </details>
 
@@ -1402,7 +1408,7 @@ ex.tune.show_solution()
 # <details class="quiz right"><summary>the foreground</summary>
 #
 # Right: the rare class gets the smaller weight. Without the prior bias this setting
-# found nothing at 1 % in our sweep.
+# found nothing at 1 % and the threshold 0.5 in our sweep.
 #
 # </details>
 # <details class="quiz wrong"><summary>the background</summary>
@@ -1470,8 +1476,8 @@ ex.tune.show_solution()
 # </details>
 # <details class="quiz right"><summary>It leaves the class out of the mean</summary>
 #
-# Right. False positives of class 4 then cost nothing in this batch, unless
-# cross-entropy is added.
+# Right. Class 4 then has no term of its own. Its false positives still lower the
+# softmax probabilities of the true classes, and thereby raise their losses.
 #
 # </details>
 # <details class="quiz wrong"><summary>It counts a loss of 0</summary>
@@ -1484,13 +1490,13 @@ ex.tune.show_solution()
 # ## Take-aways
 #
 # - For a rare foreground, initialise the bias of the last layer with the prior bias
-#   $\log(\pi / (1 - \pi))$. Without it, training spends its steps on lowering $p$
-#   everywhere, under every loss that we plotted.
+#   $\log(\pi / (1 - \pi))$. Without it, the mean of $p$ falls slowly under every loss
+#   that we plotted. With cross-entropy this was the main cause of the low IoU.
 # - Choose the threshold on images that are used for nothing else. Weights and overlap
 #   losses change what $p$ means.
 # - With the prior bias and a tuned threshold, the choice of the loss mattered little in
 #   our sweep. Cross-entropy + Dice is a sound default.
-# - With several classes, mild class weights raised the recall of the rare classes.
+# - With several classes, class weights raised the recall of people, a rare class.
 # - Losses of the same name differ between libraries in void, absent classes and
 #   constants. Before you use a loss of a library, compute one small value by hand and
 #   compare.
