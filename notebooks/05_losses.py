@@ -9,17 +9,17 @@
 # # 5. Losses for imbalanced classes
 #
 # This chapter shows how to train a network for a class that covers one pixel in a
-# hundred: start the last layer well, choose the threshold on separate images, and only
-# then compare losses.
+# hundred: initialise the bias of the last layer, choose the threshold on separate
+# images, and only then compare losses.
 #
 # After this chapter you can
 #
 # - initialise the last layer for a rare class, and predict what happens without this
 #   step (exercise 5.2);
-# - tell from the report of a training whether the start or the threshold is at fault
-#   (exercise 5.3);
-# - compute class weights, and write an overlap loss that leaves void pixels out
-#   (exercises 5.1 and 5.4);
+# - decide from the numbers of a training whether to change the initial bias or the
+#   threshold (exercise 5.3);
+# - compute class weights, and write a Dice loss that leaves void pixels out (exercises
+#   5.1 and 5.4);
 # - predict how class weights change probabilities, and choose a threshold without
 #   touching the test images (exercises 5.5 and 5.6).
 #
@@ -70,9 +70,10 @@ from segcourse.training import fit
 # %% [markdown]
 # ## The problem
 #
-# The images of this chapter show a few bright discs, called *dots*, on a noisy
-# background. About one pixel in a hundred belongs to a dot. Such classes are
-# **imbalanced**: the **foreground**, here the dots, is much rarer than the background.
+# The images of this chapter show a few round *dots*, which are slightly brighter than a
+# cloudy, noisy background. About one pixel in a hundred belongs to a dot. Such classes
+# are **imbalanced**: the **foreground**, here the dots, is much rarer than the
+# background.
 
 # %%
 training = Cached(Dots(200, share=0.01, seed=0))
@@ -91,7 +92,8 @@ print(f"share of the dots in the training images: {share:.4f}")
 # channel. Its output at a pixel is the **logit** $x$. The sigmoid turns the logit into
 # the probability $p = 1 / (1 + e^{-x})$ of a dot. We predict a dot where $p$ is larger
 # than the **threshold** 0.5. The loss is **cross-entropy** (CE): the mean of $-\log q$,
-# where $q$ is the probability of the true class of a pixel.
+# where $q$ is the probability of the true class of a pixel. The optimiser is AdamW,
+# which is explained below.
 
 
 # %%
@@ -140,29 +142,31 @@ viz.show_images(
         "image": validation.image[6],
         "ground truth": validation.semantic[6] == 1,
         "predicted dots": plain_p[6] > 0.5,
-        "probability p (0 to 0.5)": plain_p[6],
+        "p (dark 0, yellow 0.5)": plain_p[6],
     },
     limits=(0, 0.5),
-    alt="A noisy grey image with two faint discs; the mask of these discs; the "
-    "prediction, which is entirely black; and the map of p, which is dark with two "
-    "brighter spots where the discs are.",
+    alt="A noisy grey image with two faint dots; the mask of these dots; the "
+    "prediction, which is entirely black; and the map of p: the two dots are yellow, "
+    "striped green areas lie over bright clouds, and the rest is dark blue.",
 )
 
 # %% [markdown]
 # The accuracy is high because 99 % of the pixels are background. The IoU is close to 0
-# because $p$ hardly ever exceeds 0.5. Yet in the rightmost map the dots are brighter
-# than the background.
+# because $p$ hardly ever exceeds 0.5. Yet the dots are the brightest parts of the
+# rightmost map. The striped green areas lie over bright clouds of the background; the
+# stripes may come from the up-convolutions, which compute neighbouring rows with
+# different weights.
 #
-# The usual advice at this point is to replace the loss. Look at the last line of the
-# output first. The mean of $p$ is many times as large as the share of the dots, so
-# training has not finished lowering $p$.
+# Before you replace the loss, look at the last line of the output. The mean of $p$ is
+# many times as large as the share of the dots, so training has not finished lowering
+# $p$.
 #
 # ## The idea
 #
-# Three choices matter for a rare class. We check them in this order: the **start** of
-# the training, the **threshold**, and the **loss**.
+# Three choices matter for a rare class. We check them in this order: the **initial
+# bias** of the last layer, the **threshold**, and the **loss**.
 #
-# ### First, the start
+# ### First, the initial bias
 #
 # The bias of the last layer usually starts near 0, so that $p$ starts near one half at
 # every pixel. The gradient of the mean cross-entropy of $n$ pixels with respect to one
@@ -170,19 +174,22 @@ viz.show_images(
 # image of $n = 100$ pixels, one of them foreground, with the same $p$ everywhere:
 #
 # - If $p = 0.5$, the 99 background pixels add up to the gradient $99 \cdot 0.5 / 100 =
-#   0.495$, and the foreground pixel has $(0.5 - 1) / 100 = -0.005$. The background
-#   decides, and the step lowers $p$ everywhere.
+#   0.495$, and the foreground pixel has $(0.5 - 1) / 100 = -0.005$. The sum is
+#   positive, so the step lowers $p$ everywhere.
 # - If $p = 0.01$, the background adds up to $99 \cdot 0.01 / 100 = 0.0099$, and the
-#   foreground pixel has $(0.01 - 1) / 100 = -0.0099$. The sum is 0. Moving all logits
-#   together gains nothing, so the step can only separate the classes.
+#   foreground pixel has $(0.01 - 1) / 100 = -0.0099$. The sum is 0, so adding the same
+#   small number to all logits would not change the loss. The loss can only fall if the
+#   logits of dots and background change *differently*.
 #
-# Training should therefore start with $p$ equal to the share of the foreground. If the
-# features are 0, the bias $b$ of the last layer gives this $p$ for
+# Training should therefore start with $p$ near the share $\pi$ of foreground pixels in
+# the training images. The last layer adds its bias $b$ to a weighted sum of its inputs.
+# If these inputs are 0, then $p = \pi$ for the **prior bias**
 #
 # $$b = \log \frac{\pi}{1 - \pi}$$
 #
-# where $\pi$ is the share of foreground pixels in the training images. This start is
-# called the **prior bias**; the paper on the focal loss uses it with $\pi = 0.01$.
+# [Lin et al.](https://arxiv.org/abs/1708.02002), who introduced the focal loss, use it
+# with $\pi = 0.01$. In a real network the inputs are not 0, so the first mean of $p$ is
+# only near $\pi$.
 
 
 # %%
@@ -216,9 +223,9 @@ viz.show_images(
         "trained from bias 0": plain_p[6] > 0.5,
         "trained from the prior bias": started_p[6] > 0.5,
     },
-    alt="A noisy grey image with two faint discs; the mask of these discs; the black "
+    alt="A noisy grey image with two faint dots; the mask of these dots; the black "
     "prediction of the network trained from bias 0; and the prediction of the network "
-    "trained from the prior bias, which shows both discs.",
+    "trained from the prior bias, which shows both dots.",
 )
 
 # %% [markdown]
@@ -229,7 +236,7 @@ viz.show_images(
 # %% tags=["tol=0.1"]
 dice_net, dice_mean = train(dice_loss, training)
 balanced, balanced_mean = train(losses.balanced_cross_entropy, training)
-runs = {"cross-entropy": plain_mean, "Dice": dice_mean, "balanced": balanced_mean}
+runs = {"cross-entropy": plain_mean, "Dice": dice_mean, "balanced CE": balanced_mean}
 for name, curve in {**runs, "cross-entropy, prior bias": started_mean}.items():
     first, highest, last = curve[0], max(curve), curve[-1]
     print(
@@ -255,15 +262,15 @@ viz.show_curves(
 )
 
 # %% [markdown]
-# From bias 0 the mean of $p$ falls during the whole training under all three losses.
-# Dice does not first raise $p$ everywhere: its mean never rises noticeably above the
-# first value, and it ends lowest. None of the three curves reaches the share of the
+# From bias 0 the mean of $p$ falls during the whole training under all three losses,
+# and is lowest with Dice at the end. None of the three curves reaches the share of the
 # dots in 160 steps.
 #
 # The bias shows why this takes so long. AdamW divides each gradient by a running
-# estimate of the gradient's size, so a step moves a weight by at most about the
-# learning rate, however large the gradient is. Compare the bias that is needed with the
-# sum of all learning rates:
+# estimate of the gradient's size, so a step moves a weight by about the learning rate
+# at most, however large the gradient is. (It also shrinks every weight a little in each
+# step, which is called *weight decay*.) Compare the bias that is needed with the sum of
+# all learning rates:
 
 # %% tags=["tol=0.05"]
 rates = [3e-3 * (1 - step / 160) ** 0.9 for step in range(160)]
@@ -272,11 +279,12 @@ print(f"sum of the learning rates: {sum(rates):.2f}")
 print(f"bias after training from 0: {plain.head.bias.item():.2f}")
 
 # %% [markdown]
-# The bias cannot arrive, so the other weights have to lower $p$ in its place. Is this
-# the cause of the low IoU? A stored experiment with three seeds isolates it (`python -m
-# benchmarks.loss_sweep`). Its third row differs from the first only in the treatment of
-# this single bias: the learning rate is 100 times as large, and there is no weight
-# decay.
+# The bias cannot move far enough, so the other weights have to lower $p$ instead. Does
+# the slow bias cause the low IoU? A stored experiment, called *the sweep* below, tests
+# this with three seeds (`python -m benchmarks.loss_sweep`). In the table, the first and
+# the third row differ only in this bias: in the third row its learning rate is 100
+# times as large, and it has no weight decay. Numbers after ± are the standard deviation
+# over the seeds.
 
 # %% tags=["hide-input"]
 results = measured("loss_sweep")
@@ -291,7 +299,7 @@ def spread(values):
 arms = {
     "bias 0": runs["cross-entropy", 0.01, "zero"],
     "bias 0, four times the steps": results["causes"]["longer"],
-    "bias 0, bias learns 100 times as fast": results["causes"]["fast bias"],
+    "bias 0, rate of the bias x 100, no decay": results["causes"]["fast bias"],
     "prior bias": runs["cross-entropy", 0.01, "prior"],
 }
 tables.show_table(
@@ -306,19 +314,23 @@ tables.show_table(
 )
 
 # %% [markdown]
-# A faster bias brings back most of the IoU, so the slow bias was the main cause. Four
-# times as many steps help at least as much as the prior bias. Cross-entropy does not
-# fail at 1 %, but from bias 0 it needs more steps.
+# A faster bias brings back most of the IoU, so the slow bias was the main cause of the
+# failure *in 160 steps*. With four times the steps the IoU is at least as high as with
+# the prior bias, although the bias is still near 0: the other weights have then had
+# time to lower $p$. The fast bias and the prior bias end slightly below the needed
+# value, which is exact only if the inputs of the last layer are 0.
 #
 # ### Second, the threshold
 #
-# Some losses are designed to give a larger $p$. **Balanced cross-entropy** multiplies
-# the loss of a foreground pixel by the share of the background, and the loss of a
-# background pixel by the share of the foreground. Take 100 pixels that look alike, one
-# of them a dot. With the weights 0.99 and 0.01, the gradients of the dot, $0.99 \cdot
-# 0.5$, and of the background, $99 \cdot 0.01 \cdot 0.5$, are equal at $p = 0.5$. The
-# best $p$ is 0.5, although only 1 % of these pixels are dots. With the threshold 0.5
-# such a network predicts far too many dots.
+# Some losses give a larger $p$ because they weigh the foreground more. **Balanced
+# cross-entropy** multiplies the loss of a foreground pixel by the share of the
+# background, and the loss of a background pixel by the share of the foreground. Take
+# 100 pixels that look alike, one of them a dot. The weight of the dot is 0.99, and the
+# weight of each background pixel is 0.01. At $p = 0.5$ the gradient of the dot, $0.99
+# \cdot 0.5$, raises $p$, and the gradient of the background, $99 \cdot 0.01 \cdot 0.5$,
+# lowers $p$. Both have the same size and cancel, so 0.5 is the best $p$, although only
+# 1 % of these pixels are dots. With the threshold 0.5 such a network predicts far too
+# many dots.
 #
 # The threshold must therefore be chosen for each loss. This needs a **tuning set**:
 # images that are used neither for training nor for the reported result. We compute the
@@ -330,7 +342,7 @@ THRESHOLDS = [step / 50 for step in range(1, 50)]
 networks = {
     "cross-entropy, bias 0": plain,
     "cross-entropy, prior bias": started,
-    "balanced, bias 0": balanced,
+    "balanced CE, bias 0": balanced,
 }
 curves, rows = {}, []
 for name, net in networks.items():
@@ -358,10 +370,11 @@ viz.show_curve_panels(
 )
 
 # %% [markdown]
-# The tuned threshold of balanced cross-entropy is close to 1 and raises the IoU from
-# about one third to above one half. With the prior bias the curve of cross-entropy is
-# nearly flat between 0.1 and 0.6, so the threshold matters little. From bias 0, tuning
-# helps cross-entropy but does not replace the missing training.
+# The tuned threshold of balanced cross-entropy raises the IoU from about one third to
+# above one half. It lies at the upper end of our grid, so a finer grid might find a
+# slightly better one. With the prior bias, tuning gains only a few hundredths for
+# cross-entropy, because its curve is rather flat between 0.1 and 0.6. From bias 0,
+# tuning helps cross-entropy but does not replace the missing steps.
 #
 # <details class="deeper"><summary>Going deeper: why the best threshold is rarely one
 # half</summary>
@@ -388,27 +401,26 @@ viz.show_curve_panels(
 # $$L = \frac{1}{v} \sum_i w_i\, (-\log q_i)$$
 #
 # where $q_i$ is the probability of the true class of pixel $i$, $w_i$ is the weight of
-# the pixel, and $v$ is the number of pixels or the sum of the weights. In the table,
-# $\gamma$ is an exponent, usually 2, and $\theta$ is a limit, here 0.7.
+# the pixel, and $v$ is either the number of pixels or the sum of the weights. In the
+# table, $\gamma$ is an exponent, usually 2, and $\theta$ is a limit for $q$.
 #
-# | loss | weight $w_i$ | in words |
-# |---|---|---|
-# | cross-entropy | 1 | all pixels count the same |
-# | class weights | $w_{\text{class of } i}$ | pixels of rare classes count more |
-# | balanced | the share of the other class | both classes count the same |
-# | focal | $(1 - q_i)^\gamma$ | pixels that are nearly right count little |
-# | OHEM | 1 if $q_i < \theta$, else 0 | only hard pixels count |
+# | loss | weight $w_i$ | $v$: number or sum | in words |
+# |---|---|---|---|
+# | cross-entropy | 1 | number | all pixels count the same |
+# | class weights | $w_{\text{class of } i}$ | sum or number | rare classes count more |
+# | balanced | share of the other class | number | both classes count the same |
+# | focal | $(1 - q_i)^\gamma$ | number | pixels with $q$ near 1 count little |
+# | OHEM | 1 if $q_i < \theta$, else 0 | sum | only pixels with small $q$ count |
 #
-# In the right panel of the figure, compare pixels that are nearly right ($q$ close to
-# 1).
+# In the right panel of the figure, look at pixels with $q$ above 0.7.
 
 # %% tags=["hide-input"]
 q = torch.linspace(0.01, 0.99, 99)
 of_one_pixel = {
     "cross-entropy": lambda q: -q.log(),
-    "class weight 3": lambda q: -3 * q.log(),
+    "OHEM, limit 0.7": lambda q: -q.log() * (q < 0.7),
     "focal, gamma = 2": lambda q: -((1 - q) ** 2) * q.log(),
-    "OHEM, threshold 0.7": lambda q: -q.log() * (q < 0.7),
+    "class weight 3": lambda q: -3 * q.log(),
 }
 gradients = {}
 for name, loss in of_one_pixel.items():
@@ -425,11 +437,16 @@ viz.show_curve_panels(
     alt="Two panels over the probability of the true class. Left: all losses fall to "
     "zero; class weight 3 is three times cross-entropy, focal is below it, OHEM drops "
     "to zero at 0.7. Right: the gradient of cross-entropy is a falling line, class "
-    "weight 3 is three times as steep, focal is near zero from 0.7 on, and OHEM is cut "
-    "off at 0.7.",
+    "weight 3 is three times as steep, focal is above it for q below 0.3 and near zero "
+    "from 0.7 on, and OHEM equals cross-entropy up to 0.7 and is zero beyond.",
 )
 
 # %% [markdown]
+# Above 0.7 OHEM has no gradient and focal loss a small one; below $\theta$ OHEM
+# coincides with cross-entropy. For $q$ below about 0.3 the gradient of focal loss is
+# larger than that of cross-entropy, because its falling weight makes the loss steeper
+# there.
+#
 # An **overlap loss** compares whole regions instead. For one class, let $p$ be the
 # probabilities and $t$ the ground truth (1 inside the class, 0 elsewhere), and add up
 # over the pixels:
@@ -438,26 +455,28 @@ viz.show_curve_panels(
 #
 # | loss | formula | in words |
 # |---|---|---|
-# | Dice | $1 - 2I / (S + T)$ | 1 − soft Dice score |
-# | Jaccard | $1 - I / (S + T - I)$ | 1 − soft IoU |
-# | Tversky | $1 - I / (I + \alpha(S - I) + \beta(T - I))$ | a weight per error |
-# | Lovász | see below | 1 − IoU, interpolated |
+# | Dice | $1 - 2I / (S + T)$ | 1 − Dice score of probabilities |
+# | Jaccard | $1 - I / (S + T - I)$ | 1 − IoU of probabilities |
+# | Tversky | $1 - I / (I + \alpha(S - I) + \beta(T - I))$ | both errors weighted |
+# | Lovász | see below | 1 − IoU, with the *Lovász extension* to probabilities |
 #
 # In Tversky, $\alpha$ multiplies the false positives $S - I$, and $\beta$ multiplies
 # the false negatives $T - I$.
 #
 # In the left panel, the predicted region grows from 0 to 40 of 100 pixels, the 10
-# foreground pixels first. The right panel shows the gradient at one foreground pixel.
+# foreground pixels first. The right panel changes the logit of one foreground pixel and
+# shows the size of its gradient; the other foreground logits are 0, and those of the
+# background are −3. Cross-entropy is drawn on the right only.
 
 
 # %% tags=["hide-input"]
-def pull(loss, logit):
-    """Minus the gradient at one of 10 foreground pixels, which has this logit."""
+def gradient_size(loss, logit):
+    """Size of the gradient at one of 10 foreground pixels, which has this logit."""
     target = (torch.arange(100) < 10).long().reshape(1, 1, 100)
     x = torch.where(target == 1, 0.0, -3.0)[:, None].double()
     x[..., 0] = logit
     x.requires_grad_()
-    return -torch.autograd.grad(loss(x, target), x)[0][0, 0, 0, 0].item()
+    return torch.autograd.grad(loss(x, target), x)[0][0, 0, 0, 0].abs().item()
 
 
 def of_region(loss, size):
@@ -472,6 +491,7 @@ overlap = {
     "Jaccard": losses.jaccard_loss,
     "Tversky (0.3, 0.7)": losses.tversky_loss,
     "Lovász": losses.lovasz_softmax_loss,
+    "cross-entropy": cross_entropy,
 }
 sizes, values = list(range(41)), torch.linspace(-10, 8, 73).tolist()
 
@@ -480,35 +500,39 @@ viz.show_curve_panels(
     {
         "loss of a region": {
             name: (sizes, [of_region(loss, k) for k in sizes])
+            if loss is not cross_entropy
+            else (sizes, [math.nan] * 41)
             for name, loss in overlap.items()
         },
         "gradient at a foreground pixel": {
-            name: (values, [pull(loss, v) for v in values])
+            name: (values, [gradient_size(loss, v) for v in values])
             for name, loss in overlap.items()
         },
     },
     xlabels=["predicted pixels (10 are right)", "logit of the pixel"],
-    ylabels=["loss", "minus the gradient"],
+    ylabels=["loss", "size of the gradient"],
     alt="Left: all losses fall to zero at 10 predicted pixels and then rise; Tversky "
-    "rises least, Jaccard and Lovász coincide and rise most. Right: every curve has a "
-    "hump around logit 0 and is near zero at both ends, also for very wrong logits.",
+    "rises least, Jaccard and Lovász coincide and rise most. Right: every overlap loss "
+    "has a hump around logit 0 and is near zero at both ends; Lovász drops abruptly "
+    "at 3. Cross-entropy is largest for very wrong logits and falls to zero.",
 )
 
 # %% [markdown]
 # On the left, Tversky with $\alpha = 0.3$ and $\beta = 0.7$ is smaller than Dice if the
-# region is too large, and larger than Dice if the region is too small. On the right,
-# the gradient is largest near the logit 0. A foreground pixel with the logit −10 is
-# badly wrong, yet its gradient is almost 0 because the sigmoid is flat there.
-# Cross-entropy has its largest gradient at such a pixel, which is one argument for
-# adding the two.
+# region is too large, and larger if it is too small. Jaccard and Lovász coincide,
+# because both equal 1 − IoU for a mask without intermediate probabilities. On the
+# right, the gradient of all overlap losses is largest near the logit 0. A foreground
+# pixel with the logit −10 is badly wrong, yet its gradient is almost 0 because the
+# sigmoid is flat there. Cross-entropy has its largest gradient at such a pixel, which
+# is one argument for adding cross-entropy to an overlap loss.
 #
 # ## Build it
 #
 # ### Cross-entropy
 #
-# We build each loss for logits with eight classes and compare it with the package. Void
-# pixels have the label `IGNORE`. They get some valid class so that `gather` works, and
-# their loss is multiplied by 0.
+# We build each loss for random logits with eight classes and compare it with
+# `segcourse.losses`. Void pixels have the label `IGNORE`. They get some valid class so
+# that `gather` works, and their loss is multiplied by 0.
 
 # %%
 scenes = stack(list(Toytown(2, seed=2, void=1)))
@@ -521,7 +545,7 @@ pixel_loss = -log_q.gather(1, safe[:, None])[:, 0] * counted  # (N, H, W)
 by_hand = pixel_loss.sum() / counted.sum()
 print("void pixels:", (~counted).sum().item())
 print(f"cross-entropy {by_hand:.4f}")
-print("package agrees:", torch.allclose(by_hand, cross_entropy(logits, target)))
+print("segcourse agrees:", torch.allclose(by_hand, cross_entropy(logits, target)))
 
 x = logits.clone().requires_grad_()
 (gradient,) = torch.autograd.grad(cross_entropy(x, target), x)
@@ -532,10 +556,12 @@ print("gradient is (p - t) / n:", torch.allclose(gradient, expected, atol=1e-9))
 # %% [markdown]
 # ### Class weights
 #
-# Let $f$ be the frequency of a class. Three schemes are common: *inverse frequency*, $1
-# / f$ with mean 1; *median frequency*, $\mathrm{median}(f) / f$, used by SegNet; and
-# *log frequency*, $1 / \ln(1.02 + f)$. Compare the ratio between the largest and the
-# smallest weight of each scheme.
+# Let $f$ be the frequency of a class: its share of all pixels. Three schemes are
+# common. *Inverse frequency* is $1 / f$, scaled to mean 1, and *log frequency* is $1 /
+# \ln(1.02 + f)$. *Median frequency*, used by
+# [SegNet](https://arxiv.org/abs/1511.00561), is $\mathrm{median}(g) / g$, where $g$ is
+# the share of the class in only those images that *contain* the class. Compare the
+# ratio between the largest and the smallest weight of each scheme.
 
 # %%
 maps = torch.stack([scene.semantic for scene in Toytown(100)])
@@ -557,55 +583,65 @@ for name in ("inverse", "median", "log"):
     print(f"{name}: ratio {(schemes[name].max() / schemes[name].min()).item():.1f}")
 
 # %% [markdown]
-# The log scheme is the mildest. A common factor of all weights cancels if the loss is
-# divided by the sum of the weights, as in PyTorch. If the loss is divided by the number
-# of pixels, ten times the weights give ten times the gradient. What does this do to a
-# step of SGD and of AdamW?
+# The log scheme is the mildest. Inverse and median frequency differ slightly, and even
+# in the order of person and lamp, because not every image contains every class. A
+# common factor of all weights cancels if the loss is divided by the sum of the weights,
+# as in PyTorch. If the loss is divided by the number of pixels, ten times the weights
+# give ten times the gradient. What does this change with SGD and with AdamW?
 
 # %%
-for optimizer in (torch.optim.SGD, torch.optim.AdamW):
+for optimizer_class in (torch.optim.SGD, torch.optim.AdamW):
     lengths = []
     for factor in (1, 10):
         seed_everything(0)
         layer = nn.Conv2d(3, 8, kernel_size=1)
         before = layer.weight.detach().clone()
-        step = optimizer(layer.parameters(), lr=1e-3)
+        optimizer = optimizer_class(layer.parameters(), lr=1e-3)
         weight = factor * schemes["median"]
-        output = layer(scenes.image)
-        cross_entropy(output, target, weight=weight, normalizer="pixels").backward()
-        step.step()
+        for _ in range(20):
+            optimizer.zero_grad()
+            output = layer(scenes.image)
+            cross_entropy(output, target, weight=weight, normalizer="pixels").backward()
+            optimizer.step()
         lengths.append((layer.weight - before).norm().item())
     ratio = lengths[1] / lengths[0]
-    print(f"{optimizer.__name__:6s} with weights x 10: step {ratio:.2f} times as long")
+    name = optimizer_class.__name__
+    print(f"{name:5s} with weights x 10: moves {ratio:.1f} times as far in 20 steps")
 
 # %% [markdown]
-# The step of AdamW does not change, because AdamW divides by the size of the gradient.
-# With AdamW only the *ratios* of the weights matter.
+# AdamW moves equally far, because it divides by the size of the gradient. For a loss of
+# one term only the *ratios* of the weights matter with AdamW, as long as the gradients
+# are far larger than its small constant `eps`.
 #
 # ### Focal loss and OHEM
 #
 # The **focal loss** has the weight $(1 - q)^\gamma$. With $\gamma = 2$, a pixel with $q
 # = 0.9$ keeps $0.1^2 = 0.01$ of its cross-entropy, and a pixel with $q = 0.1$ keeps
 # $0.9^2 = 0.81$. **OHEM** (online hard example mining) averages over the pixels with $q
-# < \theta$ only.
+# < \theta$ only, but over at least `min_kept` pixels. A usual $\theta$ is 0.7. Here the
+# logits are random, so that $q$ is below 0.7 nearly everywhere, and we take 0.05. The
+# sweep below takes 0.7 and keeps at least 2000 of the 32,768 pixels of a batch.
 
 # %%
 q = log_q.gather(1, safe[:, None])[:, 0].exp()
 focal = ((1 - q) ** 2 * pixel_loss).sum() / counted.sum()
-package = losses.focal_loss(logits, target, gamma=2.0)
-print(f"focal {focal:.4f}", "package agrees:", torch.allclose(focal, package))
+library = losses.focal_loss(logits, target, gamma=2.0)
+print(f"focal {focal:.4f}", "segcourse agrees:", torch.allclose(focal, library))
 hard = pixel_loss[counted & (q < 0.05)]
-package = losses.ohem_cross_entropy(logits, target, threshold=0.05, min_kept=100)
+library = losses.ohem_cross_entropy(logits, target, threshold=0.05, min_kept=100)
 print(
-    f"OHEM  {hard.mean():.4f}", "package agrees:", torch.allclose(hard.mean(), package)
+    f"OHEM  {hard.mean():.4f}",
+    "segcourse agrees:",
+    torch.allclose(hard.mean(), library),
 )
 print(f"{len(hard)} of {counted.sum()} pixels are hard")
 
 # %% [markdown]
 # RetinaNet, the detector of the focal-loss paper, also multiplies the loss of
 # foreground by $\alpha = 0.25$ and of background by $1 - \alpha = 0.75$. The *rare*
-# class gets the smaller weight. The paper combines this with $\gamma = 2$ and the prior
-# bias; the sweep below shows what it does without them.
+# class gets the smaller weight. The paper combines this weight with $\gamma = 2$ and
+# the prior bias. The sweep below shows its effect with the prior bias and with bias 0,
+# both with $\gamma = 2$.
 #
 # ### Dice, Jaccard and Tversky
 #
@@ -615,54 +651,66 @@ print(f"{len(hard)} of {counted.sum()} pixels are hard")
 # %%
 p = logits.softmax(dim=1) * counted[:, None]
 t = F.one_hot(safe, 8).movedim(-1, 1) * counted[:, None]
-hits = (p * t).sum(dim=(0, 2, 3))  # I
+intersection = (p * t).sum(dim=(0, 2, 3))  # I
 predicted, true = p.sum(dim=(0, 2, 3)), t.sum(dim=(0, 2, 3))  # S and T
-extra, missed = predicted - hits, true - hits  # false positives and false negatives
+fp, fn = predicted - intersection, true - intersection  # false positives, negatives
 forms = {
-    "dice": 1 - 2 * hits / (predicted + true),
-    "jaccard": 1 - hits / (predicted + true - hits),
-    "tversky": 1 - hits / (hits + 0.3 * extra + 0.7 * missed),
+    "dice": 1 - 2 * intersection / (predicted + true),
+    "jaccard": 1 - intersection / (predicted + true - intersection),
+    "tversky": 1 - intersection / (intersection + 0.3 * fp + 0.7 * fn),
 }
 for name, by_class in forms.items():
     by_hand = by_class[true > 0].mean()
-    package = getattr(losses, f"{name}_loss")(logits, target)
-    print(f"{name:8s} {by_hand:.4f} package agrees:", torch.allclose(by_hand, package))
+    library = getattr(losses, f"{name}_loss")(logits, target)
+    print(
+        f"{name:8s} {by_hand:.4f} segcourse agrees:", torch.allclose(by_hand, library)
+    )
 
 # %% [markdown]
 # ### Lovász loss
 #
-# IoU jumps when a pixel changes its class, so it has no useful gradient. The Lovász
-# loss interpolates. Sort the pixels by their error $|t - p|$, the largest first. The
-# weight of an error is the amount by which $1 - \mathrm{IoU}$ grows if this pixel
-# becomes a mistake after all pixels before it. Take four pixels, two of them
-# foreground. If only the first, a foreground pixel, is a mistake, IoU is 1/2. If the
-# second, a background pixel, is a mistake too, IoU is 1/3. The first two weights are
-# 1/2 and 1/2 − 1/3 = 1/6:
+# IoU jumps when a pixel changes its class, so it has no useful gradient. The *Lovász
+# extension* interpolates between these jumps. Sort the pixels by their error $|t - p|$,
+# the largest first, and count them as wrong one after the other. Each new wrong pixel
+# raises $1 - \mathrm{IoU}$. This increase is the weight of the pixel's error, and the
+# loss is the weighted sum of the errors. Take four pixels, two of them foreground. If
+# only the first, a foreground pixel, is wrong, IoU is 1/2. If the second, a background
+# pixel, is wrong too, IoU is 1/3. The first two weights are 1/2 and 1/2 − 1/3 = 1/6:
 
 # %%
 sorted_target = torch.tensor([1.0, 0, 1, 0])  # the largest error first
 errors = torch.tensor([0.9, 0.6, 0.3, 0.1])
 remaining = sorted_target.sum() - sorted_target.cumsum(0)  # intersection
 union = sorted_target.sum() + (1 - sorted_target).cumsum(0)
-growing = 1 - remaining / union  # 1 - IoU after each mistake
-weights = growing.diff(prepend=torch.zeros(1))
-print("1 - IoU:", [round(v, 3) for v in growing.tolist()])
+jaccard = 1 - remaining / union  # 1 - IoU after each wrong pixel
+weights = jaccard.diff(prepend=torch.zeros(1))
+print("1 - IoU:", [round(v, 3) for v in jaccard.tolist()])
 print("weights:", [round(v, 3) for v in weights.tolist()])
 print(f"loss:    {errors @ weights:.3f}")
-print("package agrees:", torch.allclose(weights, losses.lovasz_weights(sorted_target)))
+print(
+    "segcourse agrees:", torch.allclose(weights, losses.lovasz_weights(sorted_target))
+)
 
 # %% [markdown]
+# The weight depends on the place in this order. In the last figure the background has
+# the logit −3. Above the logit 3 the error of the foreground pixel is therefore smaller
+# than the errors of all background pixels, so the pixel moves to the end of the order
+# and its weight drops.
+#
 # <details class="deeper"><summary>Going deeper: losses that use distances</summary>
 #
 # Two further losses make the *position* of a pixel count. Both need a distance map of
-# the ground truth, which has to be flipped and warped together with the image.
+# the ground truth. The map is computed after the label map has been flipped, resized or
+# warped, because a warped distance map no longer holds distances.
 #
 # - The **boundary loss** (`losses.boundary_loss`) is the mean of $p \cdot \varphi$,
 #   where $\varphi$ is the signed distance to the true boundary, negative inside.
-#   Distant false positives cost most. Its authors combine it with a region loss.
-# - U-Net's **border weights** (`losses.border_weights`) multiply cross-entropy by $1 +
-#   w_0 \exp(-(d_1 + d_2)^2 / (2\sigma^2))$, where $d_1$ and $d_2$ are the distances to
-#   the nearest and second nearest object, $w_0 = 10$ and $\sigma = 5$. The background
+#   Distant false positives cost most. [Its authors](https://arxiv.org/abs/1812.07032)
+#   combine it with a loss for regions, the generalised Dice loss.
+# - U-Net's **border weights** multiply cross-entropy by a class weight plus $w_0
+#   \exp(-(d_1 + d_2)^2 / (2\sigma^2))$, where $d_1$ and $d_2$ are the distances to the
+#   nearest and second nearest object, $w_0 = 10$ and $\sigma = 5$.
+#   `losses.border_weights` gives the second term, and 0 inside objects. The background
 #   in a narrow gap between two objects gets the largest weight, so that touching
 #   objects are kept apart. [Chapter 8](08_unet.ipynb) trains with them.
 #
@@ -670,9 +718,11 @@ print("package agrees:", torch.allclose(weights, losses.lovasz_weights(sorted_ta
 #
 # ## On a real image
 #
-# The photograph shows a rocket beside its launch towers; the rocket is the foreground.
+# The photograph shows a rocket beside its towers; the rocket is the foreground.
 # We train on 200 random crops and evaluate on the whole image, so the IoU only says how
-# fast a network fits this photograph.
+# fast a network fits this photograph. The rocket stands in the middle columns, which
+# random crops cover more often than the edges. Its share in the crops is therefore
+# larger than in the image, and we use the share in the crops for the prior bias.
 
 # %%
 photo = Photographs("rocket", longest=256)[0]
@@ -689,7 +739,8 @@ crops = [
 ]
 counts = losses.class_counts(torch.stack([crop.semantic for crop in crops]), 2)
 rocket_share = losses.frequency(counts)[1].item()
-print(f"share of the rocket: image {(rocket == 1).float().mean():.3f}, ", end="")
+in_image = losses.frequency(losses.class_counts(rocket[None], 2))[1].item()
+print(f"share of the rocket: image {in_image:.3f}, ", end="")
 print(f"crops {rocket_share:.3f}")
 
 
@@ -728,7 +779,7 @@ viz.show_images(
     columns=3,
     limits=(0, 1),
     cmap="gray",
-    alt="A photograph of a rocket beside its launch towers; the mask of the rocket, "
+    alt="A photograph of a rocket beside its towers; the mask of the rocket, "
     "with lamps as void; three maps of p after 20 steps. From bias 0 large parts of "
     "the image are grey, and the lamps are white like the rocket; from the prior bias "
     "the rocket is bright and nearly everything else is black.",
@@ -750,81 +801,102 @@ viz.show_curve_panels(
 )
 
 # %% [markdown]
-# With the prior bias the rocket is found within a few steps. From bias 0 cross-entropy
-# needs several times as many steps for the same IoU, and Dice needs even more. One
-# photograph and one seed are an illustration, not a measurement.
+# With the prior bias most of the rocket is found within 20 steps. From bias 0
+# cross-entropy needs several times as many steps for the same IoU, and Dice needs even
+# more. One photograph and one seed are an illustration, not a measurement.
 #
 # ## What did the idea buy?
 #
-# The sweep trains with ten losses, both starts ("zero" and "prior") and three seeds,
-# with the settings from above. The IoU is measured at the threshold 0.5 and at the best
-# threshold of the tuning set ("tuned"). Compare the columns before the rows.
+# The sweep trains with ten losses, both initial biases and three seeds, with the
+# settings from above. The IoU is measured at the threshold 0.5 and at the best
+# threshold of the tuning set ("tuned"). First compare the four columns of one loss,
+# then the losses within one column.
 
 # %% tags=["hide-input"]
 names = list(dict.fromkeys(name for name, _, _ in runs))
 KEYS = {"0.5": "iou", "tuned": "iou_at_threshold"}
 
 
-def arm(name, share, start, threshold):
+def iou_of(name, share, start, threshold):
     """IoU of the three seeds."""
     return runs[name, share, start][KEYS[threshold]]
 
 
-ARMS = [(start, threshold) for start in ("zero", "prior") for threshold in KEYS]
-tables.show_table(
-    [
-        {
-            "IoU at 1 %": name,
-            **{f"{a}, {t}": spread(arm(name, 0.01, a, t)) for a, t in ARMS},
-        }
-        for name in names
-    ]
-)
+BIASES = {"zero": "bias 0", "prior": "prior bias"}
+SETTINGS = [(start, threshold) for start in BIASES for threshold in KEYS]
+
+
+def show_share(share):
+    """A row per loss: IoU, mean ± standard deviation over the seeds."""
+    rows = []
+    for name in names:
+        row = {f"IoU at {share:.0%}": name}
+        for start, threshold in SETTINGS:
+            values = iou_of(name, share, start, threshold)
+            row[f"{BIASES[start]}, {threshold}"] = spread(values)
+        rows.append(row)
+    tables.show_table(rows)
+
+
+show_share(0.01)
 
 # %% [markdown]
-# From bias 0 and with the threshold 0.5, the loss decides whether there is any result.
+# With bias 0 and the threshold 0.5, some losses find no dots and others find most of
+# them; for several losses the seed matters as much, as their standard deviations show.
 # With the prior bias, all losses but balanced cross-entropy reach an IoU of about one
 # half or more, and a tuned threshold brings balanced cross-entropy up too. The next
-# table gives the lowest and the highest mean IoU of the ten losses in each setting. "No
-# clear difference" counts the losses whose spread overlaps with that of the best one.
+# cell unfolds to the same tables for 5 % and 30 %.
+
+# %% tags=["hide-cell"]
+show_share(0.05)
+show_share(0.3)
+
+# %% [markdown]
+# The following summary gives the lowest and the highest mean IoU of the ten losses in
+# each setting. "No clear difference" counts the losses, the best one included, whose
+# mean ± standard deviation overlaps with that of the best loss. With three seeds this
+# is a rough rule: at 1 % with bias 0 many losses pass because their standard deviations
+# are large.
 
 # %% tags=["hide-input"]
 rows = []
 for part in (0.01, 0.05, 0.3):
-    for start, threshold in ARMS:
-        found = {name: arm(name, part, start, threshold) for name in names}
+    for start, threshold in SETTINGS:
+        found = {name: iou_of(name, part, start, threshold) for name in names}
         best = max(names, key=lambda n: mean(found[n]))
         limit = mean(found[best]) - stdev(found[best])
         near = [n for n in names if mean(found[n]) + stdev(found[n]) >= limit]
-        row = {"share": f"{part:.0%}", "start": start, "threshold": threshold}
-        row["worst loss"] = min(map(mean, found.values()))
-        row["best loss"] = mean(found[best])
+        row = {"share": f"{part:.0%}", "bias": BIASES[start], "threshold": threshold}
+        row["lowest IoU"] = min(map(mean, found.values()))
+        row["highest IoU"] = mean(found[best])
         rows.append({**row, "no clear difference": f"{len(near)} of {len(names)}"})
 tables.show_table(rows, digits=2)
 for name in ("Dice", "Tversky (0.3, 0.7)"):
     row = runs[name, 0.01, "prior"]
-    print(f"{name} at 1%, prior, 0.5: recall {spread(row['recall'])}, ", end="")
+    print(f"{name} at 1%, prior bias, 0.5: recall {spread(row['recall'])}, ", end="")
     print(f"precision {spread(row['precision'])}")
 
 # %% [markdown]
-# At 1 % the best and the worst loss differ by more than one half from bias 0, and by
-# less than one tenth with the prior bias and a tuned threshold. At 30 % the start
-# hardly matters. Five observations on single losses:
+# At 1 % the best and the worst loss differ by more than one half with bias 0, and by
+# less than one tenth with the prior bias and a tuned threshold. At 30 % the initial
+# bias hardly matters. Five observations on single losses:
 #
 # - **Cross-entropy** with the prior bias and a tuned threshold shows no clear
 #   difference from Dice, Tversky, Dice + CE and Lovász + CE at 1 %.
-# - **Focal loss**: from bias 0 at 1 %, $\alpha = 0.25$ finds nothing and $\alpha =
-#   0.75$ finds some dots. The prior bias helps both, and from there neither is better
-#   than cross-entropy.
-# - **Lovász** alone fails from bias 0 at 1 % and works from the prior bias.
-# - **Tversky** (0.3, 0.7) has a higher recall than Dice, as the last two lines show.
-# - **Balanced cross-entropy** needs the tuned threshold at 1 % and 5 %.
+# - **Focal loss**: with bias 0 and the threshold 0.5 at 1 %, $\alpha = 0.25$ finds
+#   nothing and $\alpha = 0.75$ finds some dots. The prior bias helps both, and from
+#   there neither is better than cross-entropy.
+# - **Lovász** alone fails with bias 0 at 1 % and works with the prior bias.
+# - **Tversky** (0.3, 0.7) has a higher recall than Dice at the threshold 0.5, as the
+#   last two lines show.
+# - **Balanced cross-entropy** needs the tuned threshold at 1 % and 5 % (first and
+#   second table).
 #
 # ### Several classes, some of them rare
 #
 # Does the prior bias replace class weights? In Toytown, people and lamps cover about
 # 1.5 % of the pixels each. The prior bias of a softmax is the logarithm of each class's
-# share. We train a small U-Net with three choices of weights and both starts.
+# share. We train a small U-Net with three choices of weights and both initial biases.
 
 # %% tags=["hide-input"]
 town = results["toytown"]
@@ -833,7 +905,7 @@ tables.show_table(
     [
         {
             "weights": row["weights"],
-            "start": row["start"],
+            "bias": BIASES[row["start"]],
             "mean IoU": spread(row["mean_iou"]),
             **{
                 f"{key} of person": spread([seed[person] for seed in row[key]])
@@ -845,15 +917,18 @@ tables.show_table(
 )
 
 # %% [markdown]
-# Here the weights decide, and the start makes no clear difference. With weights most
-# pixels of people are found, but only about half of the pixels predicted as people are
-# right. The two schemes show no clear difference.
+# In this experiment class weights raise the IoU of people from almost 0 to nearly one
+# half, and the initial bias makes no clear difference. With weights most pixels of
+# people are found, but only about half of the pixels predicted as people are right.
+# Median and log frequency show no clear difference.
 #
-# ## Where it breaks: coarse outputs
+# ## Where it breaks: output resolution
 #
-# A loss cannot make up for a coarse output. Suppose that a network gives one value per
-# block of $s \times s$ pixels. The best such mask consists of the blocks of which dots
-# cover more than some fraction $f$. The ground truth tells the best $f$.
+# No loss can restore details that the output is too coarse to show. Suppose that a
+# network predicts one value per block of $s \times s$ pixels. Predict "dot" for a block
+# if dots cover more than a fraction $c$ of it. We compute the coverage from the ground
+# truth, try all values of $c$, and keep the highest IoU. No network with such blocks
+# can exceed this IoU.
 
 
 # %%
@@ -862,7 +937,7 @@ def best_blocks(stride):
     cover = F.avg_pool2d(validation.semantic.float()[:, None], stride)
     cover = F.interpolate(cover, scale_factor=stride)[:, 0]
     fractions = cover.unique().tolist()
-    best = max(fractions, key=lambda f: foreground_iou(cover, validation, f))
+    best = max(fractions, key=lambda c: foreground_iou(cover, validation, c))
     return foreground_iou(cover, validation, best), cover > best
 
 
@@ -874,26 +949,28 @@ for stride, (limit, _) in coarse.items():
 viz.show_images(
     {f"blocks of {s} x {s}": mask[6] for s, (_, mask) in coarse.items() if s < 16},
     alt="The best masks with blocks of 1, 2, 4 and 8 pixels. The outline of the two "
-    "discs becomes coarser; with blocks of 8 each disc is a single square.",
+    "dots becomes coarser; with blocks of 8 each dot is a single square.",
 )
 
 # %% [markdown]
 # Many networks for image classification reduce the resolution by a factor of 32.
-# [Chapter 6](06_fcn.ipynb) shows how to get it back.
+# [Chapter 6](06_fcn.ipynb) shows how to upsample their output and to use features of
+# higher resolution.
 #
 # ## In practice
 #
 # ### Which loss when
 #
-# All rows but the last follow from the sweep.
+# All rows but the last follow from the sweep and the experiment on Toytown.
 #
-# | situation | start | loss | threshold |
+# | situation | initial bias | loss | threshold |
 # |---|---|---|---|
-# | foreground of 1 % to 5 % | prior bias | Dice + CE, or CE, or Dice | tuned |
-# | foreground of about 30 % | any | CE, Dice + CE | 0.5 or tuned |
-# | the start cannot be changed | zero | Dice, Tversky; more steps | tuned |
-# | misses cost more than false alarms | prior bias | Tversky (0.3, 0.7) | tuned |
-# | several classes, some rare | any | CE with log-frequency weights | none: argmax |
+# | foreground of about 1 % | prior bias | Dice + CE, or CE, or Dice | tuned |
+# | foreground of about 5 % | prior bias | Dice + CE, Dice; CE hardly lower | tuned |
+# | foreground of about 30 % | any | CE, Dice + CE | tuned, or 0.5 |
+# | bias must start at 0 | 0 | Dice, Tversky, balanced CE; CE: more steps | tuned |
+# | false negatives matter most | prior bias | Tversky (0.3, 0.7) | 0.5, or lower |
+# | several classes, some rare | any | CE with class weights | none: largest logit |
 # | gaps between touching objects | any | CE with border weights (chapter 8) | tuned |
 #
 # ### The same with libraries
@@ -927,8 +1004,7 @@ total = overlap_loss(x, y) + F.binary_cross_entropy_with_logits(x, y)
 print(f"Dice + cross-entropy at the start: {total.item():.2f}")
 
 # %% [markdown]
-# Losses of the same name differ between libraries. Look for rows in which the two
-# values differ:
+# Losses of the same name differ between libraries. Compare the two values of each row:
 
 # %%
 labels = safe[:, None]  # MONAI wants (N, 1, H, W), without void
@@ -996,21 +1072,32 @@ tables.show_table([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 #
 # <details class="deeper"><summary>Going deeper: further conventions and traps</summary>
 #
+# Run with the versions printed above:
+#
+# ```python
+# F.cross_entropy(logits, torch.full_like(target, 255), ignore_index=255)  # nan
+# smp.losses.LovaszLoss("multiclass", per_image=False)(logits.double(), safe)  # error
+# torchvision.ops.sigmoid_focal_loss(x, y)  # alpha = 0.25; alpha=-1 switches it off
+# ```
+#
 # - `torchvision.ops.sigmoid_focal_loss` has $\alpha = 0.25$ by default. A negative
 #   `alpha` switches it off.
-# - In SMP and MONAI $\alpha$ of Tversky weighs false positives. The authors of the
-#   focal Tversky loss use this letter for false negatives.
+# - In SMP and MONAI $\alpha$ of Tversky weighs false positives. The [code of the focal
+#   Tversky loss](https://github.com/nabsabraham/focal-tversky-unet) uses this letter
+#   for false negatives.
 # - PyTorch's cross-entropy is `nan` for a batch in which every pixel is void; ours is
 #   0.
 # - MONAI's Dice is taken per image by default (`batch=False`) and per class; SMP's and
 #   ours sum over the batch.
-# - SMP's Lovász loss fails in half precision and in float64: convert the logits to
-#   float32 first.
-# - mmsegmentation divides cross-entropy by all pixels (`avg_non_ignore=False`), and its
-#   OHEM averages over all pixels instead of the chosen ones.
+# - SMP's multi-class Lovász loss stops with an error for logits in float64 and in
+#   16-bit floats (half precision): convert the logits to float32 first.
+# - mmsegmentation 1.2.2 divides cross-entropy by all pixels (`avg_non_ignore=False`),
+#   and its OHEM averages over all pixels instead of the chosen ones (read in its code,
+#   not run).
 # - SMP's focal Tversky raises the mean over the classes to a power, ours each class.
-# - V-Net's Dice has squares in the denominator, $\sum p^2 + \sum t^2$. With soft
-#   targets $p = t = 0.5$ it is 0, where the usual form is 0.5.
+# - The Dice loss of [V-Net](https://arxiv.org/abs/1606.04797) has squares in the
+#   denominator, $\sum p^2 + \sum t^2$. With soft targets $p = t = 0.5$ it is 0, where
+#   the usual form is 0.5.
 #
 # </details>
 #
@@ -1025,8 +1112,9 @@ tables.show_table([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 # **Dice of thresholded logits.** Wrong: `dice((logits > 0).float(), target)`, which has
 # no gradient. Right: `dice(logits.sigmoid(), target)`.
 #
-# **A mean over absent classes.** Wrong: `by_class.mean()`. Each absent class adds a
-# loss of 1 even to a perfect prediction. Right: `by_class[true > 0].mean()`.
+# **A mean over absent classes.** Wrong: `by_class.mean()`. An absent class has the loss
+# 1 if any of its probabilities is above 0, and nan otherwise, even if the prediction is
+# perfect. Right: `by_class[true > 0].mean()`.
 #
 # **A large `smooth` beside a small mask.** The constant is in pixels. Wrong:
 # `smooth=100` for a mask of 4 pixels, all of which are missed: the loss should be 1.
@@ -1087,10 +1175,10 @@ ex.weights.show_solution()
 # A model has a single weight, its bias, and predicts the sigmoid of it for every pixel.
 # The bias starts at 0. Training moves it towards $\log(\pi / (1 - \pi))$, where $\pi$
 # is `share`, a number between 0 and 1 that may also be above one half. In each step
-# AdamW moves the bias by the learning rate of that step. A step that would go beyond
-# the target ends exactly at the target, and later steps leave it there.
-# `learning_rates` is a list with one number per step. Predict the final probability:
-# return the sigmoid of the final bias, a number.
+# AdamW moves the bias by exactly the learning rate of that step (a simplification). A
+# step that would go beyond the target ends exactly at the target, and later steps leave
+# it there. `learning_rates` is a list with one number per step. Predict the final
+# probability: return the sigmoid of the final bias, a number.
 
 
 # %%
@@ -1104,9 +1192,10 @@ ex.reach.show_solution()
 
 # %% [markdown]
 # Is the prediction right? The next cell trains such a model with the real AdamW and the
-# learning rates of this chapter. Compute `p_after(rates, 0.01)` first.
+# learning rates of this chapter. Its output is folded: compute `p_after(rates, 0.01)`
+# before you look.
 
-# %%
+# %% tags=["hide-output"]
 bias = torch.zeros(1, requires_grad=True)
 adamw = torch.optim.AdamW([bias])
 for rate in rates:
@@ -1116,33 +1205,35 @@ for rate in rates:
 print(f"AdamW ends at p = {bias.sigmoid().item():.3f}")
 
 # %% [markdown]
-# ### 5.3 Diagnose five trainings
+# ### 5.3 Choose the first change
 #
-# Each report is one run of the sweep. "p at first" and "p at last" are the mean of $p$
-# over all pixels in the first and in the last training step. What should be changed
-# first? Return one of three strings for each report "A" to "E":
+# Each report in the table (`ex.REPORTS`) is one run of the sweep, seed 0. "share" is
+# the share of the foreground. "p at first" and "p at last" are the mean of $p$ over all
+# pixels in the first and in the last training step. "threshold" is the best threshold
+# on the tuning set, and "IoU tuned" is the IoU with it. What should be changed first?
+# Write a function that returns one of three strings for each report "A" to "E":
 #
-# - `"start"`: train again with the prior bias, because training had to bring $p$ down
-#   and has not arrived;
-# - `"threshold"`: choose the threshold on a tuning set, because the network is well
-#   trained and 0.5 is the wrong threshold;
-# - `"keep"`: neither would gain more than a hundredth of IoU.
+# - `"bias"`: train again with the prior bias, because $p$ had to fall during training
+#   and is still far above the share at the end;
+# - `"threshold"`: choose the threshold on a tuning set, because the mean of $p$ was
+#   near the share from the first step on, but 0.5 is not a good threshold;
+# - `"keep"`: neither change would raise the IoU by more than 0.01.
 
 # %%
 tables.show_table([{"report": k, **row} for k, row in ex.REPORTS.items()], digits=2)
 
 
 # %%
-def first_remedy(report): ...  # your code
+def first_change(report): ...  # your code
 
 
-ex.diagnose.check(first_remedy)
+ex.diagnose.check(first_change)
 
 # %%
 ex.diagnose.show_solution()
 
 # %% [markdown]
-# ### 5.4 Mend the Dice loss
+# ### 5.4 Fix the Dice loss
 #
 # This code runs, and has four bugs:
 #
@@ -1157,7 +1248,8 @@ ex.diagnose.show_solution()
 # or 255 for void. Write the function so that probabilities are the softmax over axis 1,
 # each class has its own sums over the pixels of the whole batch, and void pixels are in
 # none of the sums. Return the mean of $1 - 2I / (S + T)$ over the classes that the
-# target contains, a scalar. At least one pixel is not void.
+# target contains, a scalar. At least one pixel is not void. Only the value is checked;
+# a loss for training would also need its gradient.
 
 
 # %%
@@ -1176,7 +1268,7 @@ ex.batch_dice.show_solution()
 # gives the probability $p$, the share $p$ is foreground. A second network is trained
 # perfectly with class weights `background` and `foreground`, two numbers above 0. Which
 # probabilities does the second network give to the same pixels? `p` is a float tensor
-# (n,) with values from 0 to 1. Return the new probabilities, (n,).
+# (n,) with values from 0 to 1, both included. Return the new probabilities, (n,).
 
 
 # %%
@@ -1189,11 +1281,11 @@ ex.moved.check(weighted_probability)
 ex.moved.show_solution()
 
 # %% [markdown]
-# A search confirms it. Of 100 pixels that look alike, 20 are foreground, and the
-# weights are 1 and 3. Which constant $p$ has the smallest weighted cross-entropy?
-# Predict it with your function before you run the cell.
+# A search can confirm your function. Of 100 pixels that look alike, 20 are foreground,
+# and the weights are 1 and 3. Which constant $p$ has the smallest weighted
+# cross-entropy? Predict it with your function; the output of the cell is folded.
 
-# %%
+# %% tags=["hide-output"]
 group = (torch.arange(100) < 20).long().reshape(1, 1, 100)
 grid = torch.arange(1, 1000).double() / 1000
 values = [
@@ -1305,8 +1397,8 @@ ex.tune.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>More training steps</summary>
 #
-# Not quite: more steps bring p closer to the best p of this loss, which is too high for
-# the threshold 0.5.
+# Not first: more steps can help too, but they cost training time. Choosing a threshold
+# needs no training.
 #
 # </details>
 
@@ -1316,7 +1408,7 @@ ex.tune.show_solution()
 # <details class="quiz right"><summary>the foreground</summary>
 #
 # Right: the rare class gets the smaller weight. Without the prior bias this setting
-# found nothing at 1 % in our sweep.
+# found nothing at 1 % and the threshold 0.5 in our sweep.
 #
 # </details>
 # <details class="quiz wrong"><summary>the background</summary>
@@ -1336,8 +1428,8 @@ ex.tune.show_solution()
 #
 # <details class="quiz right"><summary>cross-entropy</summary>
 #
-# Right: its gradient is p − t, up to the number of pixels, so it is largest where the
-# prediction is most wrong.
+# Right: its gradient is p − t, divided by the number of pixels, so it is largest where
+# the prediction is most wrong.
 #
 # </details>
 # <details class="quiz wrong"><summary>Dice</summary>
@@ -1347,18 +1439,18 @@ ex.tune.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>Lovász</summary>
 #
-# Not quite: it weighs the error of this pixel, but the gradient passes through the flat
-# sigmoid as well.
+# Not quite: Lovász multiplies the error of this pixel by a weight, but the gradient
+# passes through the flat sigmoid as well.
 #
 # </details>
 
 # %% [markdown]
-# **Q7. In Tversky, α weighs false positives and β weighs misses. Which weights lead to
-# fewer misses and more false alarms than Dice?**
+# **Q7. In Tversky, α weighs false positives and β weighs false negatives. Which weights
+# lead to fewer false negatives and more false positives than Dice?**
 #
 # <details class="quiz wrong"><summary>α = 0.7, β = 0.3</summary>
 #
-# Not quite: this makes false positives more expensive than misses.
+# Not quite: this makes false positives more expensive than false negatives.
 #
 # </details>
 # <details class="quiz wrong"><summary>α = 0.5, β = 0.5</summary>
@@ -1368,7 +1460,7 @@ ex.tune.show_solution()
 # </details>
 # <details class="quiz right"><summary>α = 0.3, β = 0.7</summary>
 #
-# Right: a miss costs more than a false positive.
+# Right: a false negative then costs more than a false positive.
 #
 # </details>
 
@@ -1378,13 +1470,14 @@ ex.tune.show_solution()
 #
 # <details class="quiz wrong"><summary>It counts a loss of 1</summary>
 #
-# Not quite: MONAI does nearly this. A constant in the mean hides the other classes.
+# Not quite: MONAI does nearly this. The mean is then never close to 0, even for a
+# perfect prediction of the other classes.
 #
 # </details>
 # <details class="quiz right"><summary>It leaves the class out of the mean</summary>
 #
-# Right. False positives of class 4 then cost nothing in this batch, unless
-# cross-entropy is added.
+# Right. Class 4 then has no term of its own. Its false positives still lower the
+# softmax probabilities of the true classes, and thereby raise their losses.
 #
 # </details>
 # <details class="quiz wrong"><summary>It counts a loss of 0</summary>
@@ -1396,16 +1489,17 @@ ex.tune.show_solution()
 # %% [markdown]
 # ## Take-aways
 #
-# - For a rare foreground, start the last layer with the prior bias $\log(\pi / (1 -
-#   \pi))$. Without it, training spends its steps on lowering $p$ everywhere, under
-#   every loss that we plotted.
+# - For a rare foreground, initialise the bias of the last layer with the prior bias
+#   $\log(\pi / (1 - \pi))$. Without it, the mean of $p$ falls slowly under every loss
+#   that we plotted. With cross-entropy this was the main cause of the low IoU.
 # - Choose the threshold on images that are used for nothing else. Weights and overlap
 #   losses change what $p$ means.
-# - With a good start and a tuned threshold, the choice of the loss mattered little in
+# - With the prior bias and a tuned threshold, the choice of the loss mattered little in
 #   our sweep. Cross-entropy + Dice is a sound default.
-# - With several classes, mild class weights raised the recall of the rare classes.
+# - With several classes, class weights raised the recall of people, a rare class.
 # - Losses of the same name differ between libraries in void, absent classes and
-#   constants. Compute one value by hand before you trust one.
+#   constants. Before you use a loss of a library, compute one small value by hand and
+#   compare.
 #
 # ## Further reading
 #
@@ -1418,7 +1512,8 @@ ex.tune.show_solution()
 # - [Berman et al., The Lovász-softmax loss](https://arxiv.org/abs/1705.08790)
 # - [Kervadec et al., Boundary loss](https://arxiv.org/abs/1812.07032), and [Karimi and
 #   Salcudean, Hausdorff distance losses](https://arxiv.org/abs/1904.10030)
-# - [Eigen and Fergus](https://arxiv.org/abs/1411.4734), median-frequency balancing;
+# - [Badrinarayanan et al., SegNet](https://arxiv.org/abs/1511.00561), and
+#   [Eigen and Fergus](https://arxiv.org/abs/1411.4734), median-frequency balancing;
 #   [Paszke et al., ENet](https://arxiv.org/abs/1606.02147), logarithmic weights; [Xie
 #   and Tu, HED](https://arxiv.org/abs/1504.06375), balanced cross-entropy
 # - [Shrivastava et al., Online hard example mining](https://arxiv.org/abs/1604.03540)

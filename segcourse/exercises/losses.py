@@ -1,6 +1,7 @@
 """Exercises of the losses chapter."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +24,9 @@ def median_weights(counts: Tensor) -> Tensor:
     median of an even number of values is the mean of the middle two.
     """
     pixels = counts.sum(dim=0)
-    room = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
+    covered = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
     seen = pixels > 0
-    frequency = pixels[seen] / room[seen]
+    frequency = pixels[seen] / covered[seen]
     weights = torch.zeros(len(pixels))
     weights[seen] = frequency.quantile(0.5) / frequency
     return weights
@@ -38,21 +39,21 @@ def weights_of_all_images(counts: Tensor) -> Tensor:
 
 
 def weights_with_absent_classes_in_the_median(counts: Tensor) -> Tensor:
-    room = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
-    frequency = counts.sum(dim=0) / room.clamp(min=1)
+    covered = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
+    frequency = counts.sum(dim=0) / covered.clamp(min=1)
     return frequency.quantile(0.5) / frequency.clamp(min=1e-12) * (frequency > 0)
 
 
 def weights_of_the_lower_median(counts: Tensor) -> Tensor:
-    room = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
-    frequency = counts.sum(dim=0) / room.clamp(min=1)
+    covered = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
+    frequency = counts.sum(dim=0) / covered.clamp(min=1)
     seen = frequency > 0
     return frequency[seen].median() / frequency.clamp(min=1e-12) * seen
 
 
 def weights_upside_down(counts: Tensor) -> Tensor:
-    room = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
-    frequency = counts.sum(dim=0) / room.clamp(min=1)
+    covered = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
+    frequency = counts.sum(dim=0) / covered.clamp(min=1)
     return frequency / frequency[frequency > 0].quantile(0.5)
 
 
@@ -62,6 +63,26 @@ def weights_of_mean_shares(counts: Tensor) -> Tensor:
     frequency = share.sum(dim=0) / there.sum(dim=0).clamp(min=1)
     seen = frequency > 0
     return frequency[seen].quantile(0.5) / frequency.clamp(min=1e-12) * seen
+
+
+def weights_with_nan(counts: Tensor) -> Tensor:
+    covered = ((counts > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
+    frequency = counts.sum(dim=0) / covered
+    return frequency.quantile(0.5) / frequency
+
+
+def weights_of_all_images_and_lower_median(counts: Tensor) -> Tensor:
+    frequency = counts.sum(dim=0) / counts.sum()
+    return frequency.median() / frequency
+
+
+def weights_of_all_images_with_absent_classes(counts: Tensor) -> Tensor:
+    frequency = counts.sum(dim=0) / counts.sum()
+    return frequency.quantile(0.5) / frequency.clamp(min=1e-12) * (frequency > 0)
+
+
+def weights_in_a_row(counts: Tensor) -> Tensor:
+    return median_weights(counts)[None]
 
 
 def weights_cases() -> list[tuple]:
@@ -108,6 +129,28 @@ weights = Exercise(
             weights_upside_down,
             "These weights are upside down: the frequent class gets the largest. It is the median "
             "divided by the frequency.",
+        ),
+        Mistake(
+            weights_with_nan,
+            "For a class that occurs in no image you divide 0 by 0. The result is nan, and the "
+            "median of values with a nan is nan too. Select the classes that occur before you "
+            "take the median.",
+        ),
+        Mistake(
+            weights_of_all_images_and_lower_median,
+            "Two things differ. The frequency of a class is taken among the images only that "
+            "contain the class. And torch.median returns the lower of two middle values, and "
+            "here it also includes the classes that never occur.",
+        ),
+        Mistake(
+            weights_of_all_images_with_absent_classes,
+            "Two things differ. The frequency of a class is taken among the images only that "
+            "contain the class, and classes that never occur are left out of the median.",
+        ),
+        Mistake(
+            weights_in_a_row,
+            "The shape is (1, K), but (K,) is asked for: one number per class. Is a keepdim=True "
+            "too many in your sums over axis 0?",
         ),
     ),
     hints=(
@@ -158,6 +201,35 @@ def p_at_the_target(learning_rates: list[float], share: float) -> float:
     return share
 
 
+def p_only_downwards(learning_rates: list[float], share: float) -> float:
+    target, bias = math.log(share / (1 - share)), 0.0
+    for rate in learning_rates:
+        bias = max(bias - rate, target)
+    return 1 / (1 + math.exp(-bias))
+
+
+def p_towards_the_log(learning_rates: list[float], share: float) -> float:
+    bias = -min(sum(learning_rates), -math.log(share))
+    return 1 / (1 + math.exp(-bias))
+
+
+def p_with_sgd(learning_rates: list[float], share: float) -> float:
+    bias = 0.0
+    for rate in learning_rates:
+        bias -= rate * (1 / (1 + math.exp(-bias)) - share)
+    return 1 / (1 + math.exp(-bias))
+
+
+def p_with_real_adamw(learning_rates: list[float], share: float) -> float:
+    bias = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.AdamW([bias])
+    for rate in learning_rates:
+        optimizer.param_groups[0]["lr"] = rate
+        bias.grad = (bias.sigmoid() - share).detach()
+        optimizer.step()
+    return bias.sigmoid().item()
+
+
 def p_as_a_bias(learning_rates: list[float], share: float) -> float:
     p = p_after(learning_rates, share)
     return math.log(p / (1 - p))
@@ -198,6 +270,26 @@ reach = Exercise(
             "This is where training ends if it has enough steps. Compare the distance to the "
             "target with the sum of the learning rates.",
         ),
+        Mistake(
+            p_only_downwards,
+            "Your bias only moves down. For a share above one half the target is positive, so "
+            "the bias has to move up to it, step by step.",
+        ),
+        Mistake(
+            p_towards_the_log,
+            "The target is log(share / (1 - share)), not log(share): the sigmoid of log(share) is "
+            "share / (1 + share).",
+        ),
+        Mistake(
+            p_with_sgd,
+            "You multiply the learning rate by the gradient, as SGD does. In this exercise the "
+            "length of a step is the learning rate itself.",
+        ),
+        Mistake(
+            p_with_real_adamw,
+            "You run the real AdamW, whose steps are only about as long as the learning rate. "
+            "Predict instead with steps of exactly the learning rate; the next cell compares.",
+        ),
         Mistake(p_as_a_bias, "This is the bias. The probability is its sigmoid, 1 / (1 + e^-b)."),
     ),
     hints=(
@@ -230,98 +322,117 @@ REPORTS = {
 }  # fmt: skip
 
 
-def first_remedy(report: str) -> str:
+def first_change(report: str) -> str:
     """What to change first in a training, by its report "A", "B", "C", "D" or "E": -> str.
 
-    Returns "start" (train again with the prior bias) if training has spent its steps on bringing p
-    down and has not arrived; "threshold" (choose it on a tuning set) if the network is well
-    trained but 0.5 is the wrong place to cut; "keep" if neither would gain more than a hundredth.
+    ``ex.REPORTS`` holds the reports. "share" is the share of the foreground; "p at first" and "p at
+    last" are the mean of p over all pixels in the first and in the last training step; "threshold"
+    is the one with the best IoU on a tuning set, and "IoU tuned" the IoU with it. Returns one of
+    three strings: "bias" (train again with the prior bias) if p had to fall and is still far above
+    the share at the end; "threshold" (choose it on a tuning set) if the mean of p was near the
+    share from the first step on, but 0.5 is not a good threshold; "keep" if neither change would
+    raise the IoU by more than 0.01.
     """
     return {
-        "A": "start",
+        "A": "bias",
         "B": "threshold",
         "C": "keep",
-        "D": "start",
+        "D": "bias",
         "E": "threshold",
     }[report]
 
 
-def remedy_threshold_for_a(report: str) -> str:
-    return "threshold" if report == "A" else first_remedy(report)
+def changing(**answers: str) -> Callable[[str], str]:
+    """The answer that differs from the solution at these reports."""
+
+    def answer(report: str) -> str:
+        return answers.get(report, first_change(report))
+
+    answer.__name__ = "answering_" + "_".join(f"{k}_{v}" for k, v in answers.items())
+    return answer
 
 
-def remedy_start_for_b(report: str) -> str:
-    return "start" if report == "B" else first_remedy(report)
-
-
-def remedy_more_for_c(report: str) -> str:
-    return "threshold" if report == "C" else first_remedy(report)
-
-
-def remedy_threshold_for_d(report: str) -> str:
-    return "threshold" if report == "D" else first_remedy(report)
-
-
-def remedy_keep_for_e(report: str) -> str:
-    return "keep" if report == "E" else first_remedy(report)
-
-
-def remedy_start_for_e(report: str) -> str:
-    return "start" if report == "E" else first_remedy(report)
-
-
-def remedy_by_threshold_only(report: str) -> str:
+def change_by_threshold_only(report: str) -> str:
     return "keep" if report in ("C", "D") else "threshold"
 
 
+def change_as_a_dictionary(report: str) -> dict[str, str]:
+    return {letter: first_change(letter) for letter in REPORTS}
+
+
 diagnose = Exercise(
-    "5.3 Diagnose five trainings",
-    solution=first_remedy,
+    "5.3 Choose the first change",
+    solution=first_change,
     cases=[(report,) for report in REPORTS],
     mistakes=(
         Mistake(
-            remedy_threshold_for_a,
+            changing(A="threshold"),
             "In report A another threshold helps a little. But one pixel in a hundred is a dot, "
-            "and at the end the mean of p is still many times as large: what was the training "
-            "doing all the time?",
+            "and at the end the mean of p is still many times as large, so the training was "
+            "spent on lowering p.",
         ),
         Mistake(
-            remedy_start_for_b,
+            changing(A="keep"),
+            "In report A no dot is found at 0.5, and a tuned threshold finds some. So there is "
+            "something to gain: which change gains more? Compare the mean of p with the share.",
+        ),
+        Mistake(
+            changing(B="bias"),
             "In report B the mean of p is close to the share from the first step on. Compare the "
             "two IoUs instead, and think of what balanced weights do to p.",
         ),
         Mistake(
-            remedy_more_for_c,
-            "In report C the two IoUs are equal, and p starts close to the share and stays there.",
+            changing(B="keep"),
+            "In report B the IoU with the tuned threshold is much higher than the IoU at 0.5, so "
+            "there is something to gain.",
         ),
         Mistake(
-            remedy_threshold_for_d,
+            changing(C="threshold"),
+            "In report C the two IoUs are equal, so another threshold gains nothing.",
+        ),
+        Mistake(
+            changing(C="bias"),
+            "In report C the mean of p starts close to the share and ends closer, so a better "
+            "first value of the bias would gain little.",
+        ),
+        Mistake(
+            changing(D="threshold"),
             "In report D the tuned threshold has the same IoU as 0.5: nothing is gained there. "
             "Look at the mean of p and at the share.",
         ),
         Mistake(
-            remedy_keep_for_e,
-            "In report E the two IoUs differ by several hundredths. That is worth having.",
+            changing(D="keep"),
+            "In report D the IoU is below 0.1 with both thresholds. A threshold cannot help, but "
+            "compare the mean of p with the share.",
         ),
         Mistake(
-            remedy_start_for_e,
+            changing(E="keep"),
+            "In report E the two IoUs differ by several hundredths, which is more than 0.01.",
+        ),
+        Mistake(
+            changing(E="bias"),
             "In report E the mean of p starts near the share and stays near it. So the training "
-            "did not have to bring it down.",
+            "did not have to lower it.",
         ),
         Mistake(
-            remedy_by_threshold_only,
+            change_by_threshold_only,
             "You compare the two IoUs only. Compare the mean of p at the end with the share too: "
-            "it says whether training has arrived.",
+            "it says whether the training had enough steps to lower p.",
+        ),
+        Mistake(
+            change_as_a_dictionary,
+            "This is a dictionary of all answers. A function is asked for that takes one letter "
+            "and returns one string: end it with return {...}[report].",
         ),
     ),
     hints=(
-        "Compare the share with the mean of p at first and at last: did it have to fall, and has "
-        "it arrived?",
+        "Compare the share with the mean of p at first and at last: did it have to fall, and is "
+        "it near the share at the end?",
         "Compare the two IoUs: how much does a tuned threshold gain?",
         "Two reports begin with p far above the share and end far above it. Two others begin near "
         "the share and gain much from a threshold.",
     ),
-    describe=lambda report: f"report {report}",
+    describe=lambda report: f'report {report}, to be answered by "bias", "threshold" or "keep"',
     shows_expected=False,
 )
 
@@ -335,7 +446,7 @@ def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
     The target holds classes 0 to K - 1, or 255 for void. Probabilities are the softmax of the
     logits over axis 1. Sums run over the pixels of the whole batch, one sum per class; void pixels
     are in none of them. The Dice loss of a class is 1 - 2 I / (S + T). Classes without a pixel that
-    counts are left out of the mean.
+    counts are left out of the mean. Only the value is checked, not the gradient.
     """
     counted = (target != 255)[:, None]
     one_hot = F.one_hot(target.where(target != 255, 0), logits.shape[1]).movedim(-1, 1) * counted
@@ -353,29 +464,71 @@ def dice_parts(logits: Tensor, target: Tensor, *, softmax: bool = True) -> tuple
     return (logits.softmax(dim=1) if softmax else logits), one_hot, counted
 
 
-def dice_of_logits(logits: Tensor, target: Tensor) -> Tensor:
-    p, t, counted = dice_parts(logits, target, softmax=False)
-    p, axes = p * counted, (0, 2, 3)
-    loss = 1 - 2 * (p * t).sum(axes) / (p + t).sum(axes)
-    return loss[t.sum(axes) > 0].mean()
+def dice_variant(
+    *, softmax: bool, void: str, classes: str, name: str
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The given code with some of its four bugs.
+
+    ``void`` is "removed", "in p" (only the one-hot target is masked), or "class 0"; ``classes`` is
+    "present", "all", or "one ratio" for sums over the classes too.
+    """
+
+    def answer(logits: Tensor, target: Tensor) -> Tensor:
+        p, t, counted = dice_parts(logits, target, softmax=softmax)
+        if void == "class 0":
+            t = F.one_hot(target.where(target != IGNORE, 0), logits.shape[1]).movedim(-1, 1)
+        if void == "removed":
+            p = p * counted
+        axes = (0, 1, 2, 3) if classes == "one ratio" else (0, 2, 3)
+        loss = 1 - 2 * (p * t).sum(axes) / (p + t).sum(axes)
+        return loss[t.sum(axes) > 0].mean() if classes == "present" else loss.mean()
+
+    answer.__name__ = name
+    return answer
 
 
-def dice_of_all_classes(logits: Tensor, target: Tensor) -> Tensor:
-    p, t, counted = dice_parts(logits, target)
-    p, axes = p * counted, (0, 2, 3)
-    return (1 - 2 * (p * t).sum(axes) / (p + t).sum(axes)).mean()
+NEXT_BUG = {
+    "softmax": "Dice needs probabilities: logits may be negative or larger than 1, and then the "
+    "'overlap' means nothing. Begin with a softmax over axis 1.",
+    "class 0": "Void pixels are counted as class 0. Multiply both the one-hot target and the "
+    "probabilities by the mask of counted pixels.",
+    "in p": "Void is still in the sum of the probabilities: its pixels count as false positives. "
+    "Multiply the probabilities by the mask of counted pixels too.",
+    "one ratio": "You sum over the classes too, so that large classes dominate the one ratio. Keep "
+    "axis 1: one ratio per class, and their mean at the end.",
+    "all": "A class that the target does not contain can only have overlap 0, so it adds a loss "
+    "of 1 that nothing can lower. Average over the classes that occur.",
+}
+COUNTS = {1: "One bug is left. ", 2: "Two bugs are left. ", 3: "Three bugs are left. "}
 
 
-def dice_of_everything(logits: Tensor, target: Tensor) -> Tensor:
-    p, t, counted = dice_parts(logits, target)
-    p = p * counted
-    return 1 - 2 * (p * t).sum() / (p + t).sum()
+def dice_bugs() -> tuple[Mistake, ...]:
+    """Every combination of the four bugs but none and all: how many are left, and the next."""
+    found = []
+    for softmax in (True, False):
+        for void in ("removed", "in p", "class 0"):
+            for classes in ("present", "all", "one ratio"):
+                bugs = [] if softmax else ["softmax"]
+                bugs += [] if void == "removed" else [void]
+                # one ratio over all classes includes absent classes: two bugs of the given code
+                bugs += {"present": [], "all": ["all"], "one ratio": ["one ratio", "all"]}[classes]
+                if 0 < len(bugs) < 4:
+                    name = "dice_" + "_".join(bugs).replace(" ", "_")
+                    answer = dice_variant(softmax=softmax, void=void, classes=classes, name=name)
+                    others = {
+                        "softmax": "the probabilities",
+                        "class 0": "void, which counts as class 0",
+                        "in p": "void in the sum of the probabilities",
+                        "one ratio": "the sums over the classes",
+                        "all": "the classes that do not occur",
+                    }
+                    rest = ", ".join(others[bug] for bug in bugs[1:])
+                    more = f" After that: {rest}." if rest else ""
+                    found.append(Mistake(answer, COUNTS[len(bugs)] + NEXT_BUG[bugs[0]] + more))
+    return tuple(found)
 
 
-def dice_with_void(logits: Tensor, target: Tensor) -> Tensor:
-    p, t, _ = dice_parts(logits, target)
-    axes = (0, 2, 3)
-    return (1 - 2 * (p * t).sum(axes) / (p + t).sum(axes))[t.sum(axes) > 0].mean()
+dice_as_given = dice_variant(softmax=False, void="class 0", classes="one ratio", name="as_given")
 
 
 def dice_without_two(logits: Tensor, target: Tensor) -> Tensor:
@@ -384,12 +537,23 @@ def dice_without_two(logits: Tensor, target: Tensor) -> Tensor:
     return (1 - (p * t).sum(axes) / (p + t).sum(axes))[t.sum(axes) > 0].mean()
 
 
-def dice_as_given(logits: Tensor, target: Tensor) -> Tensor:
-    safe = target.where(target != 255, 0)
-    one_hot = F.one_hot(safe, logits.shape[1]).movedim(-1, 1)
-    overlap = (logits * one_hot).sum()
-    size = (logits + one_hot).sum()
-    return (1 - 2 * overlap / size).mean()
+def dice_of_sigmoids(logits: Tensor, target: Tensor) -> Tensor:
+    p, t, counted = dice_parts(logits, target)
+    p, axes = logits.sigmoid() * counted, (0, 2, 3)
+    return (1 - 2 * (p * t).sum(axes) / (p + t).sum(axes))[t.sum(axes) > 0].mean()
+
+
+def dice_of_squares(logits: Tensor, target: Tensor) -> Tensor:
+    p, t, counted = dice_parts(logits, target)
+    p, axes = p * counted, (0, 2, 3)
+    return (1 - 2 * (p * t).sum(axes) / (p**2 + t).sum(axes))[t.sum(axes) > 0].mean()
+
+
+def dice_with_smooth(logits: Tensor, target: Tensor) -> Tensor:
+    p, t, counted = dice_parts(logits, target)
+    p, axes = p * counted, (0, 2, 3)
+    loss = 1 - (2 * (p * t).sum(axes) + 1) / ((p + t).sum(axes) + 1)
+    return loss[t.sum(axes) > 0].mean()
 
 
 def dice_of_each_image(logits: Tensor, target: Tensor) -> Tensor:
@@ -439,30 +603,11 @@ def describe_dice(logits: Tensor, target: Tensor) -> str:
 
 
 batch_dice = Exercise(
-    "5.4 Mend the Dice loss",
+    "5.4 Fix the Dice loss",
     solution=soft_dice,
     cases=dice_cases,
     mistakes=(
-        Mistake(
-            dice_of_logits,
-            "Dice needs probabilities: logits may be negative or larger than 1, and then the "
-            "'overlap' means nothing. Begin with a softmax over axis 1.",
-        ),
-        Mistake(
-            dice_of_all_classes,
-            "A class that the truth does not contain can only have overlap 0, so it adds a loss "
-            "of 1 that nothing can lower. Average over the classes that occur.",
-        ),
-        Mistake(
-            dice_of_everything,
-            "You sum over the classes too, so that large classes dominate the one ratio. Keep axis "
-            "1: one ratio per class, and their mean at the end.",
-        ),
-        Mistake(
-            dice_with_void,
-            "Void is still in the sum of the probabilities: its pixels count as false positives. "
-            "Multiply the probabilities by the mask of counted pixels too.",
-        ),
+        *dice_bugs(),
         Mistake(
             dice_whose_void_is_present,
             "You ask which classes are present before void is removed. Void was replaced by some "
@@ -482,6 +627,21 @@ batch_dice = Exercise(
             "This is the Dice of each image, then the mean. Here the sums run over the batch: "
             "axes 0, 2 and 3.",
         ),
+        Mistake(
+            dice_of_sigmoids,
+            "You use a sigmoid per class. The probabilities of a pixel then do not add up to 1; "
+            "use the softmax over axis 1.",
+        ),
+        Mistake(
+            dice_of_squares,
+            "You square the probabilities in the denominator, as V-Net does. Here S is the plain "
+            "sum of the probabilities.",
+        ),
+        Mistake(
+            dice_with_smooth,
+            "You add a constant to numerator and denominator. No constant is needed here, "
+            "because T is above 0 for every class in the mean.",
+        ),
     ),
     hints=(
         "There are four bugs. Ask of every line: are these probabilities? Are exactly the pixels "
@@ -500,10 +660,11 @@ batch_dice = Exercise(
 def weighted_probability(p: Tensor, background: float, foreground: float) -> Tensor:
     """What class weights do to the probabilities of a perfectly trained network: (n,) -> (n,).
 
-    ``p`` holds the probabilities of the foreground that plain cross-entropy would give: of the
-    pixels that look alike, this share is foreground. Returns the probabilities that minimise the
-    cross-entropy in which background pixels are multiplied by the weight ``background`` and
-    foreground pixels by the weight ``foreground``, both above 0.
+    ``p`` holds the probabilities that a network gives after perfect training with plain
+    cross-entropy: of all pixels with the probability p, the share p is foreground. Values are from
+    0 to 1, both included. A second network is trained perfectly with class weights: the loss of a
+    background pixel is multiplied by ``background``, that of a foreground pixel by ``foreground``,
+    both above 0. Returns the probabilities that the second network gives to the same pixels.
     """
     yes = foreground * p
     no = background * (1 - p)
@@ -528,6 +689,27 @@ def weighted_not_at_all(p: Tensor, background: float, foreground: float) -> Tens
 
 def weighted_linearly(p: Tensor, background: float, foreground: float) -> Tensor:
     return foreground * p / (foreground + background)
+
+
+def weighted_by_the_ratio(p: Tensor, background: float, foreground: float) -> Tensor:
+    return p * foreground / background
+
+
+def weighted_by_the_clamped_ratio(p: Tensor, background: float, foreground: float) -> Tensor:
+    return weighted_by_the_ratio(p, background, foreground).clamp(max=1)
+
+
+def weighted_without_one_minus(p: Tensor, background: float, foreground: float) -> Tensor:
+    return foreground * p / (foreground * p + background)
+
+
+def weighted_by_adding_the_ratio(p: Tensor, background: float, foreground: float) -> Tensor:
+    return (torch.logit(p) + foreground / background).sigmoid()
+
+
+def weighted_with_infinite_odds(p: Tensor, background: float, foreground: float) -> Tensor:
+    odds = p / (1 - p) * foreground / background
+    return odds / (1 + odds)
 
 
 moved = Exercise(
@@ -563,6 +745,31 @@ moved = Exercise(
             "You divide by the sum of the weights. The denominator also depends on how many "
             "pixels of each class there are: weigh p and 1 - p, then divide by their sum.",
         ),
+        Mistake(
+            weighted_by_the_ratio,
+            "You multiply p by the ratio of the weights, and the result can exceed 1. The ratio "
+            "multiplies the odds p / (1 - p), not p.",
+        ),
+        Mistake(
+            weighted_by_the_clamped_ratio,
+            "You multiply p by the ratio of the weights and cut off at 1. No cutting is needed "
+            "if you divide by the weighted sum of foreground and background.",
+        ),
+        Mistake(
+            weighted_without_one_minus,
+            "In the denominator the weight of the background stands alone. It belongs to the "
+            "share of the background, 1 - p.",
+        ),
+        Mistake(
+            weighted_by_adding_the_ratio,
+            "You add the ratio of the weights to the logit. A factor of the odds is a summand of "
+            "the logit only after taking its logarithm: add log(foreground / background).",
+        ),
+        Mistake(
+            weighted_with_infinite_odds,
+            "For p = 1 the odds p / (1 - p) are infinite, and infinity / infinity is nan. Divide "
+            "only once, at the end.",
+        ),
     ),
     hints=(
         "Take 100 pixels that look alike, 20 of them foreground. A weight of 3 acts as if each "
@@ -592,9 +799,10 @@ def tune_and_report(
     """
 
     def iou(p, target, threshold):
-        found = (p > threshold) & (target != 255)
-        there = target == 1
-        return (found & there).sum().item() / max((found | there).sum().item(), 1)
+        predicted = (p > threshold) & (target != 255)
+        true = target == 1
+        union = (predicted | true).sum().item()
+        return (predicted & true).sum().item() / max(union, 1)
 
     thresholds = [step / 100 for step in range(1, 100)]
     best = max(thresholds, key=lambda t: iou(tuning_p, tuning_target, t))
@@ -603,8 +811,8 @@ def tune_and_report(
 
 def iou_above(p: Tensor, target: Tensor, threshold: float) -> float:
     """The IoU of 5.6, for the mistakes below."""
-    found, there = (p > threshold) & (target != IGNORE), target == 1
-    return (found & there).sum().item() / max((found | there).sum().item(), 1)
+    predicted, true = (p > threshold) & (target != IGNORE), target == 1
+    return (predicted & true).sum().item() / max((predicted | true).sum().item(), 1)
 
 
 CUTS = [step / 100 for step in range(1, 100)]
@@ -651,6 +859,53 @@ def tune_image_by_image(
 
     best = max(CUTS, key=lambda t: mean_iou(tuning_p, tuning_target, t))
     return best, mean_iou(test_p, test_target, best)
+
+
+def tuned(
+    score: Callable[[Tensor, Tensor, float], float], cuts: list[float] = CUTS
+) -> Callable[..., tuple[float, float]]:
+    """Tune and report with another score, or other thresholds; a nan is taken as the largest."""
+
+    def answer(
+        tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+    ) -> tuple[float, float]:
+        scores = torch.tensor([score(tuning_p, tuning_target, cut) for cut in cuts])
+        best = cuts[int(scores.argmax())]
+        return best, score(test_p, test_target, best)
+
+    return answer
+
+
+def iou_from(p: Tensor, target: Tensor, threshold: float) -> float:
+    """Pixels that are equal to the threshold are predicted too."""
+    return iou_above((p >= threshold).float(), target, 0.5)
+
+
+def iou_or(empty: float) -> Callable[[Tensor, Tensor, float], float]:
+    """IoU, and another number where nothing is predicted or true."""
+
+    def score(p: Tensor, target: Tensor, threshold: float) -> float:
+        nothing = not (((p > threshold) & (target != IGNORE)) | (target == 1)).any()
+        return empty if nothing else iou_above(p, target, threshold)
+
+    return score
+
+
+def tune_the_accuracy(
+    tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+) -> tuple[float, float]:
+    def accuracy(threshold: float) -> int:
+        right = (tuning_p > threshold) == (tuning_target == 1)
+        return int((right & (tuning_target != IGNORE)).sum())
+
+    best = max(CUTS, key=accuracy)
+    return best, iou_above(test_p, test_target, best)
+
+
+def tune_and_swap(
+    tuning_p: Tensor, tuning_target: Tensor, test_p: Tensor, test_target: Tensor
+) -> tuple[float, float]:
+    return tune_and_report(tuning_p, tuning_target, test_p, test_target)[::-1]
 
 
 def tuning_cases() -> list[tuple]:
@@ -717,10 +972,39 @@ tune = Exercise(
             "You average the IoU of the images. Here the pixels of all images are counted "
             "together, and one IoU is taken.",
         ),
+        Mistake(
+            tuned(iou_from),
+            "You count pixels whose p is equal to the threshold as foreground. Here p must be "
+            "larger: use > and not >=.",
+        ),
+        Mistake(
+            tune_the_accuracy,
+            "You choose the threshold with the highest pixel accuracy. Choose the threshold with "
+            "the highest IoU of the foreground.",
+        ),
+        Mistake(
+            tuned(iou_or(math.nan)),
+            "Where neither target nor prediction has a foreground pixel, your IoU is nan, and "
+            "argmax takes nan for the largest value. The IoU of this case is 0 here.",
+        ),
+        Mistake(
+            tuned(iou_or(1.0)),
+            "Where neither target nor prediction has a foreground pixel, your IoU is 1. The IoU "
+            "of this case is 0 here.",
+        ),
+        Mistake(
+            tuned(iou_above, CUTS[1::2]),
+            "You try 0.02, 0.04, ..., 0.98 only, as the chapter does. Here the thresholds are "
+            "0.01, 0.02, ..., 0.99.",
+        ),
+        Mistake(
+            tune_and_swap,
+            "The order is (threshold, IoU); you return the IoU first.",
+        ),
     ),
     hints=(
         "Write a helper iou(p, target, threshold) first, and call it on both sets.",
-        "found = (p > threshold) & (target != 255); there = target == 1.",
+        "predicted = (p > threshold) & (target != 255); true = target == 1.",
         "max(thresholds, key=...) returns the first of several equal maxima: try the thresholds "
         "from low to high.",
     ),

@@ -84,15 +84,15 @@ def p_from_the_other_class(learning_rates, share):
     return 1 - chapter.p_after(learning_rates, 1 - share)
 
 
-def remedy_with_ifs(report):
+def change_with_ifs(report):
     each = chapter.REPORTS[report]
     if each["p at last"] > 10 * each["share"]:
-        return "start"
+        return "bias"
     return "threshold" if each["IoU tuned"] - each["IoU at 0.5"] > 0.015 else "keep"
 
 
-def remedy_by_letter(report):
-    return "start" if report in "AD" else "keep" if report == "C" else "threshold"
+def change_by_letter(report):
+    return "bias" if report in "AD" else "keep" if report == "C" else "threshold"
 
 
 def dice_with_loops(logits, target):
@@ -230,8 +230,8 @@ def tune_in_place(tuning_p, tuning_target, test_p, test_target):
         (chapter.reach, p_with_numpy),
         (chapter.reach, p_with_tensors),
         (chapter.reach, p_from_the_other_class),
-        (chapter.diagnose, remedy_with_ifs),
-        (chapter.diagnose, remedy_by_letter),
+        (chapter.diagnose, change_with_ifs),
+        (chapter.diagnose, change_by_letter),
         (chapter.batch_dice, dice_with_loops),
         (chapter.batch_dice, dice_with_einsum),
         (chapter.batch_dice, dice_in_place),
@@ -281,7 +281,7 @@ def test_adamw_moves_a_bias_as_the_exercise_says():
     assert bias.sigmoid().item() == pytest.approx(chapter.p_after(rates, 0.01), abs=0.003)
 
 
-def test_the_reports_are_those_of_the_sweep_and_the_remedies_the_best_there():
+def test_the_reports_are_those_of_the_sweep_and_the_changes_the_best_there():
     rows = json.loads((report.RESULTS / "loss_sweep.json").read_text())["sweep"]
     starts = dict.fromkeys("AD", "zero") | dict.fromkeys("BCE", "prior")
     for letter, told in chapter.REPORTS.items():
@@ -293,7 +293,7 @@ def test_the_reports_are_those_of_the_sweep_and_the_remedies_the_best_there():
         assert list(told.values())[2:] == [pytest.approx(value, abs=0.0051) for value in found]
         gain_of_start = at["prior"]["iou"][0] - run["iou"][0]
         gain_of_threshold = run["iou_at_threshold"][0] - run["iou"][0]
-        best = "start" if gain_of_start > gain_of_threshold else "threshold"
+        best = "bias" if gain_of_start > gain_of_threshold else "threshold"
         if max(gain_of_start, gain_of_threshold) < 0.015:
             best = "keep"
-        assert chapter.first_remedy(letter) == best
+        assert chapter.first_change(letter) == best
