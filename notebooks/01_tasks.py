@@ -598,8 +598,8 @@ viz.show_images(
         "the largest component": torch.where(largest, tinted, coins.image),
     },
     alt="Dark photograph of 24 coins. Beside it 24 separate components of bright "
-    "pixels: 23 blue ones and an orange one. In the third panel the orange one lies over "
-    "the photograph: it is bright background in the upper left, with one coin.",
+    "pixels: 23 blue ones and an orange one. In the third panel the orange one lies "
+    "over the photograph: it is bright background in the upper left, with one coin.",
 )
 
 # %% [markdown]
@@ -1383,8 +1383,8 @@ ex.choose.show_solution()
 #   are stored one by one can overlap.
 # - Connected components are objects only where objects of one class do not touch and
 #   are not cut. State the connectivity, 4 or 8.
-# - PNG, run-length codes and exact polygons are lossless, and they take a few KB for a
-#   photograph of this chapter. They differ in what they can express.
+# - PNG, run-length codes and exact polygons are lossless. Compressed, they take a few
+#   KB for a photograph of this chapter. They differ in what they can express.
 # - Class labels are categorical: never average them or save them as JPEG. Convert bytes
 #   to a wider type before arithmetic.
 #

@@ -412,6 +412,75 @@ def test_other_tolerances_give_other_vertices(tolerances):
     assert chapter.outline.verdict(answer)[0] == "✗"
 
 
+def first_ring_only(mask, wanted):
+    best = []
+    for tolerance in (0.5, 1, 2, 4):
+        ring = simplify(mask_to_polygons(mask)[0], tolerance)
+        if overlap(mask, polygons_to_mask([ring], mask.shape)) >= wanted:
+            best.append(len(ring))
+    return best
+
+
+def holes_filled(mask, wanted):
+    best = []
+    for tolerance in (0.5, 1, 2, 4):
+        rings = [simplify(ring, tolerance) for ring in mask_to_polygons(mask)]
+        if overlap(mask, polygons_to_mask(rings, mask.shape, holes=False)) >= wanted:
+            best.append(sum(map(len, rings)))
+    return best
+
+
+def strictly_above(mask, wanted):
+    best = []
+    for tolerance in (0.5, 1, 2, 4):
+        rings = [simplify(ring, tolerance) for ring in mask_to_polygons(mask)]
+        if overlap(mask, polygons_to_mask(rings, mask.shape)) > wanted:
+            best.append(sum(map(len, rings)))
+    return best
+
+
+def finest_forgotten(mask, wanted):
+    best = []
+    for tolerance in (1, 2, 4):
+        rings = [simplify(ring, tolerance) for ring in mask_to_polygons(mask)]
+        if overlap(mask, polygons_to_mask(rings, mask.shape)) >= wanted:
+            best.append(sum(map(len, rings)))
+    return best
+
+
+@pytest.mark.parametrize(
+    "collect, word",
+    [
+        (first_ring_only, "first ring only"),
+        (holes_filled, "holes=True"),
+        (strictly_above, ">="),
+        (finest_forgotten, "0.5 is missing"),
+    ],
+)
+@pytest.mark.parametrize(
+    "smallest",
+    [
+        min,
+        lambda found: min(found, default=0),
+        lambda found: min(found) if found else None,
+        lambda found: min(found, default=np.inf),
+    ],
+    ids=["error", "0", "None", "inf"],
+)
+def test_a_fault_is_named_whatever_is_returned_if_no_tolerance_is_good_enough(
+    collect, word, smallest
+):
+    _, message = chapter.outline.verdict(lambda mask, wanted: smallest(collect(mask, wanted)))
+    assert word in message
+    assert "input is empty" not in message and "missing?" not in message
+
+
+@pytest.mark.parametrize("place", chapter.SITUATIONS)
+def test_every_encoding_that_does_not_fit_has_a_reason(place):
+    wrong = set(chapter.ENCODINGS) - {chapter.choose_encoding(place)}
+    assert set(chapter.REASONS[place]) == wrong
+
+
 def test_dice_in_place_of_iou_is_called_dice():
     _, message = chapter.outline.verdict(chapter.vertices_by_dice)
     assert "Dice" in message and "background" not in message
