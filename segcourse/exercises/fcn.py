@@ -301,8 +301,8 @@ checkerboard = Exercise(
         ),
         Mistake(
             pattern_of_the_whole_kernel,
-            "With a stride above 1, no output position receives all weights of the kernel, "
-            "because the kernels start `stride` positions apart.",
+            "With a stride above 1, no output position receives all weights of a kernel of two "
+            "or more, because the kernels start `stride` positions apart.",
         ),
         Mistake(
             pattern_of_the_flipped_kernel,
