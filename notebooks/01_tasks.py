@@ -870,7 +870,7 @@ print("pixels by Pillow:     ", int(np.array(drawn).sum()))
 # COCO's coordinates are continuous, and pixels count if their centres are inside. The
 # rectangle is therefore 3 pixels wide and 2 pixels high. Pillow takes the corners as
 # pixel numbers and includes the boundary. Pillow's rule is also that of the annotation
-# tool [LabelMe](https://github.com/wkentaro/labelme). Because rules differ, fill a
+# tool [LabelMe](https://github.com/labelmeai/labelme). Because rules differ, fill a
 # polygon by the rule of the tool that wrote it.
 #
 # ### A panoptic annotation: PNG and `segments_info`
@@ -950,7 +950,7 @@ print("scipy, 3 x 3 of ones: ", ndimage.label(saucer, np.ones((3, 3)))[1], "comp
 # <details class="deeper"><summary>Going deeper: other run-length codes</summary>
 #
 # The annotation tool
-# [CVAT](https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/) writes run
+# [CVAT](https://github.com/cvat-ai/cvat) writes run
 # lengths row by row inside the box of the object. Competitions on the site Kaggle use
 # pairs of start and length (exercise 1.2). Neither is COCO's code.
 #
