@@ -63,12 +63,12 @@ REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
     (
         RuntimeError,
         r"numel\(\) == 0|non-empty|empty",
-        "The input is empty here: the question says what to return then.",
+        "Something is empty here. If it is the input, the question says what to return.",
     ),
     (
         ValueError,
         r"empty",
-        "The input is empty here: the question says what to return then.",
+        "Something is empty here. If it is the input, the question says what to return.",
     ),
 )
 
