@@ -583,7 +583,7 @@ viz.show_predictions(
     {"bilinear, rounded": halved[None, rows, columns]},
     photographs.CLASSES,
     distinct,
-    alt="A part of the photograph, where dark coffee meets the cup, and two masks of "
+    alt="A part of the photograph, where coffee meets the white cup, and two masks of "
     "it. In the ground truth, brown coffee meets the yellow cup directly. With rounded "
     "averages, single pixels of many other classes lie along the coffee's outline.",
 )
@@ -771,9 +771,9 @@ tables.show_table(
 #   `"nearest"` and evaluation `"nearest-exact"`, whose
 #   pixels lie one row and one column apart in the large mask.
 # - **Void as class 0** gives the label sky to a line around every object. Without class
-#   weights, the mean falls clearly. With class weights, the mean shows no clear
-#   difference: the IoU of sky falls, and those of car, person and lamp rise a little
-#   (folded table below). We have not tested why.
+#   weights, the mean falls clearly. With them, it shows no clear difference: the IoU
+#   of sky falls, and those of car, person and lamp rise by about the spread of the
+#   seeds (folded table). We have not tested why.
 # - **Two draws** cost most. With two independent draws of the flip, image and mask
 #   contradict each other in half of the samples on average. In the last row, both
 #   are shifted by at most three pixels, and the score still falls clearly.

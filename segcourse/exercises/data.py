@@ -105,6 +105,10 @@ def eight_bits(ids: Tensor, classes: dict[int, int]) -> Tensor:
     return renumber(ids % 256, classes)
 
 
+def single_precision(ids: Tensor, classes: dict[int, int]) -> Tensor:
+    return renumber(ids.float(), classes)
+
+
 def numbered_masks() -> list[tuple]:
     """Ids as data sets have them, and numberings in every order."""
     pets = torch.tensor([[2, 2, 3, 1], [2, 3, 1, 1], [3, 3, 3, 3]])
@@ -194,6 +198,10 @@ renumbering = Exercise(
         Mistake(
             eight_bits,
             "The ids were cut to 8 bits, so that 257 became 1. Compare them as int64.",
+        ),
+        Mistake(
+            single_precision,
+            "As float32, 2 ** 24 and 2 ** 24 + 1 are one number. Compare the ids as int64.",
         ),
     ),
     hints=(
@@ -615,6 +623,10 @@ def stacked(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return channel_statistics([*torch.stack(images)])
 
 
+def stacked_by_one_less(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    return divided_by_one_less([*torch.stack(images)])
+
+
 def std_first(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return channel_statistics(images)[::-1]
 
@@ -697,6 +709,11 @@ statistics = Exercise(
             stacked,
             "Images of different sizes cannot be stacked. Flatten each one to (3, H * W), and join "
             "them along the pixels with torch.cat(..., dim=1).",
+        ),
+        Mistake(
+            stacked_by_one_less,
+            "Images of different sizes cannot be stacked: join their pixels, (3, H * W) each, with "
+            "torch.cat(..., dim=1). Then give std correction=0.",
         ),
         Mistake(std_first, "The two results are exchanged: return (mean, std)."),
         Mistake(mean_only, "The mean is right. Return two results: (mean, std)."),

@@ -1,5 +1,6 @@
 """The exercises on data accept every right answer; their findings are those of the checklist."""
 
+import inspect as inspect_module
 import re
 from functools import cache
 
@@ -355,3 +356,58 @@ def test_the_faulty_function_of_the_notebook_is_the_catalogued_one():
         return parts[0], parts[1]
 
     assert "Both faults are still there" in chapter.two_faults.verdict(random_crop)[1]
+    lines = [line.strip() for line in inspect_module.getsource(random_crop).splitlines()]
+    assert "\n".join(lines) in "\n".join(
+        line.strip() for line in repr(chapter.two_faults).splitlines()
+    )
+
+
+def crop_with_padding_of_class_zero(image, mask, size, draw):
+    bottom, right = max(size - mask.shape[0], 0), max(size - mask.shape[1], 0)
+    image = F.pad(image, (0, right, 0, bottom))
+    mask = F.pad(mask, (0, right, 0, bottom))
+    top, left = draw(mask.shape[0] - size), draw(mask.shape[1] - size)
+    rows, columns = slice(top, top + size), slice(left, left + size)
+    return image[:, rows, columns], mask[rows, columns]
+
+
+def columns_before_rows(edges, borders, search_range):
+    _, right = chapter.find_shift(edges, borders, (0, search_range[1]))
+    down, _ = chapter.find_shift(edges, borders.roll(right, 1), (search_range[0], 0))
+    return down, right
+
+
+def chained(ids, classes):
+    labels = ids.clone()
+    for number, label in classes.items():
+        labels[labels == number] = label
+    labels[~torch.isin(ids, torch.tensor(list(classes), dtype=torch.int64))] = IGNORE
+    return labels
+
+
+def looked_up_by_tensors(ids, classes):
+    return [[classes.get(number, IGNORE) for number in row] for row in ids]
+
+
+TRUNCATED, ROUNDED = ROWS
+
+
+@pytest.mark.parametrize(
+    "exercise, answer, advice",
+    [
+        (chapter.renumbering, chained, "Replacements follow each other"),
+        (chapter.renumbering, looked_up_by_tensors, "a tensor is no key"),
+        (chapter.between, TRUNCATED, "rounded row is missing"),
+        (chapter.between, (TRUNCATED, [2, 2, 2, 2, 5, 5, 5, 5]), "The truncated row is right"),
+        (chapter.two_faults, crop_with_padding_of_class_zero, "cut at one place now"),
+        (chapter.diagnosis, {"A": 2}.get, "no answer yet"),
+        (chapter.shift, columns_before_rows, "One direction was searched first"),
+    ],
+)
+def test_typical_half_answers_get_advice_that_is_true(exercise, answer, advice):
+    assert advice in exercise.verdict(answer)[1]
+
+
+def test_the_question_of_the_diagnosis_holds_all_findings_and_causes():
+    shown = repr(chapter.diagnosis)
+    assert all(text in shown for text in (*chapter.FINDINGS.values(), *chapter.CAUSES.values()))
