@@ -146,14 +146,15 @@ viz.show_images(
     },
     limits=(0, 0.5),
     alt="A noisy grey image with two faint dots; the mask of these dots; the "
-    "prediction, which is entirely black; and the map of p: the two dots are yellow, "
-    "striped green areas lie over bright clouds, and the rest is dark blue.",
+    "prediction, which is entirely black; and the map of p: the two dots are the "
+    "brightest spots, striped green areas lie mostly over bright clouds, and the rest "
+    "is dark blue.",
 )
 
 # %% [markdown]
 # The accuracy is high because 99 % of the pixels are background. The IoU is close to 0
 # because $p$ hardly ever exceeds 0.5. Yet the dots are the brightest parts of the
-# rightmost map. The striped green areas lie over bright clouds of the background.
+# rightmost map. Most striped green areas lie over bright clouds of the background.
 #
 # Before you replace the loss, look at the last line of the output: the mean of $p$ is
 # many times as large as the share of the dots.
@@ -225,7 +226,7 @@ viz.show_images(
 
 # %% [markdown]
 # Most of the dots are now found. The figure shows the mean of $p$ during training, also
-# for two losses that are explained below.
+# for two losses explained below.
 
 # %% tags=["tol=0.1"]
 dice_net, dice_mean = train(dice_loss, training)
@@ -626,8 +627,8 @@ print(f"{len(hard)} of {counted.sum()} pixels are hard")
 #
 # ### Dice, Jaccard and Tversky
 #
-# These losses need three sums per class over the pixels of the batch. In this course, a
-# class that is absent from the ground truth is left out of the mean.
+# These losses need three sums per class over the pixels of the batch. A class that is
+# absent from the ground truth is left out of the mean.
 
 # %%
 p = logits.softmax(dim=1) * counted[:, None]
