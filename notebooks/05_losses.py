@@ -88,10 +88,10 @@ share = torch.stack([each.semantic for each in training]).float().mean().item()
 print(f"share of the dots in the training images: {share:.4f}")
 
 # %% [markdown]
-# We train a small U-Net, the network of [chapter 8](08_unet.ipynb). It has one output
-# channel. Its output at a pixel is the **logit** $x$. The sigmoid turns the logit into
-# the probability $p = 1 / (1 + e^{-x})$ of a dot. We predict a dot where $p$ is larger
-# than the **threshold** 0.5. The loss is **cross-entropy** (CE): the mean of $-\log q$,
+# We train a small U-Net ([chapter 8](08_unet.ipynb)) with one output channel. Its
+# output at a pixel is the **logit** $x$. The sigmoid turns the logit into the
+# probability $p = 1 / (1 + e^{-x})$ of a dot. We predict a dot where $p$ is larger than
+# the **threshold** 0.5. The loss is **cross-entropy** (CE): the mean of $-\log q$,
 # where $q$ is the probability of the true class of a pixel. The optimiser is AdamW,
 # which is explained below.
 
@@ -146,25 +146,23 @@ viz.show_images(
     },
     limits=(0, 0.5),
     alt="A noisy grey image with two faint dots; the mask of these dots; the "
-    "prediction, which is entirely black; and the map of p: the two dots are yellow, "
-    "striped green areas lie over bright clouds, and the rest is dark blue.",
+    "prediction, which is entirely black; and the map of p: the two dots are the "
+    "brightest spots, striped green areas lie mostly over bright clouds, and the rest "
+    "is dark blue.",
 )
 
 # %% [markdown]
 # The accuracy is high because 99 % of the pixels are background. The IoU is close to 0
 # because $p$ hardly ever exceeds 0.5. Yet the dots are the brightest parts of the
-# rightmost map. The striped green areas lie over bright clouds of the background; the
-# stripes may come from the up-convolutions, which compute neighbouring rows with
-# different weights.
+# rightmost map. Most striped green areas lie over bright clouds of the background.
 #
-# Before you replace the loss, look at the last line of the output. The mean of $p$ is
-# many times as large as the share of the dots, so training has not finished lowering
-# $p$.
+# Before you replace the loss, look at the last line of the output: the mean of $p$ is
+# many times as large as the share of the dots.
 #
 # ## The idea
 #
-# Three choices matter for a rare class. We check them in this order: the **initial
-# bias** of the last layer, the **threshold**, and the **loss**.
+# Three choices matter for a rare class, in this order: the **initial bias** of the last
+# layer, the **threshold**, and the **loss**.
 #
 # ### First, the initial bias
 #
@@ -177,9 +175,8 @@ viz.show_images(
 #   0.495$, and the foreground pixel has $(0.5 - 1) / 100 = -0.005$. The sum is
 #   positive, so the step lowers $p$ everywhere.
 # - If $p = 0.01$, the background adds up to $99 \cdot 0.01 / 100 = 0.0099$, and the
-#   foreground pixel has $(0.01 - 1) / 100 = -0.0099$. The sum is 0, so adding the same
-#   small number to all logits would not change the loss. The loss can only fall if the
-#   logits of dots and background change *differently*.
+#   foreground pixel has $(0.01 - 1) / 100 = -0.0099$. The sum is 0, so the loss can
+#   only fall if the logits of dots and background change *differently*.
 #
 # Training should therefore start with $p$ near the share $\pi$ of foreground pixels in
 # the training images. The last layer adds its bias $b$ to a weighted sum of its inputs.
@@ -187,9 +184,8 @@ viz.show_images(
 #
 # $$b = \log \frac{\pi}{1 - \pi}$$
 #
-# [Lin et al.](https://arxiv.org/abs/1708.02002), who introduced the focal loss, use it
-# with $\pi = 0.01$. In a real network the inputs are not 0, so the first mean of $p$ is
-# only near $\pi$.
+# [Lin et al.](https://arxiv.org/abs/1708.02002) use it with $\pi = 0.01$. In practice
+# the inputs are not 0, so the first mean of $p$ is only near $\pi$.
 
 
 # %%
@@ -229,9 +225,8 @@ viz.show_images(
 )
 
 # %% [markdown]
-# The same loss, network, images and number of steps now find most of the dots. To see
-# why, we plot the mean of $p$ during training, also for two losses that are explained
-# below.
+# Most of the dots are now found. The figure shows the mean of $p$ during training, also
+# for two losses explained below.
 
 # %% tags=["tol=0.1"]
 dice_net, dice_mean = train(dice_loss, training)
@@ -262,15 +257,13 @@ viz.show_curves(
 )
 
 # %% [markdown]
-# From bias 0 the mean of $p$ falls during the whole training under all three losses,
-# and is lowest with Dice at the end. None of the three curves reaches the share of the
-# dots in 160 steps.
+# From bias 0 the mean of $p$ falls slowly under all three losses, and is lowest with
+# Dice at the end. No curve reaches the share of the dots in 160 steps.
 #
-# The bias shows why this takes so long. AdamW divides each gradient by a running
-# estimate of the gradient's size, so a step moves a weight by about the learning rate
-# at most, however large the gradient is. (It also shrinks every weight a little in each
-# step, which is called *weight decay*.) Compare the bias that is needed with the sum of
-# all learning rates:
+# The bias shows why. AdamW divides each gradient by a running estimate of its size, so
+# a step moves a weight by about the learning rate at most. (It also shrinks every
+# weight a little, which is called *weight decay*.) Compare the bias that is needed with
+# the sum of all learning rates:
 
 # %% tags=["tol=0.05"]
 rates = [3e-3 * (1 - step / 160) ** 0.9 for step in range(160)]
@@ -280,11 +273,10 @@ print(f"bias after training from 0: {plain.head.bias.item():.2f}")
 
 # %% [markdown]
 # The bias cannot move far enough, so the other weights have to lower $p$ instead. Does
-# the slow bias cause the low IoU? A stored experiment, called *the sweep* below, tests
-# this with three seeds (`python -m benchmarks.loss_sweep`). In the table, the first and
-# the third row differ only in this bias: in the third row its learning rate is 100
-# times as large, and it has no weight decay. Numbers after ± are the standard deviation
-# over the seeds.
+# this cause the low IoU? A stored experiment with three seeds, *the sweep* (`python -m
+# benchmarks.loss_sweep`), tests the slow bias. In the third row of the table, only this
+# bias has another learning rate, 100 times as large, and no weight decay. Numbers after
+# ± are standard deviations over the seeds.
 
 # %% tags=["hide-input"]
 results = measured("loss_sweep")
@@ -316,25 +308,22 @@ tables.show_table(
 # %% [markdown]
 # A faster bias brings back most of the IoU, so the slow bias was the main cause of the
 # failure *in 160 steps*. With four times the steps the IoU is at least as high as with
-# the prior bias, although the bias is still near 0: the other weights have then had
-# time to lower $p$. The fast bias and the prior bias end slightly below the needed
-# value, which is exact only if the inputs of the last layer are 0.
+# the prior bias, although the bias is still near 0: the other weights have then lowered
+# $p$. (The needed bias is exact only for inputs of 0.)
 #
 # ### Second, the threshold
 #
 # Some losses give a larger $p$ because they weigh the foreground more. **Balanced
-# cross-entropy** multiplies the loss of a foreground pixel by the share of the
-# background, and the loss of a background pixel by the share of the foreground. Take
-# 100 pixels that look alike, one of them a dot. The weight of the dot is 0.99, and the
-# weight of each background pixel is 0.01. At $p = 0.5$ the gradient of the dot, $0.99
-# \cdot 0.5$, raises $p$, and the gradient of the background, $99 \cdot 0.01 \cdot 0.5$,
-# lowers $p$. Both have the same size and cancel, so 0.5 is the best $p$, although only
-# 1 % of these pixels are dots. With the threshold 0.5 such a network predicts far too
-# many dots.
+# cross-entropy** multiplies the loss of a pixel by the share of the *other* class. Take
+# 100 pixels that look alike, one of them a dot, which gets the weight 0.99. The others
+# get 0.01. At $p = 0.5$ the gradient of the dot, $0.99 \cdot 0.5$, raises $p$, and the
+# gradient of the background, $99 \cdot 0.01 \cdot 0.5$, lowers $p$. Both cancel, so 0.5
+# is the best $p$, although only 1 % of these pixels are dots. The threshold 0.5 then
+# gives far too many dots.
 #
-# The threshold must therefore be chosen for each loss. This needs a **tuning set**:
-# images that are used neither for training nor for the reported result. We compute the
-# IoU of the tuning set for many thresholds and keep the best threshold.
+# The threshold must therefore be chosen for each loss, on a **tuning set**: images that
+# are used neither for training nor for the reported result. We keep the threshold with
+# the highest IoU there.
 
 # %% tags=["tol=0.2"]
 tuning = stack(list(Dots(50, share=0.01, seed=2)))
@@ -372,9 +361,8 @@ viz.show_curve_panels(
 # %% [markdown]
 # The tuned threshold of balanced cross-entropy raises the IoU from about one third to
 # above one half. It lies at the upper end of our grid, so a finer grid might find a
-# slightly better one. With the prior bias, tuning gains only a few hundredths for
-# cross-entropy, because its curve is rather flat between 0.1 and 0.6. From bias 0,
-# tuning helps cross-entropy but does not replace the missing steps.
+# better one. With the prior bias, tuning gains a few hundredths for cross-entropy. From
+# bias 0, tuning helps but does not replace the missing steps.
 #
 # <details class="deeper"><summary>Going deeper: why the best threshold is rarely one
 # half</summary>
@@ -404,13 +392,13 @@ viz.show_curve_panels(
 # the pixel, and $v$ is either the number of pixels or the sum of the weights. In the
 # table, $\gamma$ is an exponent, usually 2, and $\theta$ is a limit for $q$.
 #
-# | loss | weight $w_i$ | $v$: number or sum | in words |
-# |---|---|---|---|
-# | cross-entropy | 1 | number | all pixels count the same |
-# | class weights | $w_{\text{class of } i}$ | sum or number | rare classes count more |
-# | balanced | share of the other class | number | both classes count the same |
-# | focal | $(1 - q_i)^\gamma$ | number | pixels with $q$ near 1 count little |
-# | OHEM | 1 if $q_i < \theta$, else 0 | sum | only pixels with small $q$ count |
+# | loss | weight $w_i$ | $v$: number or sum |
+# |---|---|---|
+# | cross-entropy | 1 | number |
+# | class weights | $w_{\text{class of } i}$ | sum or number |
+# | balanced | share of the other class | number |
+# | focal | $(1 - q_i)^\gamma$ | number |
+# | OHEM | 1 if $q_i < \theta$, else 0 | sum |
 #
 # In the right panel of the figure, look at pixels with $q$ above 0.7.
 
@@ -443,9 +431,8 @@ viz.show_curve_panels(
 
 # %% [markdown]
 # Above 0.7 OHEM has no gradient and focal loss a small one; below $\theta$ OHEM
-# coincides with cross-entropy. For $q$ below about 0.3 the gradient of focal loss is
-# larger than that of cross-entropy, because its falling weight makes the loss steeper
-# there.
+# coincides with cross-entropy. Below about 0.3 focal loss is steeper than
+# cross-entropy, because its weight falls too.
 #
 # An **overlap loss** compares whole regions instead. For one class, let $p$ be the
 # probabilities and $t$ the ground truth (1 inside the class, 0 elsewhere), and add up
@@ -464,9 +451,9 @@ viz.show_curve_panels(
 # the false negatives $T - I$.
 #
 # In the left panel, the predicted region grows from 0 to 40 of 100 pixels, the 10
-# foreground pixels first. The right panel changes the logit of one foreground pixel and
-# shows the size of its gradient; the other foreground logits are 0, and those of the
-# background are −3. Cross-entropy is drawn on the right only.
+# foreground pixels first. The right panel varies the logit of one foreground pixel; the
+# other foreground logits are 0, those of the background −3. Cross-entropy is drawn on
+# the right only.
 
 
 # %% tags=["hide-input"]
@@ -518,28 +505,26 @@ viz.show_curve_panels(
 )
 
 # %% [markdown]
-# On the left, Tversky with $\alpha = 0.3$ and $\beta = 0.7$ is smaller than Dice if the
-# region is too large, and larger if it is too small. Jaccard and Lovász coincide,
-# because both equal 1 − IoU for a mask without intermediate probabilities. On the
-# right, the gradient of all overlap losses is largest near the logit 0. A foreground
-# pixel with the logit −10 is badly wrong, yet its gradient is almost 0 because the
-# sigmoid is flat there. Cross-entropy has its largest gradient at such a pixel, which
-# is one argument for adding cross-entropy to an overlap loss.
+# On the left, Tversky is smaller than Dice if the region is too large, and larger if it
+# is too small. Jaccard and Lovász coincide, because both equal 1 − IoU for a binary
+# mask. On the right, a foreground pixel with the logit −10 is badly wrong, yet its
+# gradient under an overlap loss is almost 0 because the sigmoid is flat there.
+# Cross-entropy has its largest gradient at such a pixel, which is one argument for
+# adding it to an overlap loss.
 #
 # ## Build it
 #
 # ### Cross-entropy
 #
 # We build each loss for random logits with eight classes and compare it with
-# `segcourse.losses`. Void pixels have the label `IGNORE`. They get some valid class so
-# that `gather` works, and their loss is multiplied by 0.
+# `segcourse.losses`. Void pixels, labelled `IGNORE`, are left out.
 
 # %%
 scenes = stack(list(Toytown(2, seed=2, void=1)))
 target = scenes.semantic  # (N, H, W)
 logits = torch.randn(2, 8, 96, 128, generator=torch.Generator().manual_seed(1))
 counted = target != IGNORE
-safe = target.where(counted, 0)
+safe = target.where(counted, 0)  # void gets a valid class, so that gather works
 log_q = logits.log_softmax(dim=1)  # (N, K, H, W)
 pixel_loss = -log_q.gather(1, safe[:, None])[:, 0] * counted  # (N, H, W)
 by_hand = pixel_loss.sum() / counted.sum()
@@ -583,11 +568,11 @@ for name in ("inverse", "median", "log"):
     print(f"{name}: ratio {(schemes[name].max() / schemes[name].min()).item():.1f}")
 
 # %% [markdown]
-# The log scheme is the mildest. Inverse and median frequency differ slightly, and even
-# in the order of person and lamp, because not every image contains every class. A
-# common factor of all weights cancels if the loss is divided by the sum of the weights,
-# as in PyTorch. If the loss is divided by the number of pixels, ten times the weights
-# give ten times the gradient. What does this change with SGD and with AdamW?
+# The log scheme is the mildest. Inverse and median frequency differ slightly because
+# not every image contains every class. A common factor of all weights cancels if the
+# loss is divided by the sum of the weights, as in PyTorch. If the loss is divided by
+# the number of pixels, ten times the weights give ten times the gradient. Compare SGD
+# and AdamW:
 
 # %%
 for optimizer_class in (torch.optim.SGD, torch.optim.AdamW):
@@ -610,17 +595,16 @@ for optimizer_class in (torch.optim.SGD, torch.optim.AdamW):
 
 # %% [markdown]
 # AdamW moves equally far, because it divides by the size of the gradient. For a loss of
-# one term only the *ratios* of the weights matter with AdamW, as long as the gradients
-# are far larger than its small constant `eps`.
+# one term, only the *ratios* of the weights matter to it.
 #
 # ### Focal loss and OHEM
 #
 # The **focal loss** has the weight $(1 - q)^\gamma$. With $\gamma = 2$, a pixel with $q
 # = 0.9$ keeps $0.1^2 = 0.01$ of its cross-entropy, and a pixel with $q = 0.1$ keeps
 # $0.9^2 = 0.81$. **OHEM** (online hard example mining) averages over the pixels with $q
-# < \theta$ only, but over at least `min_kept` pixels. A usual $\theta$ is 0.7. Here the
-# logits are random, so that $q$ is below 0.7 nearly everywhere, and we take 0.05. The
-# sweep below takes 0.7 and keeps at least 2000 of the 32,768 pixels of a batch.
+# < \theta$ only, but over at least `min_kept` pixels. A usual $\theta$ is 0.7, as in
+# the sweep, which keeps at least 2000 of the 32,768 pixels of a batch. Here nearly all
+# $q$ of the random logits are below 0.7, so we take 0.05.
 
 # %%
 q = log_q.gather(1, safe[:, None])[:, 0].exp()
@@ -637,16 +621,14 @@ print(
 print(f"{len(hard)} of {counted.sum()} pixels are hard")
 
 # %% [markdown]
-# RetinaNet, the detector of the focal-loss paper, also multiplies the loss of
-# foreground by $\alpha = 0.25$ and of background by $1 - \alpha = 0.75$. The *rare*
-# class gets the smaller weight. The paper combines this weight with $\gamma = 2$ and
-# the prior bias. The sweep below shows its effect with the prior bias and with bias 0,
-# both with $\gamma = 2$.
+# RetinaNet, the detector of the focal-loss paper, also multiplies foreground by $\alpha
+# = 0.25$ and background by $1 - \alpha = 0.75$, so the *rare* class gets the smaller
+# weight. The paper combines this with the prior bias.
 #
 # ### Dice, Jaccard and Tversky
 #
-# These losses need three sums per class over the pixels of the batch. In this course, a
-# class that is absent from the ground truth is left out of the mean.
+# These losses need three sums per class over the pixels of the batch. A class that is
+# absent from the ground truth is left out of the mean.
 
 # %%
 p = logits.softmax(dim=1) * counted[:, None]
@@ -692,10 +674,14 @@ print(
 )
 
 # %% [markdown]
+# <details class="deeper"><summary>Going deeper: the drop of Lovász</summary>
+#
 # The weight depends on the place in this order. In the last figure the background has
 # the logit −3. Above the logit 3 the error of the foreground pixel is therefore smaller
 # than the errors of all background pixels, so the pixel moves to the end of the order
 # and its weight drops.
+#
+# </details>
 #
 # <details class="deeper"><summary>Going deeper: losses that use distances</summary>
 #
@@ -718,11 +704,10 @@ print(
 #
 # ## On a real image
 #
-# The photograph shows a rocket beside its towers; the rocket is the foreground.
-# We train on 200 random crops and evaluate on the whole image, so the IoU only says how
-# fast a network fits this photograph. The rocket stands in the middle columns, which
-# random crops cover more often than the edges. Its share in the crops is therefore
-# larger than in the image, and we use the share in the crops for the prior bias.
+# The foreground is the rocket in the photograph. We train on 200 random crops and
+# evaluate on the whole image, so the IoU only says how fast a network fits this
+# photograph. Random crops cover the middle, with the rocket, more often than the edges.
+# The prior bias uses the larger share in the crops.
 
 # %%
 photo = Photographs("rocket", longest=256)[0]
@@ -802,8 +787,8 @@ viz.show_curve_panels(
 
 # %% [markdown]
 # With the prior bias most of the rocket is found within 20 steps. From bias 0
-# cross-entropy needs several times as many steps for the same IoU, and Dice needs even
-# more. One photograph and one seed are an illustration, not a measurement.
+# cross-entropy needs several times as many steps, and Dice even more. One photograph
+# and one seed are only an illustration.
 #
 # ## What did the idea buy?
 #
@@ -842,21 +827,19 @@ show_share(0.01)
 
 # %% [markdown]
 # With bias 0 and the threshold 0.5, some losses find no dots and others find most of
-# them; for several losses the seed matters as much, as their standard deviations show.
-# With the prior bias, all losses but balanced cross-entropy reach an IoU of about one
-# half or more, and a tuned threshold brings balanced cross-entropy up too. The next
-# cell unfolds to the same tables for 5 % and 30 %.
+# them; for several losses the seed matters as much. With the prior bias and a tuned
+# threshold, all losses reach an IoU of more than one half. The next cell unfolds to the
+# tables for 5 % and 30 %.
 
 # %% tags=["hide-cell"]
 show_share(0.05)
 show_share(0.3)
 
 # %% [markdown]
-# The following summary gives the lowest and the highest mean IoU of the ten losses in
-# each setting. "No clear difference" counts the losses, the best one included, whose
-# mean ± standard deviation overlaps with that of the best loss. With three seeds this
-# is a rough rule: at 1 % with bias 0 many losses pass because their standard deviations
-# are large.
+# The summary gives the lowest and the highest mean IoU of the ten losses. "No clear
+# difference" counts the losses, the best included, whose mean ± standard deviation
+# overlaps with that of the best. This rule is rough: with bias 0 at 1 %, many losses
+# pass because their deviations are large.
 
 # %% tags=["hide-input"]
 rows = []
@@ -879,7 +862,7 @@ for name in ("Dice", "Tversky (0.3, 0.7)"):
 # %% [markdown]
 # At 1 % the best and the worst loss differ by more than one half with bias 0, and by
 # less than one tenth with the prior bias and a tuned threshold. At 30 % the initial
-# bias hardly matters. Five observations on single losses:
+# bias hardly matters. Single losses:
 #
 # - **Cross-entropy** with the prior bias and a tuned threshold shows no clear
 #   difference from Dice, Tversky, Dice + CE and Lovász + CE at 1 %.
@@ -887,16 +870,14 @@ for name in ("Dice", "Tversky (0.3, 0.7)"):
 #   nothing and $\alpha = 0.75$ finds some dots. The prior bias helps both, and from
 #   there neither is better than cross-entropy.
 # - **Lovász** alone fails with bias 0 at 1 % and works with the prior bias.
-# - **Tversky** (0.3, 0.7) has a higher recall than Dice at the threshold 0.5, as the
-#   last two lines show.
-# - **Balanced cross-entropy** needs the tuned threshold at 1 % and 5 % (first and
-#   second table).
+# - **Tversky** (0.3, 0.7) has a higher recall than Dice at the threshold 0.5.
+# - **Balanced cross-entropy** needs the tuned threshold at 1 % and 5 %.
 #
 # ### Several classes, some of them rare
 #
 # Does the prior bias replace class weights? In Toytown, people and lamps cover about
 # 1.5 % of the pixels each. The prior bias of a softmax is the logarithm of each class's
-# share. We train a small U-Net with three choices of weights and both initial biases.
+# share. We compare three choices of weights with both initial biases.
 
 # %% tags=["hide-input"]
 town = results["toytown"]
@@ -917,18 +898,18 @@ tables.show_table(
 )
 
 # %% [markdown]
-# In this experiment class weights raise the IoU of people from almost 0 to nearly one
-# half, and the initial bias makes no clear difference. With weights most pixels of
-# people are found, but only about half of the pixels predicted as people are right.
-# Median and log frequency show no clear difference.
+# Class weights raise the IoU of people from almost 0 to nearly one half. The initial
+# bias makes no clear difference, nor does the choice between median and log frequency.
+# With weights most pixels of people are found, but only about half of the pixels
+# predicted as people are right.
 #
 # ## Where it breaks: output resolution
 #
 # No loss can restore details that the output is too coarse to show. Suppose that a
 # network predicts one value per block of $s \times s$ pixels. Predict "dot" for a block
-# if dots cover more than a fraction $c$ of it. We compute the coverage from the ground
+# if dots cover more than a fraction $c$ of it. We take the coverage from the ground
 # truth, try all values of $c$, and keep the highest IoU. No network with such blocks
-# can exceed this IoU.
+# can exceed it.
 
 
 # %%
@@ -954,8 +935,7 @@ viz.show_images(
 
 # %% [markdown]
 # Many networks for image classification reduce the resolution by a factor of 32.
-# [Chapter 6](06_fcn.ipynb) shows how to upsample their output and to use features of
-# higher resolution.
+# [Chapter 6](06_fcn.ipynb) shows how to restore it.
 #
 # ## In practice
 #
@@ -1104,7 +1084,7 @@ tables.show_table([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 # ## Common mistakes
 #
 # **Softmax twice.** Wrong: `cross_entropy(logits.softmax(1), target)`. Even a perfect
-# prediction keeps a large loss. Right: `cross_entropy(logits, target)`.
+# prediction has a large loss. Right: `cross_entropy(logits, target)`.
 #
 # **The logarithm of a softmax.** Wrong: `logits.softmax(1).log()`, which can be minus
 # infinity. Right: `logits.log_softmax(1)`.
@@ -1112,13 +1092,12 @@ tables.show_table([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 # **Dice of thresholded logits.** Wrong: `dice((logits > 0).float(), target)`, which has
 # no gradient. Right: `dice(logits.sigmoid(), target)`.
 #
-# **A mean over absent classes.** Wrong: `by_class.mean()`. An absent class has the loss
-# 1 if any of its probabilities is above 0, and nan otherwise, even if the prediction is
-# perfect. Right: `by_class[true > 0].mean()`.
+# **A mean over absent classes.** Wrong: `by_class.mean()`. For an absent class even a
+# perfect prediction has the loss 1, or nan if all its $p$ are 0. Right: `by_class[true
+# > 0].mean()`.
 #
-# **A large `smooth` beside a small mask.** The constant is in pixels. Wrong:
-# `smooth=100` for a mask of 4 pixels, all of which are missed: the loss should be 1.
-# Right: `smooth=0`.
+# **A large `smooth` beside a small mask.** Wrong: `smooth=100` for a mask of 4 pixels.
+# If all are missed, the loss should be 1. Right: `smooth=0`.
 
 # %%
 perfect = 50.0 * F.one_hot(safe, 8).movedim(-1, 1)
