@@ -51,8 +51,7 @@ from torchvision.models.segmentation import (
 )
 
 from segcourse import tables, viz
-from segcourse.classical.pixels import gray
-from segcourse.classical.thresholds import otsu
+from segcourse.classical import gray, otsu
 from segcourse.data import Cached, Photographs, Toytown, batches, measured, toytown
 from segcourse.losses import class_counts, cross_entropy, log_frequency_weights
 from segcourse.metrics import confusion_matrix, iou, mean_iou, trimap
