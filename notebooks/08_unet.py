@@ -329,8 +329,8 @@ viz.show_images(
         "second term of w": weights,
     },
     alt="Seven round cells in different colours; the distance to the nearest cell, "
-    "which grows towards the corners; and the second term of the weight: bright lines "
-    "in the narrow gaps between cells, dark inside cells and far from them.",
+    "which is largest in the lower right corner; and the second term of the weight: "
+    "bright lines in the narrow gaps, dark inside cells and far from them.",
 )
 
 # %% [markdown]
@@ -395,8 +395,8 @@ tables.show_table(rows[::-1])
 print("logits", tuple(logits.shape[1:]))
 
 # %% [markdown]
-# Of 572 pixels, 388 receive logits, as in the paper. The other 92 on each side only
-# serve as context. The cut is between 32 and 88 image pixels wide at every level.
+# Of the 572 pixels of a row, 388 receive logits, as in the paper. The 92 on each side
+# only serve as context. The cut is between 32 and 88 image pixels wide at every level.
 #
 # The number of parameters is the second check: the paper's network must have
 # 31,030,658.
@@ -535,7 +535,7 @@ viz.show_predictions(
     CLASSES,
     PALETTE,
     alt="Three street scenes with U-Net's prediction and the ground truth: borders are "
-    "sharp, and most people and lamp posts are found.",
+    "sharp, and most people and lamps are found, at least in part.",
 )
 
 # %% [markdown]
@@ -648,7 +648,7 @@ viz.show_images(
 )
 
 # %% [markdown]
-# Half a photograph is enough for both tests. They are easy, because the objects are
+# Half a photograph is enough for both tests. The tests are easy, because the objects are
 # bright discs on a darker background. Even Otsu's threshold does well on the cell; on
 # the coins it is worse than U-Net.
 #
@@ -724,8 +724,8 @@ for skip, runs in results["longer"].items():
 # The table shows one clear effect: without skip connections, the mean IoU falls by
 # about 0.1, and the lamps are nearly lost. The first three rows show no clear
 # difference, because they differ by no more than their spreads. The network that adds
-# scores is better than U-Net in every seed, although it has the fewest parameters.
-# After four times as many steps, its lead is about half as large.
+# scores is better than U-Net by more than the spreads, although it has the fewest
+# parameters. After four times as many steps, its lead is about half as large.
 #
 # These runs therefore do not support the explanation that U-Net is better because its
 # skips carry features and not scores. Two limits of the experiment matter. Our skips
@@ -927,6 +927,8 @@ tables.show_table(rows, digits=2)
 # background. SMP's network starts from random weights here, although it is made for
 # pretrained encoders.
 #
+# Which network fits which task?
+#
 # | use this | when |
 # |---|---|
 # | SMP `Unet`, pretrained | you have photographs and few annotations |
@@ -958,7 +960,8 @@ for where, runs in results["crops"].items():
     print("{:7} mean IoU {:.3f} ± {:.3f}".format(where, *summary(runs)))
 
 # %% [markdown]
-# The score is lower in every seed. Right: crop around the centre, as in exercise 8.3.
+# The corner lowers the mean IoU by more than the spreads. Right: crop around the
+# centre, as in exercise 8.3.
 #
 # **2. Odd sizes.** `MyUNet` pools 99 rows to 49 and doubles them to 98, but the skip
 # has 99 rows. Three repairs are common: resize the image, pad it with black, or pad it
@@ -1032,8 +1035,8 @@ for name, objects in {
 #
 # `nn.ConvTranspose2d(512, 512, 2, stride=2)` fails after the bottom of the paper's
 # network, because the bottom has 1024 channels. A repair that runs keeps 1024 channels
-# and widens the next convolution to 1024 + 512. The network trains, but it has several
-# million parameters more than the paper's. Right: `nn.ConvTranspose2d(2 * c, c, 2,
+# and widens the next convolution to 1024 + 512. The network trains, but it has about
+# six million parameters more than the paper's. Right: `nn.ConvTranspose2d(2 * c, c, 2,
 # stride=2)`, then a convolution from `2 * c` to `c`.
 #
 # </details>
@@ -1166,8 +1169,8 @@ ex.border.show_solution()
 # column s. Compare the logits of the tile at column 0 with those of the tile at column
 # s, in the columns that describe the same pixels. Try s = 1, 2, 3, ... as long as the
 # two tiles have at least one column of logits in common. Return the first s for which
-# all common logits agree to 1e-4, or `None` if there is none. The image has at least `2
-# * side` columns.
+# all common logits agree to 1e-4, or `None` if there is none. The image has at least
+# `2 * side` columns.
 
 
 # %%
