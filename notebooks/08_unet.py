@@ -157,8 +157,7 @@ viz.show_architecture(
 # ## Build it
 #
 # We build the U-Net that most libraries mean today. It pads its convolutions, so the
-# output has the size of the image, and it normalises after each convolution. The next
-# section compares it with the paper's network.
+# output has the size of the image, and it normalises after each convolution.
 #
 # ### Two convolutions
 #
@@ -237,8 +236,7 @@ class MyUNet(nn.Module):
 
 # %% [markdown]
 # The course's package has a `UNet` with more options. Its weights have the same shapes
-# in the same order, so we can copy ours into it. Both networks must then give the same
-# logits.
+# in the same order, so we can copy ours. Both networks must then give the same logits.
 
 # %%
 mine = MyUNet(8).eval()
@@ -924,8 +922,8 @@ tables.show_table(rows, digits=2)
 # normalisation and works with batch normalisation. The two rows differ in nothing else,
 # so the normalisation is the cause. One possible reason is that instance normalisation
 # removes the mean of each feature map, and the photograph of the cell is mostly
-# background. SMP's network, a smaller one with three poolings, starts from random
-# weights here, although it is made for pretrained encoders.
+# background. SMP's network is a smaller one than above, with three poolings and random
+# weights.
 #
 # Which network fits which task?
 #
