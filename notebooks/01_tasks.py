@@ -194,18 +194,16 @@ viz.show_grid(
 # per pixel: $5 \cdot 1000 + 2 = 5002$. All pixels with the same number form a
 # *segment*, which is one object or all pixels of one stuff class.
 #
-# In general, let $P$ be the set of pixels and $K$ the number of classes. The class of
-# pixel $p$ is $c(p)$, and its object number is $o(p)$:
+# In general, let $c(p)$ be the class of pixel $p$, and $o(p)$ its object number, which
+# is 0 for stuff and void. The panoptic map stores
 #
-# $$\text{semantic:}\quad c(p) \in \{0, \dots, K-1\} \cup \{\text{void}\}$$
-# $$\text{instance:}\quad (M_1, k_1), (M_2, k_2), \dots \quad
-# \text{object } i \text{ has the mask } M_i \subseteq P \text{ and the class } k_i$$
-# $$\text{panoptic:}\quad \text{id}(p) = 1000\, c(p) + o(p), \quad
-# o(p) = 0 \text{ for stuff and void}$$
+# $$\text{id}(p) = 1000\,c(p) + o(p).$$
 #
-# A *mask* is a set of pixels, stored as an image of zeros and ones. The masks $M_i$ may
-# overlap, whereas a class map or a panoptic map stores exactly one label for each
-# pixel. Void also needs a value in such a map; here it is class 255.
+# Instance segmentation can also give a list of pairs $(M_1, k_1), (M_2, k_2), \dots$,
+# where object $i$ has the mask $M_i$ and the class $k_i$. A *mask* is a set of pixels,
+# stored as an image of zeros and ones. Masks may overlap, whereas a class map or a
+# panoptic map stores exactly one label for each pixel. Void also needs a value in such
+# a map; here it is class 255.
 #
 # ### The value that marks void depends on the data set
 #
@@ -238,10 +236,9 @@ viz.show_grid(
 #
 # ### The three tasks on one scene
 #
-# A `Sample` of this course has three parts: `image` (3, H, W) with values from 0 to 1,
-# `semantic` (H, W) with a class per pixel, and `instance` (H, W) with an object number
-# per pixel, 0 for none. Compare the group of cars in the middle of the panels. The
-# colours of objects are arbitrary.
+# A `Sample` of this course has three parts. `image` (3, H, W) has values from 0 to 1.
+# `semantic` (H, W) holds a class per pixel, and `instance` (H, W) an object number, 0
+# for none. Compare the group of cars in the middle of the panels.
 
 # %% tags=["hide-input"]
 viz.show_tasks(
@@ -365,10 +362,9 @@ print("equal to the package:", torch.equal(coin, package))
 # they remove vertices that are no further from the remaining ring than a *tolerance*
 # (algorithm of Douglas and Peucker).
 #
-# We compare two masks $A$ and $B$ by their *intersection over union*,
-# $\text{IoU} = |A \cap B| \,/\, |A \cup B|$. This is the number of pixels in both
-# masks, divided by the number of pixels in at least one. Equal masks have an IoU of 1.
-# Watch how few vertices are enough for a high IoU.
+# We compare two masks $A$ and $B$ by their *intersection over union*, $\text{IoU} = |A
+# \cap B| \,/\, |A \cup B|$. This is the number of pixels in both masks, divided by the
+# number of pixels in at least one.
 
 
 # %%
@@ -500,10 +496,8 @@ for n in (4, 8):
 # %% [markdown]
 # There are fewer components than objects, because objects of one class that touch in
 # the image become one component. The opposite error occurs, too: some objects consist
-# of several parts, for example because an object in front covers their middle. With
-# 4-connectivity there are more components, because parts that share only a corner count
-# separately. In general, objects cannot be computed from a class map, and must be
-# annotated.
+# of several parts, for example because an object in front covers their middle. In
+# general, objects cannot be computed from a class map, and must be annotated.
 #
 # ## On a real image: coffee and coins
 #
@@ -611,7 +605,7 @@ viz.show_images(
 #
 # The idea of this chapter is to label each pixel with a class, an object or both. Which
 # of these labels does each encoding preserve? Each function below writes a sample and
-# reads it back. We compare the result with the original, in all 40 street scenes.
+# reads it back, for all 40 street scenes.
 
 
 # %%
@@ -697,8 +691,8 @@ tables.show_table(
 # A class PNG keeps all classes, but only a third of the objects. If objects merge,
 # every object of the group is lost, and so is an object in several parts.
 #
-# A simplified object is not exact, but it may be close. How close it is depends on the
-# size of the object:
+# A simplified object is not exact, but it may be close. The figure shows how the error
+# depends on the size of the object:
 
 # %% tags=["hide-input"]
 tolerances = (0, 0.5, 1, 1.5, 2, 3)
@@ -870,8 +864,8 @@ print("pixels by Pillow:     ", int(np.array(drawn).sum()))
 # COCO's coordinates are continuous, and pixels count if their centres are inside. The
 # rectangle is therefore 3 pixels wide and 2 pixels high. Pillow takes the corners as
 # pixel numbers and includes the boundary. Pillow's rule is also that of the annotation
-# tool [LabelMe](https://github.com/labelmeai/labelme). Because rules differ, fill a
-# polygon by the rule of the tool that wrote it.
+# tool [LabelMe](https://github.com/labelmeai/labelme). Fill a polygon by the rule of
+# the tool that wrote it.
 #
 # ### A panoptic annotation: PNG and `segments_info`
 #
@@ -944,8 +938,6 @@ print("scipy, 3 x 3 of ones: ", ndimage.label(saucer, np.ones((3, 3)))[1], "comp
 # - `coco.encode` raises an error for an array that is stored row by row, NumPy's
 #   default. `array.T` is accepted, but it encodes the transposed mask.
 # - `counts` has the type `bytes`, which JSON cannot store. Write `counts.decode()`.
-# - PASCAL VOC's masks are palette images. `np.array(Image.open(path))` gives the
-#   classes, whereas `.convert("L")` gives the brightness of the palette's colours.
 #
 # <details class="deeper"><summary>Going deeper: other run-length codes</summary>
 #
@@ -997,9 +989,9 @@ print(f"area {int(sideways.sum())} = {int(cars.sum())}, IoU {iou(sideways, cars)
 
 # %% [markdown]
 # **Width read as a corner.** Wrong: COCO's `bbox` read as $(x_0, y_0, x_1, y_1)$. It is
-# $(x, y, \text{width}, \text{height})$. Right: `x, y, x + width, y + height`. Corners
-# differ between libraries, too: $x_1$ is the last column of the mask in torchvision's
-# `masks_to_boxes`, and the column after the last one in this course.
+# $(x, y, \text{width}, \text{height})$. Right: `x, y, x + width, y + height`. In
+# torchvision's `masks_to_boxes`, $x_1$ is the last column of the mask; here it is the
+# column after the last one.
 
 # %%
 misread = 0

@@ -190,7 +190,7 @@ tables.show_table(
 #
 # The last column should be close to the printed quarter, because a new pixel covers
 # four old ones. With antialiasing, the average of class numbers removes most pixels of
-# the thin lamps. (The last line shows a correct way to average.)
+# the thin lamps.
 #
 # <details class="deeper"><summary>Going deeper: averaging one-hot maps</summary>
 #
@@ -502,7 +502,7 @@ viz.show_images(
 #
 # Many mistakes can be found by a function. `inspect` loads every sample and reports
 # errors (✗), warnings (!) and what is fine (✓). We give it the folder without
-# `augment`, because normalised images have other values on purpose.
+# `augment`.
 
 # %% tags=["tol=0.03"]
 report = inspect(FolderDataset(folder), classes=photographs.CLASSES)
@@ -557,7 +557,7 @@ moved = alignment(scenes[0].image, scenes[0].semantic.roll((-4, 6), (0, 1)))
 print("the shifted mask must move", moved.shift, "(down, right)")
 
 # %% [markdown]
-# A correct mask stays below a correlation of 1, because an image also has edges inside
+# The correlation of a correct mask is below 1, because an image also has edges inside
 # its regions.
 #
 # ## On a real image
@@ -716,10 +716,10 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# The middle columns show the predictions. Neither network is good: both miss the lamp
-# of the first scene, and the first network predicts false lamp pixels in the third. The
-# second network also reproduces the errors of its training labels: it puts lines of
-# other classes along the outlines, and labels lamp posts as persons.
+# The middle columns show the predictions. Both networks miss the lamp of the first
+# scene, and the first network predicts false lamp pixels in the third. The second
+# network also reproduces the errors of its training labels: it puts lines of other
+# classes along the outlines, and labels lamp posts as persons.
 #
 # The next table compares six mistakes. `benchmarks/label_errors.py` trained every
 # version with three seeds, with and without class weights. Each mistake is compared
@@ -870,7 +870,7 @@ viz.show_bars(
 )
 
 # %% [markdown]
-# One pixel is enough to lower the score of a perfect prediction: a little for large
+# A shift of one pixel lowers the score of a perfect prediction slightly for large
 # classes, and to about one half for the thin lamps. A score therefore depends on the
 # annotation as well as on the network, and more for some classes than for others.
 # [Chapter 3](03_metrics.ipynb) defines the metrics and shows which errors each of them
@@ -983,7 +983,8 @@ tables.show_table(
 # | torchvision `v2` | the project uses torchvision, or boxes must move too |
 # | albumentations | you need elastic, grid or perspective distortion and more |
 #
-# ### How popular data sets number their classes
+# <details class="deeper"><summary>Going deeper: how popular data sets number
+# their classes</summary>
 #
 # | data set | numbers in its mask files | what you do |
 # |---|---|---|
@@ -993,9 +994,11 @@ tables.show_table(
 # | Oxford-IIIT Pet | 1 pet, 2 background, 3 border | pet 1, background 0, border 255 |
 # | CamVid (11 classes) | 0–10, 11 void | 11 → 255 |
 #
-# Sources: [torchvision](https://pytorch.org/vision/stable/datasets.html)
-# (VOC, Pet), [cityscapesScripts](https://github.com/mcordts/cityscapesScripts), the
-# [ADE20K benchmark](https://github.com/CSAILVision/sceneparsing), SegNet's CamVid.
+# Sources: [torchvision](https://pytorch.org/vision/stable/datasets.html) (VOC, Pet),
+# [cityscapesScripts](https://github.com/mcordts/cityscapesScripts), the [ADE20K
+# benchmark](https://github.com/CSAILVision/sceneparsing), SegNet's CamVid.
+#
+# </details>
 #
 # ## Common mistakes
 #

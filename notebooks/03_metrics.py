@@ -14,12 +14,10 @@
 #
 # After this chapter you can
 #
-# - compute Dice from the logits of a network, and IoU from a confusion matrix
-#   (exercises 3.1 and 3.2);
+# - compute Dice from logits, and IoU from a confusion matrix (exercises 3.1 and 3.2);
 # - predict how IoU and the Hausdorff distance change when an object is shifted (3.3);
 # - repair an average that depends on the batch size (3.4);
-# - build the band that boundary IoU compares, and find the single wrong pixel that
-#   increases a boundary distance most (3.5 and 3.6);
+# - compute what boundary metrics compare (3.5 and 3.6);
 # - choose a metric for a task (3.7).
 #
 # You need label maps from [chapter 1](01_tasks.ipynb) and void pixels from
@@ -143,8 +141,8 @@ viz.show_grid(
 # {|\text{prediction} \cup \text{ground truth}|} = \frac{TP}{TP + FP + FN}$$
 #
 # IoU is 1 for a perfect mask and 0 for a mask without a correct pixel. True negatives
-# do not occur in the formula, so a large background cannot raise IoU. In the problem
-# above, the IoU of class person is 0. Other scores of a class use the same counts:
+# do not occur in the formula, so a large background cannot raise IoU. Other scores of a
+# class use the same counts:
 #
 # - **Precision**, $TP/(TP+FP)$: the share of the predicted pixels that is correct.
 # - **Recall**, $TP/(TP+FN)$: the share of the true pixels that was found.
@@ -395,7 +393,7 @@ viz.present(
 # %% [markdown]
 # Persons and lamps cover few pixels and have the lowest IoUs. In mean IoU they count as
 # much as the sky, and in FWIoU very little. Therefore FWIoU is clearly higher here than
-# mean IoU. Like pixel accuracy, it is dominated by large classes.
+# mean IoU.
 #
 # <details class="deeper"><summary>Going deeper: micro and macro averages</summary>
 #
@@ -414,8 +412,8 @@ viz.present(
 #
 # ### Absent classes
 #
-# Class 3 of the small example occurs in neither map, so its IoU is 0 / 0. Three rules
-# for such a class are in use, and they give three different means:
+# Three rules for an absent class, such as class 3, are in use. They give three
+# different means:
 
 # %%
 tiny = confusion_matrix(tiny_preds, tiny_target, 4)
@@ -428,8 +426,8 @@ print("class 1 only predicted, class 2 absent:", iou(only_predicted).tolist())
 
 # %% [markdown]
 # This course leaves absent classes out of the mean, because there was nothing to find
-# and nothing was predicted. In the last line, class 1 occurs in the prediction only. It
-# is not absent: it has false positives, so its IoU is 0.
+# and nothing was predicted. In the last line, class 1 occurs in the prediction only.
+# Because class 1 has false positives, its IoU is 0.
 #
 # ### Images, batches, or the whole data set
 #
@@ -496,15 +494,14 @@ tables.show_table(
 # Network 1 gives a perfect mask with low confidence. Network 2 gives high confidence
 # elsewhere, but narrowly misses one pixel. Soft Dice is higher for network 2,
 # thresholded Dice for network 1. Soft Dice is differentiable and serves as a loss
-# ([chapter 5](05_losses.ipynb)). Results in this course are thresholded Dice.
+# ([chapter 5](05_losses.ipynb)).
 #
 # ### Boundaries
 #
 # IoU and Dice count area. Most pixels of a large object are far from its boundary, so
-# errors at the boundary hardly change the IoU (an experiment below measures this).
-# Boundary metrics compare the two boundaries instead. The **boundary** of a mask
-# contains those of its pixels that have a neighbour (above, below, left or right)
-# outside the mask.
+# errors at the boundary hardly change the IoU. Boundary metrics compare the two
+# boundaries instead. The **boundary** of a mask contains those of its pixels that have
+# a neighbour (above, below, left or right) outside the mask.
 
 
 # %%
@@ -576,7 +573,7 @@ viz.show_grid(
 # - **Average symmetric surface distance** (ASSD) is the mean of all directed distances:
 #   $\text{mean}(\Delta_A \cup \Delta_B)$.
 #
-# These metrics are distances in pixels. Smaller is better, and they do not end at 1.
+# These metrics are distances in pixels, and smaller is better.
 
 # %%
 both = torch.cat([from_a, from_b])
@@ -791,7 +788,7 @@ for name, mask in predictions.items():
 # better than that of the dilated mask. GrabCut also has by far the largest distances.
 # In the corrected mask, HD95 and ASSD fall to about a tenth.
 #
-# Which prediction is best therefore depends on the use. If only the overlap of areas
+# The choice between the predictions depends on the task. If only the overlap of areas
 # counts, the three are nearly equal. If no boundary point may be far off, the shifted
 # mask is best.
 #
@@ -822,8 +819,7 @@ tables.show_table(rows)
 
 # %% [markdown]
 # IoU rises with the size of the square although the error stays the same. Boundary IoU
-# and ASSD do not change. IoU is therefore insensitive to such an error for large
-# objects and very sensitive for small ones.
+# and ASSD do not change.
 #
 # The second experiment counts how often two metrics disagree. We change masks of
 # buildings, trees and cars from Toytown in seven ways. For every pair of changed masks
@@ -894,8 +890,9 @@ tables.show_table(rows[1:])
 # Dice never disagrees with IoU, as the formula $D = 2J/(1+J)$ says. Boundary IoU
 # disagrees in about one pair of ten, ASSD in one of five, boundary F1 and HD95 in one
 # of three, and HD in more than half. The spread is small, but the shares depend on the
-# seven changes that we chose. They show *that* the metrics contain different
-# information, and not how often they will disagree about two networks.
+# seven changes that we chose. The shares show that the metrics contain different
+# information. They do not predict how often two metrics will disagree about two
+# networks.
 #
 # Therefore, if boundaries matter for your task, report a boundary metric besides IoU.
 # The Dice of one mask contains no information beyond its IoU.
@@ -954,8 +951,8 @@ viz.show_sample(
 
 # %% [markdown]
 # Overlapping cars form one region, and an object in front of a car can divide it into
-# two. Mean IoU is perfect all the same. Chapters 14 and 17 introduce metrics that match
-# objects first.
+# two, but mean IoU is perfect. Chapters 14 and 17 introduce metrics that match objects
+# first.
 #
 # <details class="deeper"><summary>Going deeper: a preview of panoptic quality</summary>
 #
@@ -975,8 +972,8 @@ viz.show_sample(
 # %% [markdown]
 # ## In practice
 #
-# Four libraries compute these metrics (`pip install 'segcourse[practice]'` installs
-# them). Their conventions differ, so we run them on the examples of this chapter.
+# Four libraries compute these metrics. Their conventions differ, so we run them on the
+# examples of this chapter.
 
 # %% tags=["nbval-ignore-output"]
 libraries = "torchmetrics", "scikit-learn", "segmentation-models-pytorch", "monai"
@@ -1016,8 +1013,7 @@ print("MeanIoU has ignore_index:", "ignore_index" in signature(MeanIoU).paramete
 # The word "macro" stands for three different numbers, because of the absent class 3:
 # here torchmetrics leaves it out, scikit-learn counts it as 0, and SMP
 # (segmentation-models-pytorch) counts it as 1. "micro" is *not* mean IoU, and
-# "weighted" is FWIoU. MONAI computes Dice and distances of masks; we give it the two
-# rectangles.
+# "weighted" is FWIoU. MONAI gets the two rectangles.
 
 # %%
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDistanceMetric

@@ -14,18 +14,15 @@
 #
 # After this chapter you can
 #
-# - initialise the last layer for a rare class, and predict what happens without this
-#   step (exercise 5.2);
-# - decide from the numbers of a training whether to change the initial bias or the
-#   threshold (exercise 5.3);
-# - compute class weights, and write a Dice loss that leaves void pixels out (exercises
-#   5.1 and 5.4);
+# - predict what training does without a good initial bias (exercise 5.2), and decide
+#   whether the bias or the threshold needs a change (5.3);
+# - compute class weights, and write a Dice loss that leaves void pixels out (5.1, 5.4);
 # - predict how class weights change probabilities, and choose a threshold without
-#   touching the test images (exercises 5.5 and 5.6).
+#   touching the test images (5.5, 5.6).
 #
-# You need [chapter 2](02_data.ipynb) (void, class frequencies) and
-# [chapter 3](03_metrics.ipynb) (IoU, Dice). The notebook takes a bit more than a minute
-# on one CPU thread, most of it for seven short trainings.
+# You need [chapter 2](02_data.ipynb) (void, class frequencies) and [chapter
+# 3](03_metrics.ipynb) (IoU, Dice). The notebook takes about a minute and a half on one
+# CPU thread.
 
 # %% tags=["hide-cell"]
 from importlib.util import find_spec
@@ -92,8 +89,7 @@ print(f"share of the dots in the training images: {share:.4f}")
 # output at a pixel is the **logit** $x$. The sigmoid turns the logit into the
 # probability $p = 1 / (1 + e^{-x})$ of a dot. We predict a dot where $p$ is larger than
 # the **threshold** 0.5. The loss is **cross-entropy** (CE): the mean of $-\log q$,
-# where $q$ is the probability of the true class of a pixel. The optimiser is AdamW,
-# which is explained below.
+# where $q$ is the probability of the true class of a pixel. The optimiser is AdamW.
 
 
 # %%
@@ -156,8 +152,7 @@ viz.show_images(
 # because $p$ hardly ever exceeds 0.5. Yet the dots are the brightest parts of the
 # rightmost map. Most striped green areas lie over bright clouds of the background.
 #
-# Before you replace the loss, look at the last line of the output: the mean of $p$ is
-# many times as large as the share of the dots.
+# In the last line, the mean of $p$ is many times as large as the share of the dots.
 #
 # ## The idea
 #
@@ -184,8 +179,8 @@ viz.show_images(
 #
 # $$b = \log \frac{\pi}{1 - \pi}$$
 #
-# [Lin et al.](https://arxiv.org/abs/1708.02002) use it with $\pi = 0.01$. In practice
-# the inputs are not 0, so the first mean of $p$ is only near $\pi$.
+# [Lin et al.](https://arxiv.org/abs/1708.02002) use $\pi = 0.01$. The inputs are not
+# exactly 0, so the first mean of $p$ is only near $\pi$.
 
 
 # %%
@@ -309,7 +304,7 @@ tables.show_table(
 # A faster bias brings back most of the IoU, so the slow bias was the main cause of the
 # failure *in 160 steps*. With four times the steps the IoU is at least as high as with
 # the prior bias, although the bias is still near 0: the other weights have then lowered
-# $p$. (The needed bias is exact only for inputs of 0.)
+# $p$.
 #
 # ### Second, the threshold
 #
@@ -360,9 +355,9 @@ viz.show_curve_panels(
 
 # %% [markdown]
 # The tuned threshold of balanced cross-entropy raises the IoU from about one third to
-# above one half. It lies at the upper end of our grid, so a finer grid might find a
-# better one. With the prior bias, tuning gains a few hundredths for cross-entropy. From
-# bias 0, tuning helps but does not replace the missing steps.
+# above one half. It lies at the upper end of our grid. With the prior bias, tuning
+# gains a few hundredths for cross-entropy. From bias 0, tuning helps but does not
+# replace the missing steps.
 #
 # <details class="deeper"><summary>Going deeper: why the best threshold is rarely one
 # half</summary>
@@ -452,8 +447,7 @@ viz.show_curve_panels(
 #
 # In the left panel, the predicted region grows from 0 to 40 of 100 pixels, the 10
 # foreground pixels first. The right panel varies the logit of one foreground pixel; the
-# other foreground logits are 0, those of the background −3. Cross-entropy is drawn on
-# the right only.
+# other foreground logits are 0, those of the background −3.
 
 
 # %% tags=["hide-input"]
@@ -546,7 +540,7 @@ print("gradient is (p - t) / n:", torch.allclose(gradient, expected, atol=1e-9))
 # \ln(1.02 + f)$. *Median frequency*, used by
 # [SegNet](https://arxiv.org/abs/1511.00561), is $\mathrm{median}(g) / g$, where $g$ is
 # the share of the class in only those images that *contain* the class. Compare the
-# ratio between the largest and the smallest weight of each scheme.
+# ratios of the largest to the smallest weight.
 
 # %%
 maps = torch.stack([scene.semantic for scene in Toytown(100)])
@@ -602,9 +596,9 @@ for optimizer_class in (torch.optim.SGD, torch.optim.AdamW):
 # The **focal loss** has the weight $(1 - q)^\gamma$. With $\gamma = 2$, a pixel with $q
 # = 0.9$ keeps $0.1^2 = 0.01$ of its cross-entropy, and a pixel with $q = 0.1$ keeps
 # $0.9^2 = 0.81$. **OHEM** (online hard example mining) averages over the pixels with $q
-# < \theta$ only, but over at least `min_kept` pixels. A usual $\theta$ is 0.7, as in
-# the sweep, which keeps at least 2000 of the 32,768 pixels of a batch. Here nearly all
-# $q$ of the random logits are below 0.7, so we take 0.05.
+# < \theta$ only, but over at least `min_kept` pixels. The sweep uses $\theta = 0.7$ and
+# keeps at least 2000 of the 32,768 pixels of a batch. For the random logits, nearly all
+# $q$ are below 0.7, so we take 0.05.
 
 # %%
 q = log_q.gather(1, safe[:, None])[:, 0].exp()
@@ -706,8 +700,7 @@ print(
 #
 # The foreground is the rocket in the photograph. We train on 200 random crops and
 # evaluate on the whole image, so the IoU only says how fast a network fits this
-# photograph. Random crops cover the middle, with the rocket, more often than the edges.
-# The prior bias uses the larger share in the crops.
+# photograph. The prior bias uses the share of the rocket in the crops.
 
 # %%
 photo = Photographs("rocket", longest=256)[0]
@@ -828,8 +821,8 @@ show_share(0.01)
 # %% [markdown]
 # With bias 0 and the threshold 0.5, some losses find no dots and others find most of
 # them; for several losses the seed matters as much. With the prior bias and a tuned
-# threshold, all losses reach an IoU of more than one half. The next cell unfolds to the
-# tables for 5 % and 30 %.
+# threshold, all losses reach an IoU of more than one half. The next cell has the tables
+# for 5 % and 30 %.
 
 # %% tags=["hide-cell"]
 show_share(0.05)
@@ -838,8 +831,8 @@ show_share(0.3)
 # %% [markdown]
 # The summary gives the lowest and the highest mean IoU of the ten losses. "No clear
 # difference" counts the losses, the best included, whose mean ± standard deviation
-# overlaps with that of the best. This rule is rough: with bias 0 at 1 %, many losses
-# pass because their deviations are large.
+# overlaps with that of the best. With bias 0 at 1 %, many losses pass because their
+# deviations are large.
 
 # %% tags=["hide-input"]
 rows = []
@@ -869,7 +862,6 @@ for name in ("Dice", "Tversky (0.3, 0.7)"):
 # - **Focal loss**: with bias 0 and the threshold 0.5 at 1 %, $\alpha = 0.25$ finds
 #   nothing and $\alpha = 0.75$ finds some dots. The prior bias helps both, and from
 #   there neither is better than cross-entropy.
-# - **Lovász** alone fails with bias 0 at 1 % and works with the prior bias.
 # - **Tversky** (0.3, 0.7) has a higher recall than Dice at the threshold 0.5.
 # - **Balanced cross-entropy** needs the tuned threshold at 1 % and 5 %.
 #
@@ -941,17 +933,15 @@ viz.show_images(
 #
 # ### Which loss when
 #
-# All rows but the last follow from the sweep and the experiment on Toytown.
+# The rows follow from the sweep and the experiment on Toytown.
 #
 # | situation | initial bias | loss | threshold |
 # |---|---|---|---|
-# | foreground of about 1 % | prior bias | Dice + CE, or CE, or Dice | tuned |
-# | foreground of about 5 % | prior bias | Dice + CE, Dice; CE hardly lower | tuned |
+# | foreground of 1 % to 5 % | prior bias | Dice + CE, Dice, or CE | tuned |
 # | foreground of about 30 % | any | CE, Dice + CE | tuned, or 0.5 |
 # | bias must start at 0 | 0 | Dice, Tversky, balanced CE; CE: more steps | tuned |
 # | false negatives matter most | prior bias | Tversky (0.3, 0.7) | 0.5, or lower |
 # | several classes, some rare | any | CE with class weights | none: largest logit |
-# | gaps between touching objects | any | CE with border weights (chapter 8) | tuned |
 #
 # ### The same with libraries
 #
@@ -984,7 +974,8 @@ total = overlap_loss(x, y) + F.binary_cross_entropy_with_logits(x, y)
 print(f"Dice + cross-entropy at the start: {total.item():.2f}")
 
 # %% [markdown]
-# Losses of the same name differ between libraries. Compare the two values of each row:
+# Losses of the same name differ between libraries. Compare the two values of each row;
+# the toggle below explains the differences.
 
 # %%
 labels = safe[:, None]  # MONAI wants (N, 1, H, W), without void
@@ -1009,11 +1000,6 @@ tables.show_table([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 print(f"ours with a sigmoid per class {sigmoid:.3f}, softmax / 8 {softmax / 8:.3f}")
 
 # %% [markdown]
-# - SMP's `SoftCrossEntropyLoss` leaves void out of the sum, yet divides by **all**
-#   pixels.
-# - The focal losses of SMP *and* MONAI use a sigmoid per class. MONAI's `use_softmax`
-#   is off by default; with it, MONAI also divides by the number of classes.
-#
 # For Dice, the ground truth contains only two of the eight classes:
 
 # %%
@@ -1045,12 +1031,22 @@ rows = [
 tables.show_table([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 
 # %% [markdown]
+# The differences concern void, softmax or sigmoid, absent classes, and constants.
+#
+# <details class="deeper"><summary>Going deeper: conventions and traps</summary>
+#
+# The rows of the two tables:
+#
+# - SMP's `SoftCrossEntropyLoss` leaves void out of the sum, yet divides by **all**
+#   pixels.
+# - The focal losses of SMP *and* MONAI use a sigmoid per class. MONAI's `use_softmax`
+#   is off by default; with it, MONAI also divides by the number of classes.
 # - SMP counts an absent class as a loss of 0, MONAI as a loss near 1; ours leaves it
 #   out.
 # - SMP adds `smooth` to $I$ before doubling: $(2I + 2s) / (S + T + 2s)$.
 # - Tversky and Lovász agree.
 #
-# <details class="deeper"><summary>Going deeper: further conventions and traps</summary>
+# Further traps:
 #
 # Run with the versions printed above:
 #
@@ -1083,8 +1079,8 @@ tables.show_table([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 #
 # ## Common mistakes
 #
-# **Softmax twice.** Wrong: `cross_entropy(logits.softmax(1), target)`. Even a perfect
-# prediction has a large loss. Right: `cross_entropy(logits, target)`.
+# **Softmax twice.** Wrong: `cross_entropy(logits.softmax(1), target)`. Right:
+# `cross_entropy(logits, target)`.
 #
 # **The logarithm of a softmax.** Wrong: `logits.softmax(1).log()`, which can be minus
 # infinity. Right: `logits.log_softmax(1)`.

@@ -307,8 +307,7 @@ print("interpolation:         ", smooth.squeeze().tolist())
 # %% [markdown]
 # Check the second and third outputs: ¾ · 4 + ¼ · 8 = 5, then ¼ · 4 + ¾ · 8 = 7. The
 # results differ at the first output. The transposed convolution treats a missing
-# neighbour as 0, whereas interpolation repeats the end value. At the right end they
-# agree only because the last input is 0.
+# neighbour as 0, whereas interpolation repeats the end value.
 #
 # For two dimensions, the kernel is the product of a column and a row of such weights.
 # For a factor $f$ it has $2f \times 2f$ values, and along each axis its weights fall
@@ -687,8 +686,7 @@ if classifier is not None:
 # pretraining.
 #
 # The package's small FCN-8s was also trained from random weights on the 367 training
-# frames of CamVid, street scenes seen from a car. Compare the road with the poles,
-# which are thin.
+# frames of CamVid, street scenes seen from a car.
 
 # %%
 camvid = measured("camvid_fcn_8s")
@@ -777,9 +775,8 @@ tables.show_table(
 
 # %% [markdown]
 # Without any skip connection, three times the steps raise the mean IoU by a few
-# hundredths. FCN-8s shows no clear difference from its 200 steps alone, but the shared
-# training alone cannot separate the effects. Our comparison above has equal steps, so
-# its gain can be attributed to the skip connections.
+# hundredths. FCN-8s shows no clear difference from its 200 steps alone. Only the
+# comparison above, with equal steps, shows what the skip connections contribute.
 #
 # ## Where it breaks: thin objects and boundaries
 #
@@ -813,10 +810,10 @@ print(f"share of pixels near a boundary: {near.float().mean():.2f}")
 print(f"share of errors near a boundary: {near[wrong].float().mean():.2f}")
 
 # %% [markdown]
-# Most errors lie near boundaries, although fewer than half of the pixels do. Large
-# areas are mostly right; boundaries are inexact. The skip connections of FCN-8s carry
-# only one score per class, and none is finer than stride 8. **U-Net**, in [chapter
-# 8](08_unet.ipynb), carries all features, at every resolution down to stride 1.
+# Most errors lie near boundaries, although fewer than half of the pixels do. The skip
+# connections of FCN-8s carry only one score per class, and none is finer than stride 8.
+# **U-Net**, in [chapter 8](08_unet.ipynb), carries all features, at every resolution
+# down to stride 1.
 
 # %% [markdown]
 # ## In practice
@@ -855,9 +852,11 @@ print(f"{sum(p.numel() for p in network.parameters())} parameters")
 # labels = logits.argmax(dim=1)  # class names: weights.meta["categories"]
 # ```
 #
-# To fine-tune the network on your own $K$ classes, replace the last layer of both heads
-# and add both losses. The weight of the second one is a choice; PSPNet (chapter 10)
-# uses 0.4 for its auxiliary loss.
+# <details class="deeper"><summary>Going deeper: fine-tuning on your own
+# classes</summary>
+#
+# For $K$ classes, replace the last layer of both heads and add both losses. The weight
+# of the second one is a choice; PSPNet (chapter 10) uses 0.4 for its auxiliary loss.
 #
 # ```python
 # network.classifier[4] = nn.Conv2d(512, K, kernel_size=1)
@@ -867,6 +866,8 @@ print(f"{sum(p.numel() for p in network.parameters())} parameters")
 # loss = F.cross_entropy(output["out"], target, ignore_index=255)
 # loss = loss + 0.4 * F.cross_entropy(output["aux"], target, ignore_index=255)
 # ```
+#
+# </details>
 #
 # The transforms resize the shorter side to 520 pixels and normalise the colours. The
 # logits then have the size of the resized image. Resize them back before you compare
@@ -957,9 +958,9 @@ if classifier is not None:
 # so they are easily overlooked, but much for the astronaut.
 #
 # **Maps that are not aligned.** Wrong: a centred crop, or a slice from the other end.
-# Right: the offset that follows from the padding. A test with one image size does not
-# find the error, because a centred crop is right for some sizes. What do misaligned
-# predictions cost? We shift those of the trained network.
+# Right: the offset that follows from the padding. A centred crop is right for some
+# image sizes, so one test may not find it. We shift the predictions of the trained
+# network to measure the cost.
 
 # %% tags=["tol=0.05"]
 rows = []

@@ -97,8 +97,7 @@ tables.show_table(rows, digits=2)
 # %% [markdown]
 # At stride 8, the road keeps nearly all of its IoU, but the lamps lose almost all of
 # theirs. A network can do better, because it may output a higher score for a lamp than
-# its share of the block. The table shows what a coarse map loses if nothing corrects
-# it.
+# its share of the block. The table shows what a coarse map loses.
 #
 # The second problem is that annotation is expensive. The authors of U-Net segmented
 # microscope images, of which very few were annotated. The third problem is that cells
@@ -122,7 +121,7 @@ tables.show_table(rows, digits=2)
 #    between two cells that are close to each other.
 #
 # In the diagram, each box is a pair of convolutions, and its channels and resolution
-# stand below. The arcs are the skip connections.
+# stand below.
 
 # %% tags=["hide-input"]
 down = [("image", 1, 1), ("down 1", 1, 64), ("down 2", 2, 128), ("down 3", 4, 256)]
@@ -144,8 +143,7 @@ viz.show_architecture(
 # example shows the difference to adding. Suppose that at one pixel the skip has the
 # value 3 and the decoder −3, and that at another pixel both have the value 0. The sums
 # are 0 at both pixels, so no later layer can distinguish them. The concatenated pairs
-# (3, −3) and (0, 0) stay different. A convolution after the concatenation can still
-# add, by giving both channels the same weights.
+# (3, −3) and (0, 0) stay different.
 #
 # As a formula, let $s_l$ be the encoder's features at level $l$, and $x_{l+1}$ the
 # decoder's features one level below. $U$ doubles the resolution, $[\cdot\,;\cdot]$
@@ -273,7 +271,7 @@ def deform(sample, std, mirrored=False):
 # %% [markdown]
 # Some pixels then come from outside the image. Their labels are void; in the image they
 # are black, or the image is mirrored at its border. The grid lines show the
-# deformation. Compare the right borders of the two deformed images.
+# deformation.
 
 # %% tags=["hide-input"]
 scene = next(s for s in validation if (s.semantic == CLASSES.index("lamp")).sum() > 150)
@@ -431,8 +429,7 @@ tables.show_table([{"U-Net": n, "parameters": p} for n, p in variants.items()])
 # | optimiser | SGD, momentum 0.99, one large tile | AdamW, batches of 4 |
 #
 # The authors published their Caffe code and their trained networks. We did not load
-# their weights, and we know no Python package that builds this network. The sizes and
-# the counts are our evidence.
+# their weights, so the sizes and the counts are our evidence.
 
 # %% tags=["hide-cell"]
 from segcourse.sources import show_source
@@ -694,8 +691,7 @@ else:
 #   scores of all strides are upsampled and added;
 # - *none* is U-Net without skips.
 #
-# The results are stored (`python -m benchmarks.unet` repeats them). Look first at the
-# gap between *none* and the others, then at the order of the other four.
+# The results are stored (`python -m benchmarks.unet` repeats them).
 
 # %%
 results = measured("unet")
@@ -922,10 +918,7 @@ tables.show_table(rows, digits=2)
 # normalisation and works with batch normalisation. The two rows differ in nothing else,
 # so the normalisation is the cause. One possible reason is that instance normalisation
 # removes the mean of each feature map, and the photograph of the cell is mostly
-# background. SMP's network is a smaller one than above, with three poolings and random
-# weights.
-#
-# Which network fits which task?
+# background. SMP's network is smaller than above: it has three poolings.
 #
 # | use this | when |
 # |---|---|

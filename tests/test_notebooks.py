@@ -57,7 +57,7 @@ def visible_words(cells: list) -> list[str]:
     """The words of Markdown cells outside of toggles, tables included."""
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     text = re.sub(r"<details.*?</details>", "", text, flags=re.S)
-    return [word for word in text.split() if re.search(r"\w", word)]
+    return text.split()
 
 
 def only_draws(source: str) -> bool:
