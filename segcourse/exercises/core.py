@@ -10,7 +10,7 @@ import copy
 import dis
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FunctionType
@@ -60,6 +60,7 @@ class Exercise:
         digits: numbers may differ by 10**-digits, absolute and relative; whole ones may not.
         shows_expected: whether the message of a wrong answer says what was expected. False where
             the answer is a choice: trying would give it away.
+        options: what may be chosen, where the answer is a choice of names.
     """
 
     title: str
@@ -70,6 +71,7 @@ class Exercise:
     describe: Callable[..., str] | None = None
     digits: int = 4
     shows_expected: bool = True
+    options: Sequence[str] = ()
     hints_given: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -138,6 +140,11 @@ class Exercise:
         """The outcome, without printing it: ("✓" | "✗" | "○", message)."""
         if is_stub(attempt):
             return "○", ": not attempted yet"
+        if isinstance(attempt, dict) and self.inputs()[0]:
+            return "✗", (
+                ": this is a dictionary, and a function is asked for. It may look up its argument "
+                "in your dictionary."
+            )
         answer = attempt if callable(attempt) else lambda *_: attempt
         want = self.want
         got = outcomes(answer, self.inputs(), SECONDS)
@@ -156,6 +163,10 @@ class Exercise:
     def explain(self, answer: Callable, got: list, want: list) -> str:
         """What to tell about a wrong answer: an input on which it fails, and its mistake's name."""
         advice, shown = self.recognise(got, want)
+        unknown = [place for place, each in enumerate(got) if self.is_no_option(each)]
+        if unknown and not advice:
+            shown = unknown[0]
+            advice = "Return one of the names that the question lists, spelt in the same way."
         case, result, expected = self.inputs()[shown], got[shown], want[shown]
         given = self.describe(*case) if self.describe else ", ".join(brief(part) for part in case)
         where = f": given {given}, " if given else ": "
@@ -178,6 +189,10 @@ class Exercise:
         if all(each is None for each in got) or (result is None and not certain):
             advice = "The answer returns None here: is a `return` missing?"
         return text + (f"\n  {advice}" if advice else "")
+
+    def is_no_option(self, result: Any) -> bool:
+        """Whether a name was answered that is none of those to choose from."""
+        return bool(self.options) and isinstance(result, str) and result not in self.options
 
     def recognise(self, got: list, want: list) -> tuple[str, int]:
         """The advice of the catalogued mistake that an answer makes, and a case that shows it.
@@ -206,6 +221,23 @@ class Exercise:
         """The places of the cases on which results are wrong."""
         pairs = enumerate(zip(got, want, strict=True))
         return [place for place, pair in pairs if not self.agree(*pair)]
+
+
+def right_but(solution: Callable, answers: Mapping[str, Any]) -> Callable:
+    """A wrong choice for the catalogue: the answers of a solution, except for some arguments."""
+
+    def answer(argument: str) -> Any:
+        return answers[argument] if argument in answers else solution(argument)
+
+    wrong = "_".join(f"{key}_{value}" for key, value in answers.items())
+    answer.__name__ = f"{solution.__name__}_but_{wrong}"
+    return answer
+
+
+def list_in_question(solution: Callable, *tables: Mapping[Any, str]) -> None:
+    """Add situations or options, one a line, to the docstring that is the question."""
+    lists = ["\n".join(f"{name}: {text}" for name, text in table.items()) for table in tables]
+    solution.__doc__ = "\n\n".join([inspect.getdoc(solution) or "", *lists])
 
 
 def unannotated(code: str) -> str:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segcourse.exercises.core import Exercise, Mistake
+from segcourse.exercises.core import Exercise, Mistake, list_in_question, right_but
 from segcourse.ops.labels import IGNORE
 
 # ── 2.1 ────────────────────────────────────────────────────────────────────────────────────────
@@ -762,19 +762,7 @@ def find_cause(finding: str) -> int:
     return {"A": 2, "B": 3, "C": 5, "D": 4, "E": 1, "F": 6, "G": 7}[finding]
 
 
-find_cause.__doc__ += "\n\n" + "\n".join(
-    f"{key} {text}" for table in (FINDINGS, CAUSES) for key, text in table.items()
-)
-
-
-def but(finding: str, cause: int) -> Callable[[str], int]:
-    """The right answers, except for one finding."""
-
-    def answer(other: str) -> int:
-        return cause if other == finding else find_cause(other)
-
-    answer.__name__ = f"cause_{cause}_for_{finding}"
-    return answer
+list_in_question(find_cause, FINDINGS, CAUSES)
 
 
 WOULD_SHOW = {
@@ -792,7 +780,7 @@ WOULD_SHOW = {
 def explained(finding: str, cause: int) -> Mistake:
     """What a wrong cause would show instead."""
     advice = f"Finding {finding} says something else than cause {cause} predicts: with this cause, "
-    return Mistake(but(finding, cause), advice + WOULD_SHOW[cause])
+    return Mistake(right_but(find_cause, {finding: cause}), advice + WOULD_SHOW[cause])
 
 
 def first_findings(count: int) -> Mistake:
@@ -812,51 +800,51 @@ diagnosis = Exercise(
     cases=[(finding,) for finding in FINDINGS],
     mistakes=(
         Mistake(
-            but("A", 3),
+            right_but(find_cause, {"A": 3}),
             "Masks of other images would not fit after mirroring either. Here, about half of the "
             "masks fit as they are, and the others fit once they are mirrored.",
         ),
         Mistake(
-            but("A", 5),
+            right_but(find_cause, {"A": 5}),
             "A shift would be found as a shift, with its direction. These masks fit after "
             "mirroring, and only some of them need it.",
         ),
         Mistake(
-            but("B", 2),
+            right_but(find_cause, {"B": 2}),
             "If masks were mirrored, mirroring would make them fit, and the finding would say so. "
             "Here, the masks fit the images of other samples just as well.",
         ),
         Mistake(
-            but("B", 5),
+            right_but(find_cause, {"B": 5}),
             "A shift would be found as a shift, with its direction. Here, the masks fit the images "
             "of other samples just as well.",
         ),
         Mistake(
-            but("C", 2),
+            right_but(find_cause, {"C": 2}),
             "Separate draws give every sample another error. All samples need the same "
             "movement here, so no random number is involved.",
         ),
         Mistake(
-            but("D", 1),
+            right_but(find_cause, {"D": 1}),
             "Interpolation invents many numbers, in the order between two classes. Here, a few "
             "numbers replace the classes, about one for each class.",
         ),
         Mistake(
-            but("D", 8),
+            right_but(find_cause, {"D": 8}),
             "Only the images would suffer from that: the numbers in the masks stay as they are.",
         ),
         Mistake(
-            but("E", 4),
+            right_but(find_cause, {"E": 4}),
             "A conversion gives every class one other number. It does not put numbers between two "
             "neighbouring classes, pixel by pixel.",
         ),
         Mistake(
-            but("F", 1),
+            right_but(find_cause, {"F": 1}),
             "Interpolation gives thin lines of many different classes. Here, one class alone lies "
             "around the objects.",
         ),
         Mistake(
-            but("G", 8),
+            right_but(find_cause, {"G": 8}),
             "A JPEG file holds values from 0 to 255, which become 0 to 1. None of them can be "
             "negative.",
         ),

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segcourse.exercises.core import Exercise, Mistake
+from segcourse.exercises.core import Exercise, Mistake, right_but
 from segcourse.exercises.results import brief
 from segcourse.ops.labels import IGNORE
 
@@ -342,16 +342,6 @@ def first_change(report: str) -> str:
     }[report]
 
 
-def changing(**answers: str) -> Callable[[str], str]:
-    """The answer that differs from the solution at these reports."""
-
-    def answer(report: str) -> str:
-        return answers.get(report, first_change(report))
-
-    answer.__name__ = "answering_" + "_".join(f"{k}_{v}" for k, v in answers.items())
-    return answer
-
-
 def change_by_threshold_only(report: str) -> str:
     return "keep" if report in ("C", "D") else "threshold"
 
@@ -366,51 +356,51 @@ diagnose = Exercise(
     cases=[(report,) for report in REPORTS],
     mistakes=(
         Mistake(
-            changing(A="threshold"),
+            right_but(first_change, {"A": "threshold"}),
             "In report A another threshold helps a little. But one pixel in a hundred is a dot, "
             "and at the end the mean of p is still many times as large, so the training was "
             "spent on lowering p.",
         ),
         Mistake(
-            changing(A="keep"),
+            right_but(first_change, {"A": "keep"}),
             "In report A no dot is found at 0.5, and a tuned threshold finds some. So there is "
             "something to gain: which change gains more? Compare the mean of p with the share.",
         ),
         Mistake(
-            changing(B="bias"),
+            right_but(first_change, {"B": "bias"}),
             "In report B the mean of p is close to the share from the first step on. Compare the "
             "two IoUs instead, and think of what balanced weights do to p.",
         ),
         Mistake(
-            changing(B="keep"),
+            right_but(first_change, {"B": "keep"}),
             "In report B the IoU with the tuned threshold is much higher than the IoU at 0.5, so "
             "there is something to gain.",
         ),
         Mistake(
-            changing(C="threshold"),
+            right_but(first_change, {"C": "threshold"}),
             "In report C the two IoUs are equal, so another threshold gains nothing.",
         ),
         Mistake(
-            changing(C="bias"),
+            right_but(first_change, {"C": "bias"}),
             "In report C the mean of p starts close to the share and ends closer, so a better "
             "first value of the bias would gain little.",
         ),
         Mistake(
-            changing(D="threshold"),
+            right_but(first_change, {"D": "threshold"}),
             "In report D the tuned threshold has the same IoU as 0.5: nothing is gained there. "
             "Look at the mean of p and at the share.",
         ),
         Mistake(
-            changing(D="keep"),
+            right_but(first_change, {"D": "keep"}),
             "In report D the IoU is below 0.1 with both thresholds. A threshold cannot help, but "
             "compare the mean of p with the share.",
         ),
         Mistake(
-            changing(E="keep"),
+            right_but(first_change, {"E": "keep"}),
             "In report E the two IoUs differ by several hundredths, which is more than 0.01.",
         ),
         Mistake(
-            changing(E="bias"),
+            right_but(first_change, {"E": "bias"}),
             "In report E the mean of p starts near the share and stays near it. So the training "
             "did not have to lower it.",
         ),

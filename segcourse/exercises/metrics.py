@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from segcourse.exercises.core import Exercise, Mistake
-from segcourse.exercises.results import brief
+from segcourse.exercises.core import Exercise, Mistake, list_in_question, right_but
 from segcourse.metrics import confusion_matrix, mean_iou
 from segcourse.metrics import iou as class_iou
 from segcourse.ops.labels import IGNORE
@@ -1162,47 +1160,15 @@ def choose_metric(situation: str) -> str:
     return answers[situation]
 
 
-def _chooses(place: str, metric: str) -> Callable[[str], str]:
-    """An answer that takes one metric in one situation, and is right in all others."""
-
-    def answer(situation: str) -> str:
-        return metric if situation == place else choose_metric(situation)
-
-    answer.__name__ = f"choose_{metric.replace(' ', '_')}_for_{place}"
-    return answer
+list_in_question(choose_metric, SITUATIONS, {"Metrics": ", ".join(METRICS)})
 
 
-class Choice(Exercise):
-    """An exercise whose question lists the situations and the metrics to choose from."""
-
-    def __repr__(self) -> str:
-        situations = "\n".join(f"{name}: {text}" for name, text in SITUATIONS.items())
-        return f"{super().__repr__()}\n\n{situations}\n\nMetrics: {', '.join(METRICS)}"
-
-    def verdict(self, attempt: Any) -> tuple[str, str]:
-        if isinstance(attempt, dict):
-            return "✗", (
-                ": this is a dictionary. Write a function that takes the name of a situation and "
-                "returns the name of a metric, for example by looking it up in your dictionary."
-            )
-        return super().verdict(attempt)
-
-    def explain(self, answer: Callable, got: list, want: list) -> str:
-        for (situation,), result in zip(self.inputs(), got, strict=True):
-            if isinstance(result, str) and result not in METRICS:
-                return (
-                    f': given "{situation}", {brief(result)} is not the name of a metric in this '
-                    "exercise.\n  Return one of the names in ex.METRICS, spelt in the same way."
-                )
-        return super().explain(answer, got, want)
-
-
-choose = Choice(
+choose = Exercise(
     "3.7 Choose the metric",
     solution=choose_metric,
     cases=[(situation,) for situation in SITUATIONS],
     mistakes=tuple(
-        Mistake(_chooses(place, metric), f"{LIMITS[metric]} {NEEDS[place]}")
+        Mistake(right_but(choose_metric, {place: metric}), f"{LIMITS[metric]} {NEEDS[place]}")
         for place in SITUATIONS
         for metric in METRICS
         if metric != choose_metric(place)
@@ -1215,4 +1181,5 @@ choose = Choice(
     ),
     describe=lambda situation: f'"{situation}"',
     shows_expected=False,
+    options=METRICS,
 )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcourse.exercises.core import Exercise, Mistake
+from segcourse.exercises.core import Exercise, Mistake, list_in_question, right_but
 from segcourse.ops.components import connected_components
 from segcourse.ops.polygons import mask_to_polygons, polygons_to_mask, simplify
 
@@ -937,16 +937,6 @@ def count_components(name: str) -> tuple[int, int]:
     return by_sides.max().item(), by_corners_too.max().item()
 
 
-def _predicts(place: str, numbers: tuple[int, int]) -> Callable[[str], tuple[int, int]]:
-    """An answer that is wrong for one map, and right for all others."""
-
-    def answer(name: str) -> tuple[int, int]:
-        return numbers if name == place else count_components(name)
-
-    answer.__name__ = f"predicts_{numbers[0]}_and_{numbers[1]}_for_{place}"
-    return answer
-
-
 def components_swapped(name: str) -> tuple[int, int]:
     return count_components(name)[::-1]
 
@@ -1004,47 +994,47 @@ prediction = Exercise(
             "You return a string. Return a pair of numbers, such as (2, 2).",
         ),
         Mistake(
-            _predicts("queue", (2, 2)),
+            right_but(count_components, {"queue": (2, 2)}),
             "In the queue you count cars. Components are counted by touching pixels alone, and "
             "nothing in the class map separates the two cars.",
         ),
         Mistake(
-            _predicts("post", (1, 1)),
+            right_but(count_components, {"post": (1, 1)}),
             "Behind the post you count one car. Its two visible parts do not touch: a whole column "
             "of other pixels is between them.",
         ),
         Mistake(
-            _predicts("diamond", (2, 2)),
+            right_but(count_components, {"diamond": (2, 2)}),
             "In the diamond you count the hole, or its left and right half. Follow the outline "
             "from pixel to pixel, once over sides only and once over corners, too.",
         ),
         Mistake(
-            _predicts("diamond", (1, 1)),
+            right_but(count_components, {"diamond": (1, 1)}),
             "The diamond looks like one closed line, but in some places its pixels share only a "
             "corner. With 4-connectivity, the line ends there.",
         ),
         Mistake(
-            _predicts("fence", (4, 1)),
+            right_but(count_components, {"fence": (4, 1)}),
             "In the fence you count rows. Pixels of a row belong together only if there is no gap "
             "between them, and row 2 has a gap.",
         ),
         Mistake(
-            _predicts("fence", (5, 2)),
+            right_but(count_components, {"fence": (5, 2)}),
             "In the fence, with 8-connectivity, look at the single pixel at the right end of row 2 "
             "again: it shares a corner with a pixel of row 3.",
         ),
         Mistake(
-            _predicts("crowd", (5, 3)),
+            right_but(count_components, {"crowd": (5, 3)}),
             "In the crowd, with 4-connectivity, you join too much. Pixels of the diagonal share "
             "only corners, so each of them is a component, unless it has a neighbour at a side.",
         ),
         Mistake(
-            _predicts("crowd", (6, 2)),
+            right_but(count_components, {"crowd": (6, 2)}),
             "In the crowd, with 8-connectivity, you join too much. Pixels with a whole column or "
             "row between them do not touch.",
         ),
         Mistake(
-            _predicts("crowd", (6, 4)),
+            right_but(count_components, {"crowd": (6, 4)}),
             "In the crowd, with 8-connectivity, look again at the pixel in row 2 and column 3: it "
             "shares corners with two other parts.",
         ),
@@ -1164,7 +1154,7 @@ REASONS = {  # why an encoding does not fit a situation
 def choose_encoding(situation: str) -> str:
     """Which encoding fits a situation? A key of ``ex.SITUATIONS`` -> one of ``ex.ENCODINGS``.
 
-    The situations are printed above the answer cell. Each encoding is the answer at most once.
+    Each encoding is the answer at most once.
     Polygons are COCO's polygons; a class JPEG is a class map that is saved as a JPEG.
     """
     answers = {
@@ -1178,18 +1168,7 @@ def choose_encoding(situation: str) -> str:
     return answers[situation]
 
 
-def _chooses(place: str, encoding: str) -> Callable[[str], str]:
-    """An answer that takes one encoding in one situation, and is right in all others."""
-
-    def answer(situation: str) -> str:
-        return encoding if situation == place else choose_encoding(situation)
-
-    answer.__name__ = f"choose_{encoding.replace(' ', '_')}_for_{place}"
-    return answer
-
-
-def encoding_in_small_letters(situation: str) -> str:
-    return choose_encoding(situation).lower()
+list_in_question(choose_encoding, SITUATIONS, {"Encodings": ", ".join(ENCODINGS)})
 
 
 def position_of_the_encoding(situation: str) -> int:
@@ -1206,10 +1185,6 @@ choose = Exercise(
     cases=[(situation,) for situation in SITUATIONS],
     mistakes=(
         Mistake(
-            encoding_in_small_letters,
-            "Write the names exactly as in ex.ENCODINGS, with capital letters: 'class PNG'.",
-        ),
-        Mistake(
             position_of_the_encoding,
             "You return the position in ex.ENCODINGS. Return the name, such as 'class PNG'.",
         ),
@@ -1218,7 +1193,9 @@ choose = Exercise(
             "You return a list. Return the name alone, as a string.",
         ),
         *(
-            Mistake(_chooses(place, encoding), f"{advice} (This is about {place}.)")
+            Mistake(
+                right_but(choose_encoding, {place: encoding}), f"{advice} (This is about {place}.)"
+            )
             for place, reasons in REASONS.items()
             for encoding, advice in reasons.items()
         ),
@@ -1232,4 +1209,5 @@ choose = Exercise(
     ),
     describe=lambda situation: f'"{situation}"',
     shows_expected=False,
+    options=ENCODINGS,
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segcourse.exercises import progress
-from segcourse.exercises.core import Exercise, Mistake, YourTurn
+from segcourse.exercises.core import Exercise, Mistake, YourTurn, list_in_question, right_but
 
 
 def dice(a, b):
@@ -312,3 +312,35 @@ def test_the_lines_of_an_error_are_few(exercise, capsys):
 )
 def test_usual_errors_have_a_sentence(exercise, answer, advice):
     assert advice in exercise.verdict(answer)[1]
+
+
+def shade(name):
+    """Which colour? A name -> one of the colours."""
+    return {"sky": "blue", "grass": "green"}[name]
+
+
+def test_a_choice_among_names():
+    exercise = Exercise(
+        "0.9 Shade",
+        shade,
+        [("sky",), ("grass",)],
+        mistakes=(Mistake(right_but(shade, {"sky": "green"}), "Look up."),),
+        shows_expected=False,
+        options=("blue", "green", "red"),
+    )
+    assert right_but(shade, {"sky": "green"})("grass") == "green"
+    assert exercise.verdict(right_but(shade, {"sky": "green"}))[1].endswith("Look up.")
+    _, message = exercise.verdict(right_but(shade, {"grass": "lime"}))
+    assert "'lime' is not right" in message and "names that the question lists" in message
+    assert "function is asked for" in exercise.verdict({"sky": "blue", "grass": "green"})[1]
+
+
+def test_situations_are_listed_in_the_question():
+    def choose(name):
+        """Which one?
+
+        A name -> a number.
+        """
+
+    list_in_question(choose, {"a": "first"}, {1: "one", 2: "two"})
+    assert choose.__doc__ == "Which one?\n\nA name -> a number.\n\na: first\n\n1: one\n2: two"
