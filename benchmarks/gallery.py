@@ -95,12 +95,12 @@ def telling_scenes(dataset: Cached) -> Sample:
 
 
 def draw(shown: Sample, outputs: dict[str, Tensor]) -> None:
-    """Save rows of: picture | what each network makes of it | truth, under one legend."""
+    """Save rows of: image | what each network predicts | ground truth, under one legend."""
     matplotlib.use("agg")
     columns = {
-        "picture": [(image.movedim(0, -1) * 255).round().byte() for image in shown.image],
+        "image": [(image.movedim(0, -1) * 255).round().byte() for image in shown.image],
         **{name: list(colorize(output, PALETTE)) for name, output in outputs.items()},
-        "truth": list(colorize(shown.semantic, PALETTE)),
+        "ground truth": list(colorize(shown.semantic, PALETTE)),
     }
     height, width = shown.semantic.shape[-2:]
     side, head, foot = 1.9, 0.3, 0.4  # inches: a picture, the titles, the legend

@@ -21,8 +21,8 @@
 #   touching the test images (5.5, 5.6).
 #
 # You need [chapter 2](02_data.ipynb) (void, class frequencies) and [chapter
-# 3](03_metrics.ipynb) (IoU, Dice). The notebook takes about a minute and a half on one
-# CPU thread.
+# 3](03_metrics.ipynb) (IoU, Dice). The notebook takes about one minute on one CPU
+# thread.
 
 # %% tags=["hide-cell"]
 from importlib.util import find_spec

@@ -8,7 +8,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from tools import notebooks
+from tools import notebooks, runtimes
 
 HEADER = """# ---
 # jupyter:
@@ -95,3 +95,13 @@ def test_pictures_shrink_to_a_palette():
     picture = Image.open(io.BytesIO(base64.b64decode(small)))
     assert len(small) < len(png) and picture.size == (64, 64)
     assert notebooks.shrink(small) == small
+
+
+def test_functions_that_train_are_found_however_deep():
+    sources = [
+        "def train(net):\n    fit(net)\n\n\ndef draw(net):\n    plot(net)",
+        "def compare():\n    return [train(net) for net in nets]",
+        "def by_hand():\n    optimizer.step()",
+    ]
+    assert runtimes.trainers(sources) == {"fit", "step", "train", "compare", "by_hand"}
+    assert runtimes.called("a = compare()\nviz.show(b)") == {"compare", "show"}

@@ -1,11 +1,13 @@
 """Measure how long every chapter takes on one thread: python -m tools.runtimes [stems ...]
 
 Each notebook runs in a process of its own. Seconds are processor time on one thread, which other
-programs on the machine disturb little; training time is that of the cells that call ``fit``;
-memory is the kernel's peak. Writes results/runtimes.json, which the book shows.
+programs on the machine disturb little; training time is that of the cells that call ``fit``, or a
+function of the chapter that trains; memory is the kernel's peak. Writes
+results/runtimes.json, which the book shows.
 """
 
 import argparse
+import ast
 import json
 import multiprocessing
 import os
@@ -47,6 +49,7 @@ def measure(stem: str) -> dict[str, float]:
     """Seconds in all, seconds of training, and peak memory in GiB of one notebook."""
     notebook = jupytext.read(FOLDER / f"{stem}.py")
     training, begin = 0.0, 0.0
+    train = trainers([cell.source for cell in notebook.cells if cell.cell_type == "code"])
 
     def used() -> float:
         times = psutil.Process(client.km.provisioner.pid).cpu_times()
@@ -58,7 +61,7 @@ def measure(stem: str) -> dict[str, float]:
 
     def after(cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:
         nonlocal training
-        training += used() - begin if "fit(" in cell.source else 0.0
+        training += used() - begin if called(cell.source) & train else 0.0
 
     client = NotebookClient(
         notebook,
@@ -75,6 +78,26 @@ def measure(stem: str) -> dict[str, float]:
         "training_seconds": round(training, 1),
         "peak_gib": round(spent.ru_maxrss / GIB, 2),
     }
+
+
+def trainers(sources: list[str]) -> set[str]:
+    """The functions that train: ``fit``, steps of an optimizer, and what calls these in turn."""
+    defined = {
+        node.name: called(ast.unparse(node))
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+    }
+    found = {"fit", "step"}
+    while more := {name for name, calls in defined.items() if calls & found} - found:
+        found |= more
+    return found
+
+
+def called(source: str) -> set[str]:
+    """The names of functions and methods that code calls."""
+    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return {getattr(each, "id", getattr(each, "attr", "")) for each in calls}
 
 
 if __name__ == "__main__":
