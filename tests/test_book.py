@@ -298,7 +298,7 @@ def test_quiz_and_solutions_keep_their_secret_until_they_are_opened(visit, name)
     assert not solution.locator("pre").is_visible()
     solution.locator("summary").focus()
     page.keyboard.press("Enter")
-    assert solution.locator("pre").is_visible()
+    solution.locator("pre").wait_for(state="visible")
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
