@@ -431,7 +431,7 @@ tables.show_table([{"U-Net": n, "parameters": p} for n, p in variants.items()])
 # The authors published their Caffe code and their trained networks. We did not load
 # their weights, so the sizes and the counts are our evidence.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-input"]
 from segcourse.sources import show_source
 
 show_source(UNet)
