@@ -17,7 +17,8 @@
 # - compute Dice from logits, and IoU from a confusion matrix (exercises 3.1 and 3.2);
 # - predict how IoU and the Hausdorff distance change when an object is shifted (3.3);
 # - repair an average that depends on the batch size (3.4);
-# - compute what boundary metrics compare (3.5 and 3.6);
+# - compute the band of boundary IoU, and the false positive that is farthest away (3.5
+#   and 3.6);
 # - choose a metric for a task (3.7).
 #
 # You need label maps from [chapter 1](01_tasks.ipynb) and void pixels from
@@ -45,7 +46,7 @@ from inspect import signature
 from itertools import combinations
 
 import torch.nn.functional as F
-from scipy.ndimage import label as number_regions
+from scipy.ndimage import label as number_components
 
 from segcourse import metrics, tables, viz
 from segcourse.classical import grabcut, trimap_from_box
@@ -60,8 +61,7 @@ CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 #
 # Suppose that a network must find the people in street scenes. We generate 32 scenes of
 # Toytown, the synthetic data set of this course, with few and small people. Our
-# "network" never predicts a person. The figure shows the scene with the most person
-# pixels.
+# "network" never predicts a person.
 
 # %%
 quiet = Toytown(32, seed=1, people=(0, 2), person_scale=0.7)
@@ -120,9 +120,9 @@ def four_cases(preds, target):
 
 cases = four_cases(preds, target)
 viz.show_grid(
-    {"ground truth": cases & 1, "prediction": cases & 2, "the four cases": cases},
-    CASES,
-    CASE_COLORS,
+    {"ground truth": 4 * target, "prediction": 4 * preds, "the four cases": cases},
+    (*CASES, "in the mask"),
+    (*CASE_COLORS, (120, 120, 120)),
     texts={
         "the four cases": [[("TN", "FN", "FP", "TP")[c] for c in row] for row in cases]
     },
@@ -147,7 +147,7 @@ viz.show_grid(
 # - **Precision**, $TP/(TP+FP)$: the share of the predicted pixels that is correct.
 # - **Recall**, $TP/(TP+FN)$: the share of the true pixels that was found.
 # - **Dice** or $F_1$, $2\,TP/(2\,TP+FP+FN)$: the intersection, divided by the mean area
-#   of the two masks.
+#   of the two masks. It follows from IoU: $\text{Dice} = 2\,\text{IoU}/(1+\text{IoU})$.
 # - **Pixel accuracy**, $(TP+TN)/(TP+FP+FN+TN)$: the only one that counts true
 #   negatives.
 
@@ -217,15 +217,13 @@ viz.show_grid(
 # We first remove the void pixels from both maps, because a prediction can be neither
 # right nor wrong there. Each remaining pixel is a pair (true class, predicted class).
 # The **confusion matrix** counts these pairs: the entry $n_{ab}$ in row $a$ and column
-# $b$ is the number of pixels of class $a$ that were predicted as class $b$. To count
-# all pairs at once, the code gives each of the $K \cdot K$ possible pairs its own
-# number.
+# $b$ is the number of pixels of class $a$ that were predicted as class $b$.
 
 # %%
 K = 4
 valid = tiny_target != IGNORE
 t, p = tiny_target[valid], tiny_preds[valid]
-pairs = t * K + p
+pairs = t * K + p  # each of the K * K possible pairs has its own number
 matrix = torch.bincount(pairs, minlength=K * K).view(K, K)
 print(matrix)
 
@@ -292,10 +290,10 @@ tables.show_table(
 #   $(\text{PA} - q)/(1 - q)$. The chance accuracy $q = \sum_c r_c s_c / N^2$ is the
 #   accuracy to expect if the predicted labels are moved to random pixels.
 #
-# To see these metrics differ, we need errors in several classes. Our prediction for 32
-# scenes is a coarse ground truth: all pixels of a block of 8 × 8 pixels receive the
-# true label of one pixel near its middle. The table lists the classes, the lines below
-# it the five metrics, and the figure shows one of the scenes.
+# To see these metrics differ, we need errors in several classes. As prediction for 32
+# scenes we take a coarsened copy of the ground truth: all pixels of a block of 8 × 8
+# pixels receive the true label of one pixel near its middle. The table lists the
+# classes, the lines below it the five metrics, and the figure shows one of the scenes.
 
 
 # %%
@@ -331,9 +329,9 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# Two figures explain FWIoU and kappa. In the first, each bar is a class; its height is
-# the IoU, its width the share of pixels. FWIoU, the dashed line, is the area of all
-# bars. Mean IoU, the dotted line, would give all bars the same width.
+# In the first figure, each bar is a class; its height is the IoU, its width the share
+# of pixels. FWIoU, the dashed line, is the area of all bars, because their widths add
+# up to 1. Mean IoU, the dotted line, is the area if all bars had the same width.
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -363,6 +361,9 @@ viz.present(
 )
 
 # %% [markdown]
+# Persons and lamps cover few pixels and have the lowest IoUs. In mean IoU they count as
+# much as the sky, in FWIoU very little. Therefore FWIoU is clearly higher here.
+#
 # In the second figure, the grey arrow leads from chance to perfect accuracy, and the
 # blue arrow from chance to the accuracy of our prediction. Kappa is blue divided by
 # grey.
@@ -391,10 +392,6 @@ viz.present(
 )
 
 # %% [markdown]
-# Persons and lamps cover few pixels and have the lowest IoUs. In mean IoU they count as
-# much as the sky, and in FWIoU very little. Therefore FWIoU is clearly higher here than
-# mean IoU.
-#
 # <details class="deeper"><summary>Going deeper: micro and macro averages</summary>
 #
 # A *macro* average scores each class and then averages the scores: mean IoU is the
@@ -461,10 +458,10 @@ tables.show_table(rows, digits=4)
 #
 # A network gives a *logit* for each pixel, which is any real number. The sigmoid
 # function turns the logit into a probability $p$ between 0 and 1. Two different numbers
-# are then called "Dice". The *thresholded* Dice first makes a mask of the pixels with
-# $p \ge 0.5$. The *soft* Dice puts the probabilities into the formula,
-# $2 \sum p\,t / (\sum p + \sum t)$, where $t$ is 1 inside the ground truth and 0
-# outside. The table shows both numbers for two networks and an image of four pixels.
+# are then called "Dice". The *thresholded* (or hard) Dice first makes a mask of the
+# pixels with $p \ge 0.5$. The *soft* Dice puts the probabilities into the formula, $2
+# \sum p\,t / (\sum p + \sum t)$, where $t$ is 1 inside the ground truth and 0 outside.
+# The table shows both numbers for two networks and an image of four pixels.
 
 # %%
 t = torch.tensor([1.0, 1.0, 0.0, 0.0])
@@ -491,10 +488,10 @@ tables.show_table(
 
 
 # %% [markdown]
-# Network 1 gives a perfect mask with low confidence. Network 2 gives high confidence
-# elsewhere, but narrowly misses one pixel. Soft Dice is higher for network 2,
-# thresholded Dice for network 1. Soft Dice is differentiable and serves as a loss
-# ([chapter 5](05_losses.ipynb)).
+# Network 1 gives a perfect mask with low confidence. Network 2 narrowly misses one
+# pixel and is confident at the others. Soft Dice is higher for network 2, thresholded
+# Dice for network 1. Soft Dice is differentiable and serves as a loss ([chapter
+# 5](05_losses.ipynb)).
 #
 # ### Boundaries
 #
@@ -526,8 +523,9 @@ print(f"{len(a)} boundary pixels predicted, {len(b)} in the ground truth")
 
 # %% [markdown]
 # The distance from a boundary pixel of one mask to the nearest boundary pixel of the
-# other mask is a **directed distance**. The figure draws it as an arrow, or as a dot if
-# it is 0. Where arrows overlap, only the longest is drawn.
+# other mask is a **surface distance** (in 3-D, a boundary is a surface). The figure
+# draws it as an arrow to one of the nearest pixels, or as a dot if it is 0. Where
+# arrows overlap, only the longest is drawn.
 
 # %% tags=["hide-input"]
 outlines = boundary(B).long() + 2 * boundary(A).long()
@@ -562,16 +560,16 @@ viz.show_grid(
 
 # %% [markdown]
 # Call the prediction $A$ and the ground truth $B$. Let $\Delta_A$ be the list of the
-# directed distances from the boundary of $A$ (middle panel), and $\Delta_B$ the list of
+# surface distances from the boundary of $A$ (middle panel), and $\Delta_B$ the list of
 # those from the boundary of $B$ (right panel). Three metrics summarise the lists:
 #
-# - **Hausdorff distance** (HD) is the largest of all directed distances:
-#   $\max(\Delta_A \cup \Delta_B)$.
+# - **Hausdorff distance** (HD) is the largest distance in both lists:
+#   $\max(\max\Delta_A, \max\Delta_B)$.
 # - **HD95** takes the 95th percentile $q_{95}$ of each list: about 95 % of the list are
 #   at most as large. HD95 is the larger of the two percentiles:
 #   $\max(q_{95}(\Delta_A),\, q_{95}(\Delta_B))$.
-# - **Average symmetric surface distance** (ASSD) is the mean of all directed distances:
-#   $\text{mean}(\Delta_A \cup \Delta_B)$.
+# - **Average symmetric surface distance** (ASSD) is the mean of both lists together:
+#   $(\sum\Delta_A + \sum\Delta_B)\,/\,(|\Delta_A| + |\Delta_B|)$.
 #
 # These metrics are distances in pixels, and smaller is better.
 
@@ -590,16 +588,15 @@ rows = [
 tables.show_table(rows)
 
 # %% [markdown]
-# The isolated false positive alone determines HD. HD95 ignores this pixel and gives the
-# size of the shift. ASSD is smaller, because many directed distances at the upper and
-# lower edges are 0 or 1.
+# The isolated false positive alone determines HD. HD95 ignores it, because it is only 1
+# of 23 pixels (4 %), and gives the size of the shift. ASSD is smaller, because many
+# distances at the upper and lower edges are 0 or 1.
 #
 # Three more metrics lie between 0 and 1, and larger is better:
 #
 # - **Boundary F1** (BF score) with tolerance $\theta$: the precision $P$ is the share
-#   of the predicted boundary pixels whose directed distance is at most $\theta$. The
-#   recall $R$ is the share of the ground truth's boundary pixels whose directed
-#   distance is at most $\theta$. Then $F_1 = 2PR/(P+R)$.
+#   of $\Delta_A$ that is at most $\theta$, and the recall $R$ the share of $\Delta_B$
+#   that is at most $\theta$. Then $F_1 = 2PR/(P+R)$.
 # - **Boundary IoU** with width $d$ is the IoU of two bands,
 #   $|A_d\cap{B_d}|\,/\,|A_d\cup{B_d}|$. The band $A_d$ contains the pixels of mask $A$
 #   that are at most $d$ steps from its outside (diagonal steps count).
@@ -616,16 +613,16 @@ def matched(points, distances, unmatched, tolerance=1):
     return image
 
 
-def band(mask, width=2):
-    framed = F.pad((~mask).float(), [width] * 4, value=1.0)
-    return mask & (F.max_pool2d(framed[None], 2 * width + 1, stride=1)[0] > 0)
+def near_boundary(mask):
+    return metrics.trimap(mask.long(), width=2) != IGNORE
 
 
-cases, strip = four_cases(A, B), metrics.trimap(B.long(), width=2) != IGNORE
+cases, strip = four_cases(A, B), near_boundary(B)
+bands = A & near_boundary(A), B & near_boundary(B)  # rectangles: this is A_d and B_d
 panels = {
     "boundary precision": matched(a, from_a, 2),
     "boundary recall": matched(b, from_b, 1),
-    "boundary IoU": four_cases(band(A), band(B)),
+    "boundary IoU": four_cases(*bands),
     "trimap IoU": strip * cases.where(cases > 0, 4),
 }
 counts = [
@@ -660,7 +657,8 @@ viz.show_grid(
 #
 # - **HD95 has two definitions.** MONAI takes the larger one of two percentiles, as
 #   above. MedPy takes one percentile of both lists together, which is
-#   `hausdorff_distance_95(..., pooled=True)` here. The two differ in general.
+#   `hausdorff_distance_95(..., pooled=True)` here. The two differ in general, as
+#   GrabCut's mask shows below.
 # - **Which boundary pixels?** For boundary F1, this course counts a pixel as boundary
 #   if any of its 8 neighbours is outside. For distances, only the 4 nearest neighbours
 #   count. The rules differ at inner corners. For example, remove the upper right
@@ -670,8 +668,9 @@ viz.show_grid(
 # - **Width and tolerance.** The authors' code of boundary IoU uses 2 % of the image
 #   diagonal for the data sets COCO and LVIS and 0.5 % for Cityscapes. SegNet's
 #   evaluation script uses 0.75 % of the diagonal as tolerance of boundary F1.
-# - **Trimap for several classes.** `metrics.trimap` marks all pixels outside the strip
-#   as void. Mean IoU can then be computed inside the strip.
+# - **Trimap for several classes.** The strip runs along the boundaries of all classes.
+#   `metrics.trimap` marks all pixels outside it as void, so that mean IoU can be
+#   computed inside.
 # - **Empty masks.** A distance to an empty mask is infinite; with two empty masks all
 #   boundary metrics are nan here.
 # - **Open questions about boundary F1.** A tolerance smaller than the errors of the
@@ -687,10 +686,11 @@ viz.show_grid(
 #
 # We compare predictions of the person in a photograph. GrabCut, a classical method,
 # separates an object from its background by colour, starting from a box around the
-# object. Our box comes from the ground truth. Two other predictions are the
-# ground truth, shifted by three pixels and dilated by two. The fourth prediction
-# isolates the effect of GrabCut's large errors: it is GrabCut's mask, except that all
-# pixels more than 5 rows or columns away from the true boundary are corrected.
+# object. Our box comes from the ground truth. Two more predictions are the ground truth
+# shifted by three pixels to the right, and the ground truth *dilated* by two: all
+# pixels within two rows and columns are added. The fourth prediction isolates the
+# effect of GrabCut's large errors: it is GrabCut's mask, except that all pixels more
+# than 5 rows or columns away from the true boundary are corrected.
 
 
 # %%
@@ -708,7 +708,7 @@ photo = Photographs(["camera"], longest=256)[0]
 person = photo.semantic == photographs.CLASSES.index("person")
 y, x = person.nonzero().T
 box = (int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1)
-start = trimap_from_box(box, person.shape)  # GrabCut's trimap: outside = background
+start = trimap_from_box(box, person.shape)  # outside the box: known as background
 cut = grabcut(photo.image, start).mask
 far_outside, far_inside = ~dilate(person, 5), ~dilate(~person, 5)
 predictions = {
@@ -779,6 +779,8 @@ for name, mask in predictions.items():
         end="",
     )
     print(f" to ground truth {forth:4.1f}, from ground truth {back:4.1f}")
+pooled = metrics.hausdorff_distance_95(cut, person, pooled=True)
+print(f"GrabCut, HD95 of both lists together: {pooled:.1f}")
 
 # %% [markdown]
 # Read the first three rows. The IoUs differ by at most 0.02, and the boundary metrics
@@ -788,16 +790,13 @@ for name, mask in predictions.items():
 # better than that of the dilated mask. GrabCut also has by far the largest distances.
 # In the corrected mask, HD95 and ASSD fall to about a tenth.
 #
-# The choice between the predictions depends on the task. If only the overlap of areas
-# counts, the three are nearly equal. If no boundary point may be far off, the shifted
-# mask is best.
-#
 # <details class="deeper"><summary>Going deeper: large HD, small errors</summary>
 #
 # Even the dilated and the corrected mask have a large HD. The last column of the
 # printed lines shows that it belongs to pixels of the *true* boundary. These pixels lie
-# in narrow gaps of the true mask, for example between face and arm. The prediction
-# fills such a gap, so there is no predicted boundary near its inner end.
+# in narrow gaps of the true mask: in the hand for the dilated mask, between face and
+# arm for the corrected one. The prediction fills such a gap, so there is no predicted
+# boundary near its inner end.
 #
 # </details>
 #
@@ -824,7 +823,7 @@ tables.show_table(rows)
 # The second experiment counts how often two metrics disagree. We change masks of
 # buildings, trees and cars from Toytown in seven ways. For every pair of changed masks
 # of one class in one scene, we ask whether a metric and IoU rank them in opposite order
-# (a tie does not count). Three sets of scenes give a mean and a spread (standard
+# (a tie counts as agreement). Three sets of scenes give a mean and a spread (standard
 # deviation).
 
 
@@ -887,23 +886,20 @@ rows = [
 tables.show_table(rows[1:])
 
 # %% [markdown]
-# Dice never disagrees with IoU, as the formula $D = 2J/(1+J)$ says. Boundary IoU
-# disagrees in about one pair of ten, ASSD in one of five, boundary F1 and HD95 in one
-# of three, and HD in more than half. The spread is small, but the shares depend on the
-# seven changes that we chose. The shares show that the metrics contain different
-# information. They do not predict how often two metrics will disagree about two
-# networks.
+# Dice never disagrees with IoU, because it increases with IoU. Boundary IoU disagrees
+# in about one pair of ten, ASSD in one of five, boundary F1 and HD95 in one of three,
+# and HD, which one pixel can determine, in more than half. The shares depend on the
+# seven changes that we chose. They do not predict how often two metrics will disagree
+# about two networks.
 #
 # Therefore, if boundaries matter for your task, report a boundary metric besides IoU.
-# The Dice of one mask contains no information beyond its IoU.
 
 # %% [markdown]
 # ## Where it breaks
 #
 # **Boundary IoU can miss a huge hole.** The ground truth is a square of 40 × 40 pixels,
-# and the prediction the same square with a square hole. The edge of the hole is also a
-# boundary, so a small hole lowers boundary IoU. Compare the last row, in which only a
-# ring of the band's width remains.
+# and the prediction the same square with a square hole. In the last row, only a ring of
+# the band's width remains.
 
 # %%
 square = torch.zeros(60, 60, dtype=torch.bool)
@@ -915,14 +911,14 @@ for hole in (0, 2, 10, 36):
     row = {"side of the hole": hole, "IoU": mask_iou(ring, square)}
     row["boundary IoU, d = 2"] = metrics.boundary_iou(ring, square, width=2)
     rows.append(row)
-tables.show_table(rows, digits=2)
+tables.show_table(rows, digits=3)
 
 # %% [markdown]
 # The ring has a very low IoU and a perfect boundary IoU. Cheng et al. therefore use the
 # smaller one of IoU and boundary IoU to evaluate objects.
 #
 # **The metrics do not count objects.** We take a perfect prediction, the ground truth
-# itself, and count its cars as connected regions of the class car.
+# itself, and count its cars as connected components of the class car.
 
 # %%
 car = CLASSES.index("car")
@@ -930,11 +926,11 @@ counts = []
 for i in range(32):
     cars = town[i].semantic == car
     objects = len(town[i].instance[cars].unique())
-    counts.append((objects, number_regions(cars.numpy())[1]))
+    counts.append((objects, number_components(cars.numpy())[1]))
 perfect = confusion_matrix(target, target, len(CLASSES))
 print(f"mean IoU of the perfect prediction: {mean_iou(perfect):.1f}")
-print(f"cars: {sum(a for a, _ in counts)}, regions: {sum(b for _, b in counts)}")
-wrong = sum(objects != regions for objects, regions in counts)
+print(f"cars: {sum(a for a, _ in counts)}, components: {sum(b for _, b in counts)}")
+wrong = sum(objects != components for objects, components in counts)
 print(f"scenes with a wrong number of cars: {wrong} of 32")
 
 # %% tags=["hide-input"]
@@ -945,14 +941,14 @@ viz.show_sample(
     CLASSES,
     PALETTE,
     alt="A street scene, its classes and its objects. A white van hides a part of the "
-    "blue car behind it. The two are one region in the map of classes, and two objects "
-    "in the map of objects.",
+    "blue car behind it. The two are one component in the map of classes, and two "
+    "objects in the map of objects.",
 )
 
 # %% [markdown]
-# Overlapping cars form one region, and an object in front of a car can divide it into
-# two, but mean IoU is perfect. Chapters 14 and 17 introduce metrics that match objects
-# first.
+# Overlapping cars form one component (in the figure, the van and the car behind it),
+# and an object in front of a car can divide it into two, but mean IoU is perfect.
+# Chapters 14 and 17 introduce metrics that match objects first.
 #
 # <details class="deeper"><summary>Going deeper: a preview of panoptic quality</summary>
 #
@@ -987,6 +983,7 @@ from torchmetrics.segmentation import MeanIoU
 
 t, p = tiny_target[valid], tiny_preds[valid]  # scikit-learn has no ignore_index
 found = {("this course", "mean IoU"): mean_iou(tiny)}
+found["this course", "FWIoU"] = metrics.frequency_weighted_iou(tiny)
 for average in ("macro", "micro", "weighted"):
     metric = MulticlassJaccardIndex(4, average=average, ignore_index=255)
     found["torchmetrics", average] = metric(tiny_preds, tiny_target)
@@ -1012,8 +1009,9 @@ print("MeanIoU has ignore_index:", "ignore_index" in signature(MeanIoU).paramete
 # %% [markdown]
 # The word "macro" stands for three different numbers, because of the absent class 3:
 # here torchmetrics leaves it out, scikit-learn counts it as 0, and SMP
-# (segmentation-models-pytorch) counts it as 1. "micro" is *not* mean IoU, and
-# "weighted" is FWIoU. MONAI gets the two rectangles.
+# (segmentation-models-pytorch) counts it as 1. "micro" is *not* mean IoU, though the
+# two are close in this example, and "weighted" is FWIoU. The next cell gives MONAI the
+# masks $A$ and $B$ of the section *Boundaries*.
 
 # %%
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDistanceMetric
@@ -1046,7 +1044,9 @@ for name, m in (("without", (A[None], B[None])), ("with", (preds_, target_))):
     print(f"SMP, macro IoU of one mask {name} channel axis: {score:.3f}")
 
 # %% [markdown]
-# The distances agree. The lines below the tables show several pitfalls.
+# The distances agree. Two lines show pitfalls that raise no error: by default MONAI's
+# Dice skips an image with an empty ground truth, and SMP reads the rows of a mask
+# without channel axis as classes.
 #
 # <details class="deeper"><summary>Going deeper: pitfalls of the libraries</summary>
 #
@@ -1083,8 +1083,8 @@ for name, m in (("without", (A[None], B[None])), ("with", (preds_, target_))):
 # %% [markdown]
 # ## Common mistakes
 #
-# **Void pixels counted as class 0.** If the label 255 is replaced by 0, every other
-# class predicted at a void pixel counts as a false positive.
+# **Void pixels counted as class 0.** If the label 255 is replaced by 0, a prediction at
+# a void pixel counts as right if it is 0, and else as an error.
 #
 # **Small integers.** Label maps are often stored as `uint8`, which ends at 255. With 19
 # classes, the pair (18, 18) has the number 18 · 19 + 18 = 360, which wraps around
@@ -1210,8 +1210,8 @@ ex.iou.show_solution()
 # same size but lies `shift` pixels farther to the right (0 or more, possibly more than
 # the width). Both are inside the image. *Predict* the IoU and the Hausdorff distance:
 # derive two formulas on paper, and return the pair (IoU, distance). The three arguments
-# are int. The check compares with the true values; the cell after it measures some
-# cases. Hints: `ex.shift.hint()`.
+# are int. The check compares with the true values. The last cell of this exercise
+# measures some cases. Hints: `ex.shift.hint()`.
 
 
 # %%
@@ -1346,7 +1346,8 @@ ex.choose.show_solution()
 #
 # <details class="quiz right"><summary>Dice and IoU</summary>
 #
-# Right: $D = 2J/(1+J)$ increases with $J$, so the larger IoU has the larger Dice.
+# Right: Dice = 2 IoU / (1 + IoU) increases with IoU, so the larger IoU has the larger
+# Dice.
 #
 # </details>
 # <details class="quiz wrong"><summary>IoU and pixel accuracy</summary>
@@ -1413,7 +1414,8 @@ ex.choose.show_solution()
 # average changes all the same.
 #
 # </details>
-# <details class="quiz right"><summary>a mean of ratios is no ratio of sums</summary>
+# <details class="quiz right"><summary>the mean of the IoUs of batches is not the IoU of
+# the summed counts</summary>
 #
 # Right: three pixels of a class in one batch weigh as much as thousands in another
 # batch. Add the matrices, and compute the score once.
