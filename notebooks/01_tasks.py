@@ -130,8 +130,7 @@ tables.show_table(
 # %% [markdown]
 # Most pixels in a lamp's box do not belong to the lamp, because the post is thin. The
 # sky has no useful box at all: a box around it also contains roofs, trees and lamps.
-# Both problems disappear if the answer lists *pixels* instead of boxes.
-# **Segmentation** therefore assigns a label to each pixel. Three kinds of labels are
+# **Segmentation** therefore assigns a label to each *pixel*. Three kinds of labels are
 # common, and they define three tasks.
 #
 # ## The idea
@@ -150,7 +149,7 @@ tables.show_table(
 # labels](https://github.com/cocodataset/panopticapi) of COCO, a data set of
 # photographs, have 80 thing classes and 53 stuff classes.
 # [Cityscapes](https://github.com/mcordts/cityscapesScripts), a data set of streets, has
-# 8 and 11.
+# 8 and 11 evaluated ones.
 #
 # Pixels that have no valid label are called **void**. Void is not the same as
 # *background*, which is a class: a background pixel belongs to none of the named
@@ -191,8 +190,8 @@ viz.show_grid(
 # The first map is called a *class map*. It cannot separate the two cars. The second
 # one, the *instance map*, separates the cars but has no labels for sky, road and void.
 # The *panoptic map* contains both, because it packs class and object into one number
-# per pixel: $5 \cdot 1000 + 2 = 5002$. All pixels with the same number form a
-# *segment*, which is one object or all pixels of one stuff class.
+# per pixel: $5 \cdot 1000 + 2 = 5002$. All pixels with the same number (void excepted)
+# form a *segment*, which is one object or all pixels of one stuff class.
 #
 # In general, let $c(p)$ be the class of pixel $p$, and $o(p)$ its object number, which
 # is 0 for stuff and void. The panoptic map stores
@@ -230,9 +229,10 @@ viz.show_grid(
 #
 # </details>
 #
-# Many data sets mark void by 255, but 0 and 11 also occur. PyTorch's loss functions
-# get this value as `ignore_index`. If the value is wrong, training stops with an error,
-# or void counts as one more class. This course uses 255 everywhere (`IGNORE`).
+# Many data sets mark void by 255, but 0 and 11 also occur. PyTorch's cross-entropy gets
+# this value as `ignore_index`. If the value is wrong, training stops with an error, or
+# void is learned as a class, or a real class is ignored. This course uses 255
+# everywhere (`IGNORE`).
 #
 # ### The three tasks on one scene
 #
@@ -360,7 +360,8 @@ print("equal to the package:", torch.equal(coin, package))
 # hole or with several parts gives several rings. Traced rings are exact, but they have
 # two vertices at each step of a slanted boundary. Programs therefore *simplify* them:
 # they remove vertices that are no further from the remaining ring than a *tolerance*
-# (algorithm of Douglas and Peucker).
+# (algorithm of Douglas and Peucker). Our `simplify` leaves a ring unchanged if fewer
+# than three vertices would remain.
 #
 # We compare two masks $A$ and $B$ by their *intersection over union*, $\text{IoU} = |A
 # \cap B| \,/\, |A \cup B|$. This is the number of pixels in both masks, divided by the
@@ -387,10 +388,11 @@ tables.show_table(rows, digits=2)
 #
 # ### One-hot masks
 #
-# Networks use one mask per class, called *one-hot* masks. A void pixel is 0 in all of
-# these masks. `argmax` over the classes turns one-hot masks back into a class map, but
-# it returns 0 for such a pixel. Our `from_one_hot` therefore writes void where no mask
-# is set. The photograph of a cat has a void area, which is black in the figure:
+# Some losses, such as Dice in chapter 5, need one mask per class, called *one-hot*
+# masks. A void pixel is 0 in all of these masks. `argmax` over the classes turns
+# one-hot masks back into a class map, but it returns 0 for such a pixel. Our
+# `from_one_hot` therefore writes void where no mask is set. The photograph of a cat has
+# a void area, which is black in the figure:
 
 # %%
 cat = Photographs("cat")[0]
@@ -444,9 +446,8 @@ for n in (4, 8):
     print(f"by the package {int(package.max())}")
 
 # %% [markdown]
-# The figure shows the same mask with the number of each component. Follow the diagonal
-# from the upper right corner: its pixels share only corners, so 4-connectivity
-# separates them.
+# The figure shows the numbers of the components. Follow the diagonal from the upper
+# right corner: its pixels share only corners, so 4-connectivity separates them.
 
 # %% tags=["hide-input"]
 numbered = {
@@ -502,9 +503,9 @@ for n in (4, 8):
 # ## On a real image: coffee and coins
 #
 # The photograph of a cup of coffee, one of eight photographs that this course
-# annotated, has three things (cup, saucer, spoon) and two stuff classes (coffee,
-# table). Compare the semantic and the instance panel: the coffee has a class, but it is
-# not an object.
+# annotated, has three things (cup, saucer, spoon), two stuff classes (coffee, table)
+# and background. Compare the semantic and the instance panel: the coffee has a class,
+# but it is not an object.
 
 # %% tags=["hide-input"]
 viz.show_tasks(
@@ -519,8 +520,9 @@ viz.show_tasks(
 
 # %% [markdown]
 # Two properties of this image are lost in some encodings. First, the mask of the cup
-# has a hole where the coffee is, and COCO's polygons cannot have holes. Second, the
-# saucer continues below the cup and the spoon, and maps store only what is visible.
+# has a hole where the coffee is, and COCO's format has no ring that cuts out a hole.
+# Second, the saucer continues below the cup and the spoon, and maps store only what is
+# visible.
 
 # %%
 porcelain = cup.semantic == photographs.CLASSES.index("cup")
@@ -537,8 +539,8 @@ print(f"saucer: {int(visible.sum())} visible pixels of {int(whole.sum())}")
 # %% [markdown]
 # Next we try connected components on the cup and a photograph of 24 coins. For the
 # coins we use two class maps. The first is the annotation. In the second, each pixel
-# brighter than a threshold is a coin pixel. (Otsu's method chooses the threshold;
-# chapter 4 explains it.)
+# brighter than a threshold is a coin pixel. (Otsu's method chooses the threshold from
+# the histogram.)
 
 # %%
 coins = Photographs("coins")[0]
@@ -597,9 +599,8 @@ viz.show_images(
 )
 
 # %% [markdown]
-# The largest component is a bright part of the background, together with one coin. So
-# 23 components are coins, and one is not. The count is right although one object is
-# wrong. A correct count therefore does not prove that the objects are correct.
+# The largest component is a bright part of the background, together with one coin. A
+# correct count therefore does not prove that the objects are correct.
 #
 # ## What did the idea buy?
 #
@@ -631,7 +632,7 @@ def class_png(sample):
 
 # %%
 def rle_masks(sample):
-    """One run-length code for each object, as in COCO's instance files."""
+    """One run-length code for each object, as in COCO's files of results."""
     semantic = torch.full_like(sample.semantic, IGNORE)
     instance = torch.zeros_like(sample.instance)
     for number, mask in enumerate(object_masks(sample.instance), start=1):
@@ -710,21 +711,21 @@ viz.show_curves(
     xlabel="tolerance of the simplification, pixels",
     ylabel="mean IoU with the original mask",
     alt="Two curves of mean IoU. Both are 1 up to half a pixel. Above, the curve of "
-    "objects under 100 pixels falls faster than that of larger objects.",
+    "objects under 100 pixels is the lower one; it is nearly flat from 2 to 3 pixels.",
 )
 
 # %% [markdown]
-# With a tolerance of half a pixel nothing is lost here. The centre of each pixel is at
-# least half a pixel away from the exact ring. If the ring moves by less than half a
-# pixel, it therefore cannot pass over a centre. Larger tolerances lower the IoU of
-# small objects more than that of large ones.
+# With a tolerance of half a pixel nothing is lost here, because the centre of each
+# pixel is at least half a pixel away from the exact ring. Larger tolerances give small
+# objects a lower IoU than large ones. Above 2 pixels, their curve hardly falls, because
+# more of their rings would collapse and stay unchanged.
 #
 # ### File sizes
 #
 # We store the class and the object of each pixel of the eight annotated photographs. A
 # PNG is compressed by *deflate*, the method of zip files, whereas JSON text is not
-# compressed. The last column therefore applies deflate to the text, too (level 9; the
-# PNG has Pillow's default settings). The table gives the mean size; 1 KB is 1024 bytes.
+# compressed. The last column therefore applies deflate to the text, too (both at level
+# 9). The table gives the mean size; 1 KB is 1024 bytes.
 
 
 # %% tags=["tol=1.0"]
@@ -746,7 +747,7 @@ encoders = {
 maps = [panoptic_ids(photo.semantic, photo.instance) for photo in Photographs()]
 file = io.BytesIO()  # all PNGs, one after the other
 for each in maps:
-    Image.fromarray(ids_to_rgb(each).numpy()).save(file, "PNG")
+    Image.fromarray(ids_to_rgb(each).numpy()).save(file, "PNG", compress_level=9)
 rows = [("panoptic PNG", "–", file.tell() / 1024 / len(maps))]
 for name, encode in encoders.items():
     texts = [as_json(each, encode) for each in maps]
@@ -758,19 +759,19 @@ tables.show_table([dict(zip(head, row, strict=True)) for row in rows], digits=1)
 
 # %% [markdown]
 # As plain text, the run lengths need about three times the space of the PNG. After the
-# same compression they are smaller than the PNG, and COCO's string is the smallest
-# lossless encoding of these photographs. Exact polygons are the largest, and simplified
-# polygons have lost information. Compressed, all of these files have a few KB, so what
-# an encoding can express is often more important: overlaps, stuff, or polygons that
-# people can edit.
+# same compression they are smaller than the PNG on average, and COCO's string is the
+# smallest lossless encoding in the table. Exact polygons are the largest on average,
+# and simplified polygons have lost information. Compressed, these files need a few KB,
+# so what an encoding can express is often more important: overlaps, stuff, or polygons
+# that people can edit.
 #
 # ## Where it breaks: interpolated labels
 #
 # Labels can also be lost after a lossless file was read. Class labels are
-# *categorical*: building (1) is not the mean of sky (0) and road (2). Interpolation
-# computes such means. We apply six common operations to the street scene and round the
-# result to whole labels. A label is *invented*, a common interpolation artefact, if
-# none of the source pixels from which it was computed has this label.
+# *categorical*: building (1) is not the mean of sky (0) and road (2). Linear
+# interpolation computes such means. We apply six common operations to the street scene
+# and round the result to whole labels. A label is *invented*, a common interpolation
+# artefact, if none of the source pixels from which it was computed has this label.
 
 
 # %%
@@ -861,11 +862,12 @@ print("pixels by pycocotools:", int(coco.area(code)))
 print("pixels by Pillow:     ", int(np.array(drawn).sum()))
 
 # %% [markdown]
-# COCO's coordinates are continuous, and pixels count if their centres are inside. The
-# rectangle is therefore 3 pixels wide and 2 pixels high. Pillow takes the corners as
-# pixel numbers and includes the boundary. Pillow's rule is also that of the annotation
-# tool [LabelMe](https://github.com/labelmeai/labelme). Fill a polygon by the rule of
-# the tool that wrote it.
+# COCO's coordinates are continuous like ours, so the rectangle has 3 x 2 pixels. (At
+# slanted edges, pycocotools rounds to a finer grid, so a few boundary pixels can
+# differ.) Pillow takes the corners as pixel numbers and includes the boundary. Pillow's
+# rule is also that of the annotation tool
+# [LabelMe](https://github.com/labelmeai/labelme). Fill a polygon by the rule of the
+# tool that wrote it.
 #
 # ### A panoptic annotation: PNG and `segments_info`
 #
@@ -874,7 +876,7 @@ print("pixels by Pillow:     ", int(np.array(drawn).sum()))
 # (COCO's word for class), area and box. The flag `iscrowd` is 1 if the segment is a
 # group of objects that were not annotated one by one. A list of all categories says
 # which of them are things. The ids may be arbitrary numbers other than 0, which means
-# void. Each id must occur in both files.
+# void. Each id occurs in both parts.
 
 # %%
 categories = [  # the same list for all images
@@ -931,7 +933,7 @@ print("scipy, 3 x 3 of ones: ", ndimage.label(saucer, np.ones((3, 3)))[1], "comp
 # | RLE masks | exact masks that overlap or have holes; input of COCO's evaluation |
 # | polygons for each object | people will edit the boundaries |
 # | boxes | rough positions are enough, and annotation must be cheap |
-# | one-hot masks | in memory, while a network is trained |
+# | one-hot masks | in memory, for losses that compare class by class |
 #
 # Pitfalls of these libraries:
 #
@@ -941,10 +943,9 @@ print("scipy, 3 x 3 of ones: ", ndimage.label(saucer, np.ones((3, 3)))[1], "comp
 #
 # <details class="deeper"><summary>Going deeper: other run-length codes</summary>
 #
-# The annotation tool
-# [CVAT](https://github.com/cvat-ai/cvat) writes run
-# lengths row by row inside the box of the object. Competitions on the site Kaggle use
-# pairs of start and length (exercise 1.2). Neither is COCO's code.
+# The annotation tool [CVAT](https://github.com/cvat-ai/cvat) writes run lengths row by
+# row inside the box of the object. Some competitions on the site Kaggle use pairs of
+# start and length (exercise 1.2). Neither is COCO's code.
 #
 # </details>
 
@@ -1032,7 +1033,7 @@ print("objects in three bytes:", len(rgb_to_ids(ids_to_rgb(panorama)).unique()) 
 print("objects in one byte:", len(panorama.to(torch.uint8).unique()) - 1)
 
 zeros = [(panoptic_ids(s.semantic, s.instance) == 0).double().mean() for s in town]
-print(f"pixels of the class sky, read as void: {100 * np.mean(zeros):.0f} %")
+print(f"pixels that are sky and are read as void: {100 * np.mean(zeros):.0f} %")
 
 # %% [markdown]
 # ## Exercises
@@ -1294,7 +1295,8 @@ ex.choose.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>The disc with its hole</summary>
 #
-# No: COCO's polygons cannot describe a hole. A run-length code can.
+# No: a second COCO polygon is added to the first and does not cut out a hole. A
+# run-length code can describe one.
 #
 # </details>
 # <details class="quiz wrong"><summary>Two objects</summary>

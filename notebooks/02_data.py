@@ -155,7 +155,7 @@ print(f"a quarter of the lamp pixels of the large masks: {quarter:.0f}")
 
 # %% tags=["hide-input"]
 def largest_share(mask, size):
-    """The class with the largest share of every new pixel (one-hot maps averaged)."""
+    """The class with the largest weighted share (one-hot maps, averaged)."""
     maps = F.one_hot(mask, len(CLASSES)).permute(2, 0, 1)[None].float()
     return F.interpolate(maps, size, mode="bilinear", antialias=True)[0].argmax(0)
 
@@ -203,10 +203,11 @@ tables.show_table(
 # small = F.interpolate(maps, size, mode="bilinear", antialias=True)[0].argmax(0)
 # ```
 #
-# The values are shares of area, so their average has a meaning, and the result is
-# always the class of a pixel nearby. The last line of the table shows this method: it
-# invents no label, and it removes some lamp pixels, because a thin object does not
-# always have the largest share. Nearest neighbour is simpler, and libraries use it.
+# The values are weighted shares of the window, so their average has a meaning, and the
+# result is always the class of a pixel nearby. The last line of the table shows this
+# method: it invents no label, and it removes some lamp pixels, because a thin object
+# does not always have the largest share. Nearest neighbour is simpler, and libraries
+# use it.
 #
 # </details>
 #
@@ -285,7 +286,7 @@ for mode in ("nearest", "nearest-exact"):
 #
 # ### Read the numbers in the file
 #
-# Most data sets store masks as PNG files. A *label PNG* holds one class number per
+# Many data sets store masks as PNG files. A *label PNG* holds one class number per
 # pixel. A *palette PNG* holds the same numbers and a table of colours, so that an image
 # viewer can display the mask. The library Pillow calls grey images *mode L* and palette
 # images *mode P*. We save one mask in several ways and list the numbers that come back.
@@ -404,9 +405,9 @@ for path in sorted((folder / "images").iterdir()):
     print(path.name, Image.open(path).mode, end="  ")
 
 # %% [markdown]
-# You may copy the imports and the next two code cells. A
-# PyTorch `Dataset` has a length and items. This one pairs the files **by name**, reads
-# the numbers of the mask without any conversion, and passes both to one function.
+# You may copy the imports (and `import torch`) and the next two code cells. A PyTorch
+# `Dataset` has a length and items. This one pairs the files **by name**, reads the
+# numbers of the mask without any conversion, and passes both to one function.
 
 
 # %%
@@ -442,8 +443,8 @@ class FolderDataset(Dataset):
 # $$\frac{x - \mu_c}{\sigma_c},$$
 #
 # where $\mu_c$ and $\sigma_c$ are the mean and the standard deviation of a data set.
-# The values below are those of ImageNet, which pretrained ResNets expect. Other
-# pretrained networks were trained with other values, so look them up.
+# The values below are those of ImageNet, which pretrained ResNets expect. Some networks
+# were trained with other values, so look them up.
 
 # %%
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -470,8 +471,8 @@ def augment(image, mask, size=160):
 
 
 # %% [markdown]
-# A `DataLoader` draws samples in random order and stacks them into a batch. The crop
-# gives them the same size.
+# With `shuffle=True`, a `DataLoader` takes the samples in random order. It stacks them
+# into batches; the crop gives them the same size.
 
 # %% tags=["tol=0.1"]
 seed_everything(37)
@@ -519,8 +520,8 @@ print(report)
 #   error; a class that never occurs is a warning.
 # - **interpolation**: In an annotated mask, a 2 may lie directly beside a 5. In an
 #   averaged mask, a number between them often lies there, as in 2, 3, 5. The finding
-#   gives the share of such label changes. Its bound of 17 % was chosen on correct and
-#   damaged masks of Toytown and CamVid.
+#   counts such *climbs*, as a share of climbs and direct changes by 2 or more. Its
+#   bound of 17 % was chosen on correct and damaged masks of Toytown and CamVid.
 # - **names**: whether classes such as sky and road lie where their names say.
 # - **void, empty masks**: the share of void, and masks with one label only.
 # - **void as class**: whether a single class forms lines, at most 4 pixels wide,
@@ -528,9 +529,10 @@ print(report)
 #   a class. The finding gives the share of borders at which such a line lies.
 # - **alignment**: the **correlation** between the edges in an image and the borders in
 #   its mask, which is 1 if they are identical and 0 if they are unrelated. It is
-#   computed again for shifted and mirrored masks and for the masks of other samples. An
-#   error is reported if a shifted or mirrored mask fits clearly better, or if the masks
-#   of other samples fit almost equally well.
+#   computed again for shifted and mirrored masks and, if enough images have equal
+#   sizes, for the masks of other samples. It is reported if shifted masks (in more than
+#   a tenth of the samples) or mirrored ones fit clearly better, or if the masks of
+#   other samples fit almost equally well.
 # - **duplicates**: whether two images, shrunk to 16 × 16 pixels, are nearly the same.
 #   The argument `other_split=` adds a comparison with another split.
 #
@@ -639,8 +641,7 @@ tables.show_table(rows)
 
 # %% [markdown]
 # Each fault is found by a different check, and the finding points to the kind of fault.
-# In the first line, the ids above 20 are averages of a class with void (255). You will
-# interpret such findings in exercise 2.5.
+# In the first line, the ids above 20 are averages of a class with void (255).
 #
 # ## What did the idea buy?
 #
@@ -710,21 +711,22 @@ viz.show_predictions(
     PALETTE,
     alt="Three scenes with predictions. Both networks miss the lamp of the first "
     "scene. After training on nearest labels, the lamp post of the second scene is "
-    "found; in the third, lamp pixels are also predicted at wrong places. After "
+    "found, and lamp pixels are predicted at wrong places in all scenes. After "
     "training on truncated labels, lamp posts become person, and lines of car run "
     "along outlines.",
 )
 
 # %% [markdown]
 # The middle columns show the predictions. Both networks miss the lamp of the first
-# scene, and the first network predicts false lamp pixels in the third. The second
+# scene, and the first network predicts false lamp pixels in all three. The second
 # network also reproduces the errors of its training labels: it puts lines of other
 # classes along the outlines, and labels lamp posts as persons.
 #
 # The next table compares six mistakes. `benchmarks/label_errors.py` trained every
 # version with three seeds, with and without class weights. Each mistake is compared
-# with the correct version, from which it differs only in how the labels are prepared.
-# The table shows the **drop in mean IoU** (mean ± standard deviation over the seeds).
+# with the correct version, from which it differs only in its labels (and in the class
+# weights that follow from them). The table shows the **drop in mean IoU** (mean ±
+# standard deviation over the seeds).
 
 # %%
 results = measured("label_errors")
@@ -767,16 +769,16 @@ tables.show_table(
 # %% [markdown]
 # - **Interpolated labels** lower the score with both losses, and truncation costs more
 #   than rounding.
-# - **The mode "nearest"** is no mistake in itself. In this row, however, training used
-#   `"nearest"` and evaluation `"nearest-exact"`, whose
-#   pixels lie one row and one column apart in the large mask.
+# - **The mode "nearest"**: training used `"nearest"` and evaluation `"nearest-exact"`,
+#   whose pixels lie one row and one column apart in the large mask. The row does not
+#   say that `"nearest"` is worse if both use it.
 # - **Void as class 0** gives the label sky to a line around every object. Without class
-#   weights, the mean falls clearly. With them, it shows no clear difference: the IoU
-#   of sky falls, and those of car, person and lamp rise by about the spread of the
-#   seeds (folded table). We have not tested why.
+#   weights, the mean falls clearly. With them, it shows no clear difference: the IoU of
+#   sky falls, and those of car, person and lamp rise slightly (folded table). We have
+#   not tested why.
 # - **Two draws** cost most. With two independent draws of the flip, image and mask
-#   contradict each other in half of the samples on average. In the last row, both
-#   are shifted by at most three pixels, and the score still falls clearly.
+#   contradict each other in half of the samples on average. In the last row, each is
+#   shifted by at most three pixels, and the score still falls clearly.
 
 # %% tags=["hide-cell"]
 tables.show_table(
@@ -822,10 +824,10 @@ tables.show_table(
 
 # %% [markdown]
 # If training and evaluation both treat void as class 0, most of the difference between
-# the networks disappears from the score. The evaluation then hides the damage. This
-# happens easily, because training and evaluation usually share a loader. The second
-# row is higher than the first, because it leaves out pixels along the outlines. The
-# network trained above shows how much more frequent errors are there.
+# the networks disappears from the score. The evaluation then hides the damage. This can
+# happen if training and evaluation share a loader. The second row is higher than the
+# first, because it leaves out pixels along the outlines. The network trained above
+# shows how much more frequent errors are there.
 
 # %% tags=["tol=0.06"]
 truth = torch.stack([each.semantic for each in validation])
@@ -843,11 +845,12 @@ print(f"                           elsewhere: {wrong[~outline].float().mean():.2
 #
 # ## Where it breaks
 #
-# Every check of the inspection has a tolerance, and smaller errors are not found. The
-# alignment check, for example, accepts a shift of one pixel, because hand-drawn
-# outlines are rarely exact to the pixel. We shift all masks to the right by one and by
-# two pixels and inspect them. Then we evaluate the *true* masks against the masks
-# shifted by one pixel: this is the score of a network that makes no mistake.
+# Several checks of the inspection have a tolerance, and smaller errors are not found.
+# The alignment check, for example, accepts a shift of about 1/160 of the longer side,
+# here one pixel, because hand-drawn outlines are rarely exact. We shift all masks to
+# the right by one and by two pixels and inspect them. Then we evaluate the *true* masks
+# against the masks shifted by one pixel: this is the score of a network that makes no
+# mistake.
 
 # %%
 for columns in (1, 2):
@@ -872,9 +875,7 @@ viz.show_bars(
 # %% [markdown]
 # A shift of one pixel lowers the score of a perfect prediction slightly for large
 # classes, and to about one half for the thin lamps. A score therefore depends on the
-# annotation as well as on the network, and more for some classes than for others.
-# [Chapter 3](03_metrics.ipynb) defines the metrics and shows which errors each of them
-# detects.
+# annotation as well as on the network.
 #
 # ## In practice
 #
@@ -927,7 +928,7 @@ _, right = v2.Pad(16, fill=FILL)(image, labels)
 halved = nearest(scene.semantic, SIZE)
 wrong = {
     "flip: the mask is a plain tensor": plain != wrapped,
-    "Resize: the mask is a PIL image": torch.from_numpy(np.array(pil_mask)) != halved,
+    "Resize: a PIL mask of mode L": torch.from_numpy(np.array(pil_mask)) != halved,
     "Pad: no fill was given": padded != right,
     "Resize of a Mask, compared with nearest-exact": v2.Resize(SIZE)(labels) != halved,
 }
@@ -942,15 +943,16 @@ tables.show_table(
 )
 
 # %% [markdown]
-# - **Plain tensors.** If neither is wrapped, `v2` treats the first tensor
-#   as an image and leaves the second unchanged: only the image is flipped.
-# - **PIL masks.** A PIL image is treated as an image, so its labels are interpolated.
-#   Wrap it: `tv_tensors.Mask(np.array(file))`.
+# - **Plain tensors.** If neither is wrapped, `v2` treats the first tensor as an image
+#   and leaves the second unchanged: only the image is flipped.
+# - **PIL masks.** A PIL image of mode L is treated as an image, so its labels are
+#   interpolated. (In mode P, Pillow selects pixels.) Wrap it:
+#   `tv_tensors.Mask(np.array(file))`.
 # - **Fill.** New pixels get class 0 unless `fill` gives 255 for masks. This holds for
 #   `Pad`, `RandomCrop`, `RandomRotation`, `RandomAffine` and `ElasticTransform`.
-# - **Two kinds of nearest.** `v2.Resize` keeps the upper left of 2 × 2 pixels, as
-#   PyTorch's `"nearest"` does. Neither mode is wrong, but training and evaluation must
-#   use the same one, as the drops in mean IoU showed.
+# - **Two kinds of nearest.** `v2.Resize` keeps by default the upper left of 2 × 2
+#   pixels, as PyTorch's `"nearest"` does. Training and evaluation must use the same
+#   mode, as the drops in mean IoU showed.
 #
 # <details class="deeper"><summary>Going deeper: a pipeline in albumentations</summary>
 #
@@ -980,8 +982,8 @@ tables.show_table(
 # | use | when |
 # |---|---|
 # | your own function, like `augment` | a few transforms are enough |
-# | torchvision `v2` | the project uses torchvision, or boxes must move too |
-# | albumentations | you need elastic, grid or perspective distortion and more |
+# | torchvision `v2` | the project uses torchvision; boxes must move too |
+# | albumentations | you need grid distortion or others that torchvision lacks |
 #
 # <details class="deeper"><summary>Going deeper: how popular data sets number
 # their classes</summary>
@@ -989,12 +991,13 @@ tables.show_table(
 # | data set | numbers in its mask files | what you do |
 # |---|---|---|
 # | PASCAL VOC | 0 background, 1–20, 255 border | read the palette PNG as it is |
-# | Cityscapes | ids −1 to 33 | renumber: 19 ids → 0–18, the others → 255 |
+# | Cityscapes | ids 0 to 33 | renumber: 19 ids → 0–18, the others → 255 |
 # | ADE20K (scenes) | 0 other, 1–150 | 0 → 255, k → k − 1 |
 # | Oxford-IIIT Pet | 1 pet, 2 background, 3 border | pet 1, background 0, border 255 |
 # | CamVid (11 classes) | 0–10, 11 void | 11 → 255 |
 #
-# Sources: [torchvision](https://pytorch.org/vision/stable/datasets.html) (VOC, Pet),
+# Sources: the pages of [VOC](http://host.robots.ox.ac.uk/pascal/VOC/voc2012/) and
+# [Pet](https://www.robots.ox.ac.uk/~vgg/data/pets/),
 # [cityscapesScripts](https://github.com/mcordts/cityscapesScripts), the [ADE20K
 # benchmark](https://github.com/CSAILVision/sceneparsing), SegNet's CamVid.
 #
@@ -1008,21 +1011,22 @@ tables.show_table(
 # | void is a class | `zeros(256**3)` | `full(256**3, 255)`, `ignore_index=255` |
 # | two draws | `augment(image), augment(mask)` | `augment(image, mask)` |
 # | one class too many | `num_classes=4` for ids 1, 2, 3 | renumber; `len(CLASSES)` |
-# | class names in the wrong order | names typed from memory | colour a mask and check |
+# | two numberings | class 0 of the masks is class 2 of the network | look at overlays |
 # | frames of one video | `random_split(frames)` | split by video |
 #
 # The costs of the first three were measured above. The first was made, for example, in
 # TensorFlow's segmentation tutorial until pull request 2159 of `tensorflow/docs`, the
 # fourth in an example of Keras (pull request 313 of `keras-io`).
 #
-# The last three falsify only the score, here that of the network trained above. In the
-# first row, the class that never occurs counts as IoU 0; our `mean_iou` would leave it
-# out. In the last row, training scenes stand for frames of the same video.
+# For the other three, the table shows what they do to the score of the network trained
+# above. In the first row, the class that never occurs counts as IoU 0; our `mean_iou`
+# would leave it out. In the last row, training scenes stand for frames of the same
+# video, an extreme case.
 
 # %% tags=["tol=0.06"]
 matrix = matrices["nearest"]
 extra = F.pad(matrix, (0, 1, 0, 1))  # a ninth class that never occurs
-swap = torch.tensor([2, 1, 0, 3, 4, 5, 6, 7])  # sky and road in the wrong order
+swap = torch.tensor([2, 1, 0, 3, 4, 5, 6, 7])  # predictions: sky is 2, road is 0
 known = evaluate(
     models["nearest"],
     batches(small_scenes(80, nearest), batch_size=20, shuffle=False),
@@ -1033,7 +1037,7 @@ tables.show_table(
         {"mistake": name, "mean IoU": value, "instead of": mean_iou(matrix)}
         for name, value in {
             "one class too many": mean_iou(extra, zero_division=0.0),
-            "two class names in the wrong order": mean_iou(matrix[:, swap]),
+            "two classes numbered differently": mean_iou(matrix[:, swap]),
             "evaluated on training scenes": mean_iou(known),
         }.items()
     ],
@@ -1225,8 +1229,8 @@ ex.shift.show_solution()
 # <details class="quiz right"><summary>Thin objects may vanish, but no third class can
 # appear</summary>
 #
-# Right: only 0 and 1 are left after the threshold. An object that covers less than half
-# of every new pixel becomes background.
+# Right: only 0 and 1 are left after the threshold. An object whose average stays below
+# 0.5 everywhere becomes background.
 #
 # </details>
 
@@ -1287,7 +1291,7 @@ ex.shift.show_solution()
 # image</summary>
 #
 # Not quite: the padding of the image is black, so the object is not there. Repeated
-# labels are right only if the pixels of the image are repeated too (mirror padding).
+# labels are right only if the pixels of the image are repeated too.
 #
 # </details>
 # <details class="quiz right"><summary>255, void</summary>
@@ -1330,7 +1334,8 @@ ex.shift.show_solution()
 # </details>
 # <details class="quiz wrong"><summary>All labels are right</summary>
 #
-# Not quite: if annotators confuse two classes everywhere, nothing contradicts anything.
+# Not quite: if annotators confuse two classes everywhere, numbers, sizes and outlines
+# are all in order.
 #
 # </details>
 # <details class="quiz wrong"><summary>The network will learn all classes</summary>

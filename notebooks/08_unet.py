@@ -8,19 +8,20 @@
 # %% [markdown]
 # # 8. U-Net: training from few images
 #
-# U-Net gives its decoder the encoder's features at every resolution, and it turns a few
-# annotated images into many by deforming them.
+# U-Net's decoder receives the encoder's features at every resolution, and its training
+# turns a few annotated images into many by deforming them.
 #
 # After this chapter you can
 #
-# - compute which sizes a U-Net accepts and returns, and how far its tiles may move
-#   (exercises 8.1 and 8.6);
+# - compute which image sizes a U-Net accepts and returns, and where a large image may
+#   be cut into tiles (exercises 8.1 and 8.6);
 # - count the parameters of a U-Net, and tell the paper's network from its modern
 #   variants (exercise 8.2);
 # - find and repair a skip connection that is cropped wrongly (exercise 8.3);
-# - continue an image beyond its border, and weight the gaps between touching objects
-#   (exercises 8.4 and 8.5);
-# - decide from a few paired runs whether a change of the training helps (exercise 8.7).
+# - mirror an image at its border, and weight the narrow gaps between objects (exercises
+#   8.4 and 8.5);
+# - decide from runs with the same seeds whether a change of the training helps
+#   (exercise 8.7).
 #
 # You need [chapter 5](05_losses.ipynb) (cross-entropy, Dice, class weights) and
 # [chapter 6](06_fcn.ipynb) (encoder, stride, transposed convolution). The
@@ -44,7 +45,7 @@ seed_everything(0)
 # %%
 import numpy as np
 import torch.nn.functional as F
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, label
 from torch import nn
 
 from segcourse import tables, viz
@@ -73,8 +74,9 @@ target = torch.stack([scene.semantic for scene in validation])
 # FCN-8s computes one score per class for each block of 8 x 8 pixels, and upsamples
 # these scores. An object that is thinner than a block covers only a small share of it.
 # To see the effect without a network, we take the true share of each class in a block
-# as its score, upsample the shares bilinearly, and predict the class with the largest
-# share. Compare the road, which is large, with the lamps, which are a few pixels wide.
+# as the score of this class, upsample these scores bilinearly, and predict the class
+# with the largest score. Compare the road, which is large, with the lamps, which are a
+# few pixels wide.
 
 
 # %%
@@ -96,32 +98,36 @@ tables.show_table(rows, digits=2)
 
 # %% [markdown]
 # At stride 8, the road keeps nearly all of its IoU, but the lamps lose almost all of
-# theirs. A network can do better, because it may output a higher score for a lamp than
-# its share of the block. The table shows what a coarse map loses.
+# theirs, because another class has the larger share in nearly every block. A network
+# can do better, since it may give a lamp a higher score than its share. But it cannot
+# say where in the block the lamp is.
 #
 # The second problem is that annotation is expensive. The authors of U-Net segmented
-# microscope images, of which very few were annotated. The third problem is that cells
-# often touch. A few wrong pixels in the gap between two cells merge them into one.
+# microscope images, of which few were annotated. The third problem is that cells often
+# lie close together. A few wrong pixels in the narrow gap between two cells merge them
+# into one.
 
 # %% [markdown]
 # ## The idea
 #
-# Ronneberger, Fischer and Brox combined four ideas in 2015.
+# [Ronneberger, Fischer and Brox](https://arxiv.org/abs/1505.04597) combined four ideas
+# in 2015.
 #
 # 1. **A decoder as large as the encoder.** The encoder halves the resolution step by
 #    step, and the decoder doubles it again. After each doubling, the decoder also
 #    receives the encoder's features of the same resolution. Such a direct connection is
 #    a **skip connection**. FCN has skip connections too, but they carry one score per
 #    class; in U-Net they carry all features, 64 to 512 channels.
-# 2. **Convolutions without padding.** Every output then depends on real pixels only.
-#    Large images are cut into overlapping tiles.
+# 2. **Convolutions without padding.** No output depends on added zeros. A large image
+#    can therefore be cut into overlapping tiles, with the same result as in one pass.
 # 3. **Elastic deformation.** Each training image is deformed smoothly and at random, so
 #    that a few images give many different ones.
-# 4. **Weights for the gaps.** The loss counts a background pixel more if it lies
-#    between two cells that are close to each other.
+# 4. **Weights for the gaps.** A background pixel has a larger weight in the loss if it
+#    lies between two cells that are close to each other.
 #
-# In the diagram, each box is a pair of convolutions, and its channels and resolution
-# stand below.
+# In the diagram, each box between image and logits is a pair of convolutions, and its
+# channels and resolution stand below. The resolutions are those of a network with
+# padding; the sizes without padding follow later.
 
 # %% tags=["hide-input"]
 down = [("image", 1, 1), ("down 1", 1, 64), ("down 2", 2, 128), ("down 3", 4, 256)]
@@ -139,23 +145,20 @@ viz.show_architecture(
 )
 
 # %% [markdown]
-# The decoder **concatenates** the two sources: it stacks their channels. A small
-# example shows the difference to adding. Suppose that at one pixel the skip has the
-# value 3 and the decoder −3, and that at another pixel both have the value 0. The sums
-# are 0 at both pixels, so no later layer can distinguish them. The concatenated pairs
-# (3, −3) and (0, 0) stay different.
+# The decoder **concatenates** the two sources: it stacks their channels.
 #
-# As a formula, let $s_l$ be the encoder's features at level $l$, and $x_{l+1}$ the
-# decoder's features one level below. $U$ doubles the resolution, $[\cdot\,;\cdot]$
-# concatenates channels, and $C$ is a pair of convolutions:
+# As a formula, let $s_l$ be the encoder's features at level $l$ (stride $2^l$), and
+# $x_{l+1}$ the decoder's features at the next coarser level. $\mathrm{up}$ doubles the
+# resolution, $[\cdot\,;\cdot]$ concatenates channels, and $\mathrm{conv}$ is a pair of
+# convolutions:
 #
-# $$x_l = C\big([\,s_l \,;\, U(x_{l+1})\,]\big)$$
+# $$x_l = \mathrm{conv}\big([\,s_l \,;\, \mathrm{up}(x_{l+1})\,]\big)$$
 
 # %% [markdown]
 # ## Build it
 #
-# We build the U-Net that most libraries mean today. It pads its convolutions, so the
-# output has the size of the image, and it normalises after each convolution.
+# We build a U-Net in a common modern form. It pads its convolutions, so the output has
+# the size of the image, and it normalises after each convolution.
 #
 # ### Two convolutions
 #
@@ -207,8 +210,9 @@ tuple(Up(48)(torch.rand(1, 96, 12, 16), torch.rand(1, 48, 24, 32)).shape)
 # %% [markdown]
 # ### The whole network
 #
-# The encoder keeps the features of each level in a list, and the decoder takes them
-# from its end. A 1 x 1 convolution computes one logit per class.
+# The encoder keeps the features of each level in a list. The last, coarsest features go
+# straight into the decoder; the others are its skips, in reverse order. A 1 x 1
+# convolution computes one logit per class.
 
 
 # %%
@@ -255,7 +259,7 @@ print("largest difference below 1e-5:", (a - b).abs().max().item() < 1e-5)
 # We draw one displacement for each point of a coarse 3 x 3 grid from a Gaussian, and
 # interpolate them bicubically to one displacement per pixel. The paper uses a standard
 # deviation of 10 pixels; our images are smaller, so we use 3 to 6. The image is read
-# bilinearly, the labels at the nearest pixel, so that no class is invented.
+# bilinearly. The labels are read at the nearest pixel, so that no class is invented.
 
 
 # %%
@@ -269,9 +273,9 @@ def deform(sample, std, mirrored=False):
 
 
 # %% [markdown]
-# Some pixels then come from outside the image. Their labels are void; in the image they
-# are black, or the image is mirrored at its border. The grid lines show the
-# deformation.
+# Some pixels then come from outside the image. In the image they are black, or the
+# image is mirrored at its border (*reflection padding*); their labels are void in both
+# cases. The grid lines show the deformation.
 
 # %% tags=["hide-input"]
 scene = next(s for s in validation if (s.semantic == CLASSES.index("lamp")).sum() > 150)
@@ -301,8 +305,9 @@ viz.show_images(
 # \qquad w_0 = 10,\; \sigma = 5 \text{ pixels},$$
 #
 # where $w_c$ is the weight of the pixel's class and $w_0$ and $\sigma$ are the paper's
-# constants. For $d_1 = d_2 = 1$ the second term is $10\,e^{-4/50} \approx 9$; for $d_1
-# = 1$ and $d_2 = 20$ it is below 0.01. The figure shows it for seven cells.
+# constants. For $d_1 = d_2 = 1$ the second term, the *border weight*, is $10\,e^{-4/50}
+# \approx 9$; for $d_1 = 1$ and $d_2 = 20$ it is below 0.01. The figure shows the border
+# weight for seven cells.
 
 
 # %% tags=["hide-cell"]
@@ -322,47 +327,50 @@ viz.show_images(
     {
         "cells": instance,
         "distance to the nearest cell": distance_transform_edt(instance == 0),
-        "second term of w": weights,
+        "border weight": weights,
     },
     alt="Seven round cells in different colours; the distance to the nearest cell, "
-    "which is largest in the lower right corner; and the second term of the weight: "
+    "which is largest in the lower right corner; and the border weight: "
     "bright lines in the narrow gaps, dark inside cells and far from them.",
 )
 
 # %% [markdown]
-# We compare two wrong predictions. The first closes all narrow gaps, so it merges the
-# seven cells. The second has as many wrong pixels, but far from the gaps.
+# We compare two wrong predictions. The first fills all narrow gaps. The second has as
+# many wrong pixels, but far from the gaps. *Regions* are the connected components of
+# the prediction.
 
 # %%
 mask, narrow = (instance > 0).long(), weights > 5
-calm = weights.masked_fill(mask == 1, 99).flatten().argsort()[: narrow.sum()]
+background = weights.masked_fill(mask == 1, 99)  # never choose a pixel of a cell
+elsewhere = background.flatten().argsort()[: narrow.sum()]
 wrong = {
-    "all gaps closed": torch.where(narrow, 1, mask),
-    "wrong elsewhere": mask.flatten().index_fill(0, calm, 1).view_as(mask),
+    "gaps filled": torch.where(narrow, 1, mask),
+    "wrong elsewhere": mask.flatten().index_fill(0, elsewhere, 1).view_as(mask),
 }
 rows = []
 for name, preds in wrong.items():
     logits = 4 * F.one_hot(preds, 2).movedim(-1, 0).float()[None]
     plain = cross_entropy(logits, mask[None])
     weighted = pixel_weighted_cross_entropy(logits, mask[None], 1 + weights[None])
-    row = {"prediction": name, "wrong pixels": (preds != mask).sum()}
+    row = {"prediction": name, "regions": label(preds.numpy())[1]}
+    row["wrong pixels"] = (preds != mask).sum()
     rows.append({**row, "cross-entropy": plain, "weighted": weighted})
 tables.show_table(rows)
 
 # %% [markdown]
-# Plain cross-entropy is the same for both. Weighted cross-entropy (with $w_c = 1$) is
-# several times as large for the closed gaps, because their pixels have large weights.
+# Plain cross-entropy is the same for both, although the first merges cells. Weighted
+# cross-entropy (with $w_c = 1$) is about eight times as large for the filled gaps.
 
 # %% [markdown]
 # ## Is it the paper's network?
 #
-# The paper's network pads nothing, normalises nothing, has four poolings and starts
-# with 64 channels. The package builds it with `UNet(2, in_channels=1)`. Without
-# padding, each pair of convolutions removes 4 rows and columns, each pooling halves the
-# side, and each up-convolution doubles it. We run the network on a tile of 572 x 572
-# and record the side of each map. A skip is larger than the upsampled map that it
-# meets, so it is **cropped**. The last two columns give what is cut off on each side,
-# in pixels of that level and in pixels of the image.
+# `MyUNet` is not. The paper's network has no padding and no normalisation, four
+# poolings, and 64 channels at the start. The package builds it with `UNet(2,
+# in_channels=1)`. Without padding, each pair of convolutions removes 4 rows and
+# columns, each pooling halves the side, and each up-convolution doubles it. We run the
+# network on an image of 572 x 572 and record the side of each map. The map of a skip is
+# larger than the upsampled map, so it is **cropped**. The columns *cut* say how much on
+# each side, in pixels of the map and of the image.
 
 # %%
 sides = {}
@@ -392,10 +400,10 @@ print("logits", tuple(logits.shape[1:]))
 
 # %% [markdown]
 # Of the 572 pixels of a row, 388 receive logits, as in the paper. The 92 on each side
-# only serve as context. The cut is between 32 and 88 image pixels wide at every level.
+# only serve as context. The cut is between 32 and 88 image pixels wide.
 #
-# The number of parameters is the second check: the paper's network must have
-# 31,030,658.
+# The number of parameters is the second check. The layers of the paper add up to
+# 31,030,658 (exercise 8.2 counts them).
 
 
 # %%
@@ -416,20 +424,27 @@ variants = {
 tables.show_table([{"U-Net": n, "parameters": p} for n, p in variants.items()])
 
 # %% [markdown]
-# Padding does not change the number, and batch normalisation changes it little.
-# Therefore a matching count alone does not prove that a network is the paper's. The
-# differences are:
+# The count agrees. But padding does not change it, and batch normalisation changes it
+# little, so a matching count alone does not prove that a network is the paper's.
+# `MyUNet` is a different network.
 #
-# | | paper | `MyUNet` above |
+# <details class="deeper"><summary>Going deeper: how `MyUNet` differs from the paper's
+# network</summary>
+#
+# | | paper | `MyUNet` |
 # |---|---|---|
+# | channels at stride 1, poolings | 64, four | 12, three |
 # | convolutions | no padding | padded |
 # | normalisation | none | batch normalisation |
+# | skips | cropped | whole |
 # | dropout | at the end of the encoder | none |
-# | first weights | Gaussian, deviation $\sqrt{2/N}$ for $N$ inputs | uniform |
+# | initial weights | Gaussian, variance $2/N$ for $N$ inputs | uniform |
 # | optimiser | SGD, momentum 0.99, one large tile | AdamW, batches of 4 |
 #
-# The authors published their Caffe code and their trained networks. We did not load
-# their weights, so the sizes and the counts are our evidence.
+# </details>
+#
+# The authors published their code and their trained networks. We did not load their
+# weights: sizes and counts are our evidence for the package's `UNet`.
 
 # %% tags=["hide-input"]
 from segcourse.sources import show_source
@@ -441,8 +456,8 @@ show_source(UNet)
 #
 # An unpadded network gives no logits for a margin of its input. To segment a whole
 # image, the authors cut it into tiles that overlap, and mirror the image at its border.
-# `overlap_tile` does both. The result should not depend on the tiles, so we compare it
-# with a single pass over the whole mirrored image.
+# `overlap_tile` does both. The result must not depend on the size of the tiles, so we
+# compare it with a single pass over the whole mirrored image, with random weights.
 
 # %%
 seed_everything(0)
@@ -452,9 +467,10 @@ mirrored = reflect_pad(town, margin, 180 + 2 * margin, 268 + 2 * margin)
 with torch.no_grad():
     at_once = net(mirrored)
 print(f"{town.shape[-2]} x {town.shape[-1]} pixels, margin {margin} pixels")
+print("logits vary:", at_once.std().item() > 0.01)
 for tile in (20, 68, 132):
     difference = (overlap_tile(net, town, tile=tile) - at_once).abs().max().item()
-    print(f"tiles of {tile:3} logits: same result: {difference < 1e-5}")
+    print(f"tiles of {tile} x {tile} logits: same result: {difference < 1e-5}")
 
 # %% [markdown]
 # <details class="deeper"><summary>Going deeper: why the tiles step by 384 and not by
@@ -472,10 +488,10 @@ for tile in (20, 68, 132):
 # %% [markdown]
 # ## Train it
 #
-# We train `MyUNet` on Toytown with cross-entropy, weighted by class, plus Dice
-# ([chapter 5](05_losses.ipynb)). Training from random weights can be unstable at a high
-# learning rate. Therefore the learning rate rises during the first half of the steps
-# (warm-up) and falls during the second half.
+# We train `MyUNet` on Toytown, the course's drawn streets with eight classes. The loss
+# is cross-entropy, weighted by class, plus Dice ([chapter 5](05_losses.ipynb)). The
+# learning rate rises during the first half of the steps (*warm-up*) and falls during
+# the second half.
 
 # %%
 scenes = Cached(Toytown(600))
@@ -506,7 +522,7 @@ print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(history)} 
 viz.show_curves(
     {"loss": history},
     xlabel="step",
-    ylabel="cross-entropy + Dice",
+    ylabel="cross-entropy + Dice (mean of 20 steps)",
     smooth=20,
     alt="The loss falls steeply during the first hundred steps and slowly to the end.",
 )
@@ -534,8 +550,9 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# The lamps have a far higher IoU than the shares at stride 8 from the first section.
-# Lamps and people are still the two worst classes. Both are thin or small, and rare.
+# The lamps have a far higher IoU than the true shares at stride 8 from the first
+# section; road and car do not reach theirs. Lamps and people are still the two worst
+# classes. Both are thin or small.
 
 # %% [markdown]
 # ## On a real image
@@ -543,8 +560,8 @@ viz.show_predictions(
 # We train a new U-Net from *half a photograph*. The training set is the left half of
 # scikit-image's `coins`, deformed elastically and cut into random windows; the classes
 # are coin and background. The tests are the right half, and a photograph of a single
-# cell, `cell`, which is never used for training. Each photograph is normalised to mean
-# 0 and standard deviation 1, because their brightness differs.
+# cell, `cell`, at half its size, which is never used for training. Each photograph is
+# normalised to mean 0 and standard deviation 1, because their brightness differs.
 
 
 # %%
@@ -552,7 +569,7 @@ from segcourse.data import Photographs
 
 
 def normalized(sample):
-    """An image with mean 0 and deviation 1, and the mask of all its objects."""
+    """An image with mean 0 and standard deviation 1, and a mask of all its objects."""
     image, semantic, instance = sample
     image = (image - image.mean()) / image.std()
     return Sample(image, (semantic > 0).long(), instance)
@@ -565,7 +582,7 @@ print("annotated coins in the left half, cut ones included:", end=" ")
 print(len(left.instance[left.instance > 0].unique()))
 tests = {
     "coins, right half": right,
-    "cell": normalized(Photographs("cell", longest=330)[0]),
+    "cell": normalized(Photographs("cell", longest=330)[0]),  # half its size
 }
 
 
@@ -603,9 +620,9 @@ seed_everything(0)
 coin_net = train_briefly(MyUNet(2), coin_windows)
 
 # %% [markdown]
-# The sides of the test images are no multiples of 8. We therefore mirror the images a
-# little beyond their border and crop the prediction. The baseline is one threshold per
-# image, chosen from its histogram by Otsu's method.
+# `MyUNet` needs sides that are multiples of 8, and networks below need 32. We therefore
+# mirror the images at their border up to multiples of 32, and crop the prediction. The
+# baseline is one threshold per image, chosen from its histogram by Otsu's method.
 
 
 # %% tags=["tol=0.05"]
@@ -643,12 +660,13 @@ viz.show_images(
 )
 
 # %% [markdown]
-# Half a photograph is enough for both tests. The tests are easy, because the objects
-# are bright discs on a darker background. Even Otsu's threshold does well on the cell;
-# on the coins it is worse than U-Net.
+# Half a photograph is enough for both tests. They are easy: the objects are bright
+# discs on a darker background, and three coins lie in both halves. Even Otsu's
+# threshold does well on the cell; on the coins it is worse than U-Net.
 #
-# The next cell trains on real nuclei where the data of the Data Science Bowl 2018 is
-# present, in the folder that the environment variable `SEGCOURSE_DATA` names.
+# The next code trains on real nuclei of cells if you have the data of the [Data Science
+# Bowl 2018](https://www.kaggle.com/c/data-science-bowl-2018). The environment variable
+# `SEGCOURSE_DATA` must name its folder.
 
 # %% tags=["nbval-ignore-output"]
 from segcourse.data import DSB2018
@@ -687,11 +705,18 @@ else:
 #   by a sum;
 # - *scores, concatenated* is U-Net with a 1 x 1 convolution in each skip, which reduces
 #   the features to eight channels, one per class;
-# - *scores, added* is FCN, continued down to stride 1: it has no decoder, and the
-#   scores of all strides are upsampled and added;
+# - *scores, added* is FCN with skips at all strides, 1 included: it has no decoder;
+#   scores are upsampled by 2 and added to the next finer ones, step by step;
 # - *none* is U-Net without skips.
 #
-# The results are stored (`python -m benchmarks.unet` repeats them).
+# The results are stored (`python -m benchmarks.unet` repeats them). Each network is
+# trained eight times, with the same eight *seeds*, which fix the order of the scenes
+# and the random numbers. We can therefore compare two networks pair by pair. The column
+# *difference* is the mean of the paired differences to the first row. Its **standard
+# error** is their standard deviation divided by $\sqrt n$ for $n$ seeds, and *t* is the
+# difference divided by its standard error. By the paired *t*-test, a difference is
+# significant at the 5 % level if *t* lies beyond ± 2.36, the bound for eight seeds.
+# (For three seeds it is ± 4.30.)
 
 # %%
 results = measured("unet")
@@ -703,16 +728,30 @@ def summary(runs, what=lambda run: run["miou"]):
     return np.mean(values), np.std(values, ddof=1)
 
 
-rows = []
-for skip, runs in results["skips"].items():
-    mean, spread = summary(runs)
-    lamp, _ = summary(runs, lambda run: run["iou"]["lamp"])
-    row = {"skips": skip, "parameters": runs[0]["parameters"], "mean IoU": mean}
-    rows.append({**row, "± (3 seeds)": spread, "lamp": lamp})
-tables.show_table(rows)
-print(f"{results['steps']} steps; after {results['long_steps']} steps:")
-for skip, runs in results["longer"].items():
-    print("{:24} mean IoU {:.3f} ± {:.3f}".format(skip, *summary(runs)))
+def compare(runs, baseline):
+    """Mean of the paired differences, and its ratio to the standard error, as text."""
+    pairs = list(zip(runs, baseline, strict=True))
+    mean, deviation = summary(pairs, lambda pair: pair[0]["miou"] - pair[1]["miou"])
+    t = mean / (deviation / len(pairs) ** 0.5)
+    return {"difference": f"{mean:+.3f}", "t": f"{t:+.1f}"}
+
+
+def skip_rows(arms):
+    first = next(iter(arms.values()))
+    for skip, runs in arms.items():
+        row = {"skips": skip, "parameters": runs[0]["parameters"]}
+        row |= {"mean IoU": summary(runs)[0]}
+        row |= {"IoU of lamp": summary(runs, lambda run: run["iou"]["lamp"])[0]}
+        same = runs is first
+        yield row | ({"difference": "", "t": ""} if same else compare(runs, first))
+
+
+print(f"{results['steps']} steps, {len(results['seeds'])} seeds")
+tables.show_table(list(skip_rows(results["skips"])))
+
+# %%
+print(f"{results['long_steps']} steps, three seeds")
+tables.show_table(list(skip_rows(results["longer"])))
 
 # %% [markdown]
 # The table shows one clear effect: without skip connections, the mean IoU falls by
@@ -730,41 +769,27 @@ for skip, runs in results["longer"].items():
 # %% [markdown]
 # ### How few images are enough?
 #
-# The same U-Net is trained on 5, 20 or 80 scenes, always for the same number of steps.
-# The scenes are used as they are, or deformed anew each time (standard deviation 3
-# pixels), with black or with mirrored corners. For each seed, the three trainings use
-# the same scenes, so we can compare them pair by pair. The column *difference* is the
-# mean of the differences to *none*. Its **standard error** is their standard deviation
-# divided by $\sqrt n$ for $n$ seeds, and *t* is the difference divided by its standard
-# error. At the 5 % level, a difference is significant (unlikely to be chance) if *t*
-# lies beyond ± 2.36 for eight seeds and beyond ± 4.30 for three.
+# U-Net is trained on 5, 20 or 80 scenes, for 200 steps with batches of four. (The class
+# weights of the loss come from all 400 scenes.) The scenes are used as they are, or
+# deformed anew each time (standard deviation 3 pixels), with black or with mirrored
+# borders. Each seed takes other scenes, but the same ones for all three runs. Here the
+# column *difference* compares with *none*.
 
 
 # %%
-def paired_t(runs, baseline):
-    """Mean of the paired differences, and its ratio to the standard error."""
-    pairs = list(zip(runs, baseline, strict=True))
-    mean, deviation = summary(pairs, lambda pair: pair[0]["miou"] - pair[1]["miou"])
-    return mean, mean / (deviation / len(pairs) ** 0.5)
-
-
 rows = []
 for number, arms in results["few"].items():
     for name, runs in arms.items():
-        row = {"scenes": int(number), "deformation": name, "seeds": len(runs)}
-        row["mean IoU"], row["±"] = summary(runs)
-        if name == "none":
-            rows.append({**row, "difference": "", "t": ""})
-            continue
-        difference, t = paired_t(runs, arms["none"])
-        rows.append({**row, "difference": f"{difference:+.3f}", "t": f"{t:+.1f}"})
+        row = {"scenes": int(number), "deformation": name, "mean IoU": summary(runs)[0]}
+        same = name == "none"
+        rows.append(
+            row | ({"difference": "", "t": ""} if same else compare(runs, arms["none"]))
+        )
 tables.show_table(rows)
 black, mirror = (results["few"]["5"][f"elastic, {c}"] for c in ("black", "mirrored"))
 plain = results["few"]["5"]["none"]
-print(
-    "5 scenes, mirrored - black: {:+.3f}, t = {:+.1f}".format(*paired_t(mirror, black))
-)
-print(f"black, the first three seeds only: {paired_t(black[:3], plain[:3])[0]:+.3f}")
+print("5 scenes, mirrored - black:", compare(mirror, black))
+print("5 scenes, black, the first three seeds only:", compare(black[:3], plain[:3]))
 
 # %% [markdown]
 # With five scenes, elastic deformation helps: the gain is about 0.03, and both values
@@ -780,8 +805,10 @@ print(f"black, the first three seeds only: {paired_t(black[:3], plain[:3])[0]:+.
 # %% [markdown]
 # ## Where it breaks: objects of another size
 #
-# We give the trained network the same scenes drawn two and three times as large. In the
-# last column, the large images are shrunk to the training size before the prediction.
+# We give the trained network 16 scenes that are drawn two and three times as large. The
+# streets and objects are those of validation scenes; houses and trees in the background
+# differ. In the last column, images and labels are shrunk to the training size before
+# the prediction.
 
 # %% tags=["tol=0.05"]
 large = {f: Cached(Toytown(16, seed=1, size=(96 * f, 128 * f))) for f in (1, 2, 3)}
@@ -808,17 +835,18 @@ viz.show_predictions(
 
 # %% [markdown]
 # The mean IoU falls as the scenes grow, and shrinking the images brings most of it
-# back. Therefore the size is the main cause, and not the content of the scenes. One
-# possible reason is that the receptive field covers only a part of a large object. More
-# poolings would widen it, but they lose resolution. DeepLab, the subject of a later
-# chapter, widens it without pooling.
+# back. Therefore the scale is the main cause, and not the content of the scenes. Two
+# reasons are possible: the receptive field covers only a part of a large object, and
+# the textures of the surfaces are enlarged too. DeepLab, the subject of a later
+# chapter, widens the receptive field without further pooling.
 #
 # ## In practice
 #
-# `segmentation_models_pytorch` (SMP) has U-Nets with pretrained encoders, and MONAI is
-# made for medical images. Each means a different network by "U-Net". The table compares
-# their defaults with ours. The **finest skip** is the smallest stride at which a
-# network concatenates encoder features; we record what goes into `torch.cat`.
+# `segmentation_models_pytorch` (SMP) has U-Nets with encoders that were pretrained for
+# classification, such as ResNet and MobileNet. MONAI is made for medical images. Each
+# means a different network by "U-Net". The table compares their defaults with ours. The
+# **finest skip** is the smallest stride at which a network concatenates encoder
+# features; we record what goes into `torch.cat`.
 
 # %% tags=["nbval-ignore-output"]
 import monai
@@ -876,14 +904,16 @@ tables.show_table(rows)
 # %% [markdown]
 # Three differences matter in practice.
 #
-# - **The finest skip.** SMP's `Unet` and MONAI's `UNet` halve the resolution in their
-#   first layer, so they have no skip at stride 1.
+# - **The finest skip.** The decoder of SMP's `Unet` does not use features of stride 1,
+#   and MONAI's `UNet` halves the resolution in its first layer. Neither has a skip at
+#   stride 1.
 # - **Normalisation.** MONAI's default is instance normalisation, which scales the
 #   channels of each image separately.
 # - **Sizes.** `MyUNet` and MONAI's `UNet` need multiples of 8 here. The other two
-#   accept 100 x 100; other networks of SMP, such as `FPN`, need multiples of 32.
+#   accept 100 x 100.
 #
-# Next, we train three of these networks on the coins. Look at the column *cell*.
+# Next, we train small U-Nets of both libraries on the coins, one run each. Look at the
+# column *cell*.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -914,16 +944,16 @@ rows = [
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# All networks segment the coins. On the cell, MONAI's `UNet` fails with instance
-# normalisation and works with batch normalisation. The two rows differ in nothing else,
-# so the normalisation is the cause. One possible reason is that instance normalisation
-# removes the mean of each feature map, and the photograph of the cell is mostly
-# background. SMP's network is smaller than above: it has three poolings.
+# All networks segment the coins, MONAI's `UNet` with instance normalisation no better
+# than Otsu's threshold. On the cell, this network fails, and works with batch
+# normalisation. The two rows differ only in the normalisation. One possible reason is
+# that instance normalisation removes the mean of each feature map, and the photograph
+# of the cell is mostly background.
 #
 # | use this | when |
 # |---|---|
 # | SMP `Unet`, pretrained | you have photographs and few annotations |
-# | `MyUNet`, or MONAI `BasicUNet` | thin objects need a skip at stride 1 |
+# | `MyUNet`, or MONAI `BasicUNet` | you want a skip at stride 1, for thin objects |
 # | MONAI with `spatial_dims=3` | the data are volumes |
 # | the paper's `UNet` with `overlap_tile` | the result must not depend on the tiles |
 #
@@ -942,21 +972,24 @@ tables.show_table(rows, digits=2)
 # ## Common mistakes
 #
 # **1. The skip is cropped from its corner.** In an unpadded U-Net, `skip[..., :h, :w]`
-# has the right size, so no error is raised. But in the paper's network, its features
-# then lie 32 to 88 image pixels away from where they belong, as the table of sizes
-# shows. An unpadded network with two poolings was trained both ways:
+# has the right size, so no error is raised. But in the paper's network, the features of
+# the skip then lie 32 to 88 image pixels too far down and to the right, as the table of
+# sizes shows. An unpadded network with two poolings was trained both ways, with eight
+# seeds:
 
 # %%
-for where, runs in results["crops"].items():
-    print("{:7} mean IoU {:.3f} ± {:.3f}".format(where, *summary(runs)))
+crops = results["crops"]
+for where, runs in crops.items():
+    print(f"{where:7} mean IoU {summary(runs)[0]:.3f}")
+print("corner - middle:", compare(crops["corner"], crops["middle"]))
 
 # %% [markdown]
 # The corner lowers the mean IoU by more than the spreads. Right: crop around the
 # centre, as in exercise 8.3.
 #
-# **2. Odd sizes.** `MyUNet` pools 99 rows to 49 and doubles them to 98, but the skip
-# has 99 rows. Three repairs are common: resize the image, pad it with black, or pad it
-# with its mirror image.
+# **2. Odd sizes.** `MyUNet` pools 133 columns to 66, 33 and 16. Doubled, 16 gives 32,
+# but the skip has 33 columns. Three repairs are common: resize the image, pad it with
+# black, or pad it with its mirror image.
 
 # %% tags=["tol=0.05"]
 odd = Cached(Toytown(24, seed=1, size=(99, 133)))
@@ -998,13 +1031,12 @@ print("same argmax:", ((logits + 3).argmax(1) == logits.argmax(1)).all().item())
 # Right: K channels with softmax and `argmax`, or one channel with a sigmoid and the
 # threshold 0.5.
 #
-# **4. The weight map is computed from the deformed mask.** A gap of one pixel can
-# disappear in a deformation. If the cells are then numbered again by connected regions,
-# cells have merged, and the gap between them gets no weight.
+# **4. Objects are numbered again after the deformation.** A gap of one pixel can
+# disappear in a deformation. If the objects are then computed as connected components
+# of the mask, cells have merged, and the gap between them gets no weight. The output
+# sums the border weight over all pixels.
 
 # %%
-from scipy.ndimage import label
-
 tight = cells(gap=1.2)
 torch.manual_seed(0)
 moved = deform(Sample(torch.rand(3, 96, 128), (tight > 0).long(), tight), std=3.0)
@@ -1027,8 +1059,8 @@ for name, objects in {
 # `nn.ConvTranspose2d(512, 512, 2, stride=2)` fails after the bottom of the paper's
 # network, because the bottom has 1024 channels. A repair that runs keeps 1024 channels
 # and widens the next convolution to 1024 + 512. The network trains, but it has about
-# six million parameters more than the paper's. Right: `nn.ConvTranspose2d(2 * c, c, 2,
-# stride=2)`, then a convolution from `2 * c` to `c`.
+# 4.5 million parameters more than the paper's ($17\,c^2 + c$ with $c = 512$). Right:
+# `nn.ConvTranspose2d(2 * c, c, 2, stride=2)`, then a convolution from `2 * c` to `c`.
 #
 # </details>
 
@@ -1092,10 +1124,10 @@ ex.parameters.show_solution()
 #         return torch.cat([skip[..., : x.shape[-2], : x.shape[-1]], x], dim=1)
 #
 # It runs, and the network trains badly. Find the fault, and write the function
-# correctly: crop the skip around its centre, so that equally many rows go at the top
-# and at the bottom, and equally many columns on the left and on the right. H − h and W
-# − w are even, and may be 0. Return a tensor (N, A + B, h, w) with the channels of the
-# skip first.
+# correctly: crop the skip around its centre, so that equally many rows are removed at
+# the top and at the bottom, and equally many columns on the left and on the right. H −
+# h and W − w are even, and may be 0. Return a tensor (N, A + B, h, w) with the channels
+# of the skip first.
 
 
 # %%
@@ -1111,11 +1143,12 @@ ex.fix_crop.show_solution()
 # ### 8.4 A mirror at the border
 #
 # Predict which pixel a mirrored border shows. A row of `length` pixels (1 or more) is
-# continued on both sides by its mirror image, and by the mirror image of that, without
-# end. Places 0 to `length - 1` are the row itself. The border pixel is not repeated:
-# place −1 shows pixel 1. `place` may be any integer, also far away. Return the number
-# of the pixel, from 0 to `length - 1`. For example, a row of 3 shows 2 1 0 1 2 1 0 at
-# the places −2 to 4.
+# continued on both sides by its mirror image, then by the row itself again, then by its
+# mirror image, and so on. Places 0 to `length - 1` are the row itself. The border pixel
+# is not repeated: place −1 shows pixel 1. (Libraries call this reflection padding.) A
+# row of one pixel shows pixel 0 everywhere. `place` may be any integer, also far away.
+# Return the number of the pixel, from 0 to `length - 1`. For example, a row of 3 shows
+# 2 1 0 1 2 1 0 at the places −2 to 4.
 
 
 # %%
@@ -1132,11 +1165,11 @@ ex.mirror.show_solution()
 #
 # Compute the border term $w_0 \exp(-(d_1 + d_2)^2 / 2\sigma^2)$ of every pixel.
 # `instance` (H, W) is a NumPy array of integers: 0 is background, and every positive
-# number is one object, possibly in several pieces. The numbers may have gaps, and
-# objects may touch. $d_1$ and $d_2$ are the Euclidean distances from a background pixel
-# to the nearest and to the second nearest object, as
-# `scipy.ndimage.distance_transform_edt` measures them. Return (H, W): the term on the
-# background, 0 inside objects, and 0 everywhere if there are fewer than two objects.
+# number is one object, possibly in several pieces. Numbers may be missing, and objects
+# may touch. $d_1$ and $d_2$ are the Euclidean distances from a background pixel to the
+# nearest and to the second nearest object, as `scipy.ndimage.distance_transform_edt`
+# measures them. Return (H, W): the term on the background, 0 inside objects, and 0
+# everywhere if there are fewer than two objects.
 
 
 # %%
@@ -1151,17 +1184,17 @@ ex.border.show_solution()
 # %% [markdown]
 # ### 8.6 How far may a tile move?
 #
-# First predict, then measure: by how many columns must a tile of an image move, so that
-# its logits only move along and do not change? Write down your prediction for networks
-# with one, two and three poolings.
+# A tile is moved by some columns over a large image. Its logits should then move by the
+# same columns and keep their values. First predict: which is the smallest such move of
+# an unpadded U-Net with one, two and three poolings? Write it down.
 #
-# Then write the experiment. `net` is a function from images to logits, `image` is (1,
-# 3, H, W), and a tile is `side` columns of it: `image[..., s : s + side]` starts at
-# column s. Compare the logits of the tile at column 0 with those of the tile at column
-# s, in the columns that describe the same pixels. Try s = 1, 2, 3, ... as long as the
-# two tiles have at least one column of logits in common. Return the first s for which
-# all common logits agree to 1e-4, or `None` if there is none. The image has at least
-# `2 * side` columns.
+# Then write the experiment that finds it. `net` is a function from images to logits,
+# `image` is (1, 3, H, W), and a tile is `side` columns of it: `image[..., s : s +
+# side]` starts at column s. Compare the logits of the tile at column 0 with those of
+# the tile at column s, in the columns that describe the same pixels. Try s = 1, 2, 3,
+# ... as long as the two tiles have at least one column of logits in common. Return the
+# first s for which all common logits agree to 1e-4, or `None` if there is none. The
+# image has at least `2 * side` columns.
 
 
 # %%
@@ -1173,16 +1206,24 @@ ex.shift.check(shift_period)
 # %%
 ex.shift.show_solution()
 
+# %%
+picture = torch.rand(1, 3, 108, 216)
+for depth in (1, 2, 3):
+    torch.manual_seed(depth)
+    unpadded = UNet(2, width=2, depth=depth).eval()
+    print(f"{depth} poolings: period", ex.shift.solution(unpadded, picture, 108))
+
 # %% [markdown]
 # ### 8.7 Does it help?
 #
-# Decide from paired scores whether a change of the training helps. `baseline[i]` and
-# `changed[i]` are scores (larger is better) of two networks that were trained on the
-# same data with the same seed, without and with the change. Take the differences
-# `changed[i] - baseline[i]`, their mean $m$, and the standard error $e = s / \sqrt n$
-# of that mean, where $n$ is the number of pairs (2 or more) and $s$ their sample
-# standard deviation, with division by $n - 1$. Return `"helps"` if $m > f e$, `"harms"`
-# if $m < -f e$, and else `"no clear difference"`, where $f$ is `factor`.
+# Decide from paired scores whether a change of the training helps. `baseline` and
+# `changed` are lists; `baseline[i]` and `changed[i]` are scores (larger is better) of
+# two networks that were trained on the same data with the same seed, without and with
+# the change. Take the differences `changed[i] - baseline[i]`, their mean $m$, and the
+# standard error $e = s / \sqrt n$ of that mean, where $n$ is the number of pairs (2 or
+# more) and $s$ their sample standard deviation, with division by $n - 1$. Let $f$ be
+# `factor`, the bound for *t*. Return `"helps"` if $m > f e$, `"harms"` if $m < -f e$,
+# and else `"no clear difference"`.
 
 
 # %%
@@ -1224,14 +1265,14 @@ ex.verdict.show_solution()
 #
 # <details class="quiz wrong"><summary>One score per class, as in FCN</summary>
 #
-# Not quite: FCN computes scores from the features first. U-Net hands over the features
-# themselves.
+# Not quite: FCN computes scores from the features first. U-Net's skips carry the
+# features themselves.
 #
 # </details>
 # <details class="quiz wrong"><summary>The positions of the maxima of the
 # poolings</summary>
 #
-# Not quite: SegNet uses these positions for its unpooling.
+# Not quite: SegNet, another network, uses these positions for its unpooling.
 #
 # </details>
 # <details class="quiz right"><summary>All features of the encoder at that
@@ -1375,4 +1416,4 @@ ex.verdict.show_solution()
 #   Segmentation](https://arxiv.org/abs/1411.4038), CVPR 2015 (`long2015fcn`)
 # - He, Zhang, Ren, Sun,
 #   [Delving Deep into Rectifiers](https://arxiv.org/abs/1502.01852), ICCV 2015: where
-#   $\sqrt{2/N}$ comes from (`he2015delving`)
+#   the variance $2/N$ comes from (`he2015delving`)

@@ -607,8 +607,8 @@ def test_all_arms_of_unet_run(monkeypatch):
     written = {}
     monkeypatch.setattr(unet, "write", lambda name, payload: written.update({name: payload}))
     monkeypatch.setattr(unet, "TRAINING", {**unet.TRAINING, "steps": 1})
-    monkeypatch.setattr(unet, "FEW", {5: (0, 1), 6: (0,)})
-    for name, value in (("LONG_STEPS", 2), ("SEEDS", (0,)), ("SCENES", 8), ("VALIDATION", 2)):
+    small = {"FEW": (5, 6), "SEEDS": (0, 1), "LONG_STEPS": 2, "LONG_SEEDS": (0,)}
+    for name, value in {**small, "SCENES": 8, "VALIDATION": 2}.items():
         monkeypatch.setattr(unet, name, value)
     threads = torch.get_num_threads()
     unet.validation.cache_clear()
@@ -619,16 +619,18 @@ def test_all_arms_of_unet_run(monkeypatch):
     assert set(found) == set(UNET) - {"environment"}
     for part in ("skips", "longer", "crops"):
         assert list(found[part]) == list(UNET[part])
-    assert [len(arms["none"]) for arms in found["few"].values()] == [2, 1]
+    assert [len(arms["none"]) for arms in found["few"].values()] == [2, 2]
+    assert [len(runs) for runs in found["longer"].values()] == [1, 1, 1]
 
 
 def test_the_stored_arms_of_unet_are_whole_and_paired():
     assert list(UNET["skips"]) == list(unet.SKIPS)
     assert list(UNET["longer"]) == list(unet.LONG)
-    parts = [*UNET["skips"].values(), *UNET["longer"].values(), *UNET["crops"].values()]
-    assert all([run["seed"] for run in runs] == list(unet.SEEDS) for runs in parts)
-    for count, seeds in unet.FEW.items():
-        arms = UNET["few"][str(count)]
-        assert list(arms) == list(unet.AUGMENTATIONS)
-        assert all([run["seed"] for run in runs] == list(seeds) for runs in arms.values())
-    assert len(UNET["few"]["5"]["none"]) >= 6
+    arms = [*UNET["skips"].values(), *UNET["crops"].values()]
+    assert list(UNET["few"]) == [str(count) for count in unet.FEW]
+    for augmented in UNET["few"].values():
+        assert list(augmented) == list(unet.AUGMENTATIONS)
+        arms += augmented.values()
+    assert all([run["seed"] for run in runs] == list(unet.SEEDS) for runs in arms)
+    for long in UNET["longer"].values():
+        assert [run["seed"] for run in long] == list(unet.LONG_SEEDS)

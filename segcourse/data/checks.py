@@ -346,7 +346,7 @@ def check_alignment(facts: Sequence[Facts], context: Context) -> Finding | None:
             message = f"masks must move {down} down and {right} right to fit ({number} of them)"
             remedy = "look for a crop, a padding or a resize that only one of the two went through."
         else:
-            message = f"{len(shifted)} of {len(known)} masks are shifted, each differently"
+            message = f"{len(shifted)} of {len(known)} masks are shifted, no more than half alike"
         return Finding("error", "alignment", message, _where(shifted), remedy)
     fit = sum(each.fit.fit for each in known) / len(known)
     return Finding(

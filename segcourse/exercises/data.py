@@ -766,7 +766,7 @@ list_in_question(find_cause, FINDINGS, CAUSES)
 
 
 WOULD_SHOW = {
-    1: "averages would put many numbers between the classes.",
+    1: "averages would put a third class between two classes.",
     2: "only some of the masks, about half, would be mirrored.",
     3: "the masks would fit the images of other samples as well as their own.",
     4: "a few numbers that are no class would replace the classes, one for each.",
@@ -821,8 +821,8 @@ diagnosis = Exercise(
         ),
         Mistake(
             right_but(find_cause, {"C": 2}),
-            "Separate draws give every sample another error. All samples need the same "
-            "movement here, so no random number is involved.",
+            "Separate draws would mirror only some of the masks and shift none. All samples "
+            "need the same movement here, so no random number is involved.",
         ),
         Mistake(
             right_but(find_cause, {"D": 1}),
@@ -872,8 +872,8 @@ diagnosis = Exercise(
         "First ask what is the same in all samples (no random number is involved), and what "
         "differs from sample to sample.",
         "Which causes change the numbers in the masks, which move pixels, which change images?",
-        "Two findings are about numbers that are no class. Few numbers, one for each class: a "
-        "table was applied. Many numbers between the classes: averages were taken.",
+        "Two findings are about the numbers in the masks. Numbers that are no class, about one "
+        "for each class: a table was applied. A third class between two: averages were taken.",
     ),
     describe=lambda finding: f'finding {finding} ("{FINDINGS[finding]}")',
     shows_expected=False,

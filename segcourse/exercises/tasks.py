@@ -870,8 +870,8 @@ outline = Exercise(
         ),
         Mistake(
             vertices_until_the_first_failure,
-            "You stop at the first tolerance that fails. A larger tolerance can fit better by "
-            "chance: try all four.",
+            "You stop at the first tolerance that fails. A larger tolerance can still fit better: "
+            "try all four.",
         ),
         Mistake(
             rings_counted,
@@ -1080,7 +1080,7 @@ SITUATIONS = {
 JPEG = "JPEG changes pixel values slightly, so that classes in a class map become other classes."
 REASONS = {  # why an encoding does not fit a situation
     "robot": {
-        "panoptic PNG": "A panoptic PNG needs an object number for each obstacle, and here single "
+        "panoptic PNG": "All object numbers of a panoptic PNG would be 0 here, because single "
         "obstacles are not told apart. A simpler file is enough.",
         "RLE masks": "RLE masks may overlap or leave pixels out, so they do not guarantee one "
         "class for each pixel.",
@@ -1107,8 +1107,8 @@ REASONS = {  # why an encoding does not fit a situation
         "it has no place for hidden parts.",
         "panoptic PNG": "A panoptic PNG stores one object for each pixel. Here a pixel can belong "
         "to two people: one in front and one behind.",
-        "polygons": "COCO's polygons cannot have holes: the pixels between arm and body would "
-        "belong to the person.",
+        "polygons": "COCO's format has no ring that cuts out a hole: the pixels between arm and "
+        "body would belong to the person.",
         "boxes": "A box does not say which of its pixels belong to the person.",
         "one-hot masks": "One-hot masks have one channel for the class person, which cannot "
         "separate people.",

@@ -124,7 +124,7 @@ def polygon_area(polygon: Tensor | Sequence) -> float:
 
 
 def simplify(polygon: Tensor | Sequence, tolerance: float) -> Tensor:
-    """Leave out vertices that are less than ``tolerance`` pixels off: (V, 2) -> (v, 2), v <= V.
+    """Leave out vertices that are at most ``tolerance`` pixels off: (V, 2) -> (v, 2), v <= V.
 
     Douglas and Peucker 1973, as scikit-image has it. A ring that would collapse stays as it is.
 
