@@ -383,8 +383,8 @@ for tolerance in (0, 1, 4):
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# With a tolerance of 1 pixel, the ring has about a fifth of the vertices, and the
-# IoU is still close to 1.
+# With a tolerance of 1 pixel, a fifth of the vertices remain, and the IoU is still
+# close to 1.
 #
 # ### One-hot masks
 #
@@ -801,8 +801,8 @@ tables.show_table(rows)
 
 # %% [markdown]
 # Averaging and bilinear rotation invent labels. Nearest-neighbour interpolation does
-# not, because each new pixel is a copy of one source pixel. The figure shows where the
-# invented labels are.
+# not, because each new pixel is a copy of one source pixel. The figure shows where they
+# are.
 
 # %% tags=["hide-input"]
 blocks = operations["half size, mean of 2 x 2"]

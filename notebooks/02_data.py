@@ -849,8 +849,7 @@ print(f"                           elsewhere: {wrong[~outline].float().mean():.2
 # The alignment check, for example, accepts a shift of about 1/160 of the longer side,
 # here one pixel, because hand-drawn outlines are rarely exact. We shift all masks to
 # the right by one and by two pixels and inspect them. Then we evaluate the *true* masks
-# against the masks shifted by one pixel: this is the score of a network that makes no
-# mistake.
+# against the masks shifted by one pixel: the score of a perfect network.
 
 # %%
 for columns in (1, 2):

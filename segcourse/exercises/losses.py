@@ -328,10 +328,10 @@ def first_change(report: str) -> str:
     ``ex.REPORTS`` holds the reports. "share" is the share of the foreground; "p at first" and "p at
     last" are the mean of p over all pixels in the first and in the last training step; "threshold"
     is the one with the best IoU on a tuning set, and "IoU tuned" the IoU with it. Returns one of
-    three strings: "bias" (train again with the prior bias) if p had to fall and is still far above
-    the share at the end; "threshold" (choose it on a tuning set) if the mean of p was near the
-    share from the first step on, but 0.5 is not a good threshold; "keep" if neither change would
-    raise the IoU by more than 0.01.
+    three strings: "bias" (train again with the prior bias) if p had to fall far and is still far
+    above the share at the end; "threshold" (choose it on a tuning set) if p did not have to fall
+    far, but 0.5 is not a good threshold; "keep" if neither change would raise the IoU by more than
+    0.01.
     """
     return {
         "A": "bias",
@@ -368,8 +368,8 @@ diagnose = Exercise(
         ),
         Mistake(
             right_but(first_change, {"B": "bias"}),
-            "In report B the mean of p is close to the share from the first step on. Compare the "
-            "two IoUs instead, and think of what balanced weights do to p.",
+            "In report B the mean of p did not have to fall. Compare the two IoUs instead, and "
+            "think of what balanced weights do to p.",
         ),
         Mistake(
             right_but(first_change, {"B": "keep"}),
@@ -401,8 +401,8 @@ diagnose = Exercise(
         ),
         Mistake(
             right_but(first_change, {"E": "bias"}),
-            "In report E the mean of p starts near the share and stays near it. So the training "
-            "did not have to lower it.",
+            "In report E the mean of p starts within a factor of two of the share and stays there. "
+            "So the training did not have to lower it far.",
         ),
         Mistake(
             change_by_threshold_only,
