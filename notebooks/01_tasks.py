@@ -84,8 +84,8 @@ cup = Photographs("coffee")[0]
 # ## The problem
 #
 # A *classifier* outputs which classes occur in an image. A *detector* also outputs
-# where each object is, as a *bounding box*: the smallest upright rectangle that
-# contains the object. The image below comes from Toytown, the generated data set of
+# where each object is, as a *bounding box*: the smallest axis-aligned rectangle that
+# contains the object. The image below comes from Toytown, the synthetic data set of
 # this course. Compare each pink box with the pixels of the object in it.
 
 # %% tags=["hide-input"]
@@ -141,7 +141,7 @@ tables.show_table(
 # |---|---|---|
 # | semantic | each pixel: its class | which pixels form one object |
 # | instance | each object: its class and pixels | other pixels' class |
-# | panoptic | each pixel: its class and any object | hidden parts |
+# | panoptic | each pixel: its class, its object if it has one | hidden parts |
 #
 # Classes with countable objects, such as car or person, are called **things**. Classes
 # without countable objects, such as sky or road, are called **stuff**. Each data set
@@ -165,7 +165,7 @@ instance = torch.tensor([[0, 0, 0, 0], [1, 1, 2, 2], [0, 0, 0, 0]])
 tiny_ids = panoptic_ids(semantic, instance)
 
 tiny_names = ("sky", "road", "car", "other car", "no object")
-tiny_palette = (PALETTE[0], PALETTE[2], PALETTE[5], (230, 159, 0), (222, 222, 222))
+tiny_palette = (PALETTE[0], PALETTE[2], PALETTE[5], (230, 159, 0), (248, 248, 248))
 kind = torch.where(semantic == 5, 2, torch.where(semantic == 2, 1, semantic))
 cars_apart = kind + (instance == 2)
 viz.show_grid(
@@ -187,22 +187,22 @@ viz.show_grid(
 )
 
 # %% [markdown]
-# The first map is called a *class map*. It cannot separate the two cars. The second
-# one, the *instance map*, separates the cars but has no labels for sky, road and void.
-# The *panoptic map* contains both, because it packs class and object into one number
-# per pixel: $5 \cdot 1000 + 2 = 5002$. All pixels with the same number (void excepted)
-# form a *segment*, which is one object or all pixels of one stuff class.
+# The first map is called a *class map* (or label map). It cannot separate the two cars.
+# The second one, the *instance map*, separates the cars, but it has no classes. The
+# *panoptic map* contains both, because it packs class and object into one number per
+# pixel: $5 \cdot 1000 + 2 = 5002$. All pixels with the same number (void excepted) form
+# a *segment*, which is one object or all pixels of one stuff class.
 #
-# In general, let $c(p)$ be the class of pixel $p$, and $o(p)$ its object number, which
-# is 0 for stuff and void. The panoptic map stores
+# In general, let $t_i$ be the class of pixel $i$, and $o_i$ its object number, which is
+# 0 for stuff and void. In this course, the panoptic map stores
 #
-# $$\text{id}(p) = 1000\,c(p) + o(p).$$
+# $$\text{id}_i = 1000\,t_i + o_i.$$
 #
-# Instance segmentation can also give a list of pairs $(M_1, k_1), (M_2, k_2), \dots$,
-# where object $i$ has the mask $M_i$ and the class $k_i$. A *mask* is a set of pixels,
-# stored as an image of zeros and ones. Masks may overlap, whereas a class map or a
-# panoptic map stores exactly one label for each pixel. Void also needs a value in such
-# a map; here it is class 255.
+# Instance segmentation needs the class of each object too. It is often a list of pairs
+# $(M_1, k_1), (M_2, k_2), \dots$, where object $j$ has the mask $M_j$ and the class
+# $k_j$. A *mask* is a set of pixels, stored as an image of zeros and ones. Masks may
+# overlap, whereas a class map or a panoptic map stores exactly one label for each
+# pixel.
 #
 # ### The value that marks void depends on the data set
 #
@@ -238,7 +238,8 @@ viz.show_grid(
 #
 # A `Sample` of this course has three parts. `image` (3, H, W) has values from 0 to 1.
 # `semantic` (H, W) holds a class per pixel, and `instance` (H, W) an object number, 0
-# for none. Compare the group of cars in the middle of the panels.
+# for none. Compare the group of cars in the middle of the panels. The colours of
+# objects have no meaning.
 
 # %% tags=["hide-input"]
 viz.show_tasks(
@@ -254,11 +255,13 @@ viz.show_tasks(
 # %% [markdown]
 # ## Build it
 #
+# We compare each function with its counterpart in `segcourse.ops`, *the package*.
+#
 # ### A panoptic map as a PNG
 #
 # A panoptic map contains numbers above 255, which do not fit into one byte. COCO
-# therefore stores each number, called *id*, in the three bytes of a colour. Red is the
-# lowest digit in base 256, and blue is the highest:
+# therefore stores each number, called *id*, in the three bytes of a colour (with ids of
+# its own, see below). Red is the lowest digit in base 256, and blue is the highest:
 #
 # $$\text{id} = R + 256\,G + 65536\,B, \qquad
 # 5002 = 138 + 256 \cdot 19 + 65536 \cdot 0$$
@@ -282,7 +285,7 @@ print("equal to the package:", torch.equal(rgb_to_ids(rgb), ids))
 # stores only the lengths of these runs. In COCO's format the runs go **down the
 # columns**, and the first count is always a count of zeros.
 #
-# | mask | pixels down the columns | counts |
+# | mask | runs down the columns | counts |
 # |---|---|---|
 # | rows `0 1 1` and `0 1 0` | `0 0`, `1 1 1`, `0` | 2, 3, 1 |
 # | rows `1 0 0` and `1 0 1` | nothing, `1 1`, `0 0 0`, `1` | 0, 2, 3, 1 |
@@ -320,8 +323,8 @@ print("area:", int(runs[1::2].sum()), "=", int(cars.sum()))
 print("equal to the package:", encode_rle(cars)["counts"] == runs.tolist())
 
 # %% [markdown]
-# Files often contain *COCO's string*, which writes the counts as printable characters
-# (our function `compress`).
+# Files often contain *compressed RLE*, a string in which printable characters stand for
+# differences of counts (our function `compress`).
 #
 # ### Polygons
 #
@@ -332,7 +335,7 @@ print("equal to the package:", encode_rle(cars)["counts"] == runs.tolist())
 # To turn a ring into a mask, we need a rule for the pixels that it crosses. Our rule:
 # pixel (row $r$, column $c$) covers the square from $(c, r)$ to $(c+1, r+1)$, and it
 # belongs to the mask if its *centre* is inside. A point is inside if a ray from it to
-# the left crosses the ring an **odd** number of times.
+# the left crosses the ring an **odd** number of times (*even-odd rule*).
 
 
 # %%
@@ -358,8 +361,8 @@ print("equal to the package:", torch.equal(coin, package))
 # %% [markdown]
 # To *trace* a mask, we follow the sides of its pixels along the boundary. A mask with a
 # hole or with several parts gives several rings. Traced rings are exact, but they have
-# two vertices at each step of a slanted boundary. Programs therefore *simplify* them:
-# they remove vertices that are no further from the remaining ring than a *tolerance*
+# two vertices at each step of a slanted boundary. Programs therefore *simplify* a ring:
+# they remove vertices, as long as the new ring passes each of them within a *tolerance*
 # (algorithm of Douglas and Peucker). Our `simplify` leaves a ring unchanged if fewer
 # than three vertices would remain.
 #
@@ -447,7 +450,8 @@ for n in (4, 8):
 
 # %% [markdown]
 # The figure shows the numbers of the components. Follow the diagonal from the upper
-# right corner: its pixels share only corners, so 4-connectivity separates them.
+# right corner: its first three pixels share only corners, so 4-connectivity separates
+# them.
 
 # %% tags=["hide-input"]
 numbered = {
@@ -502,10 +506,10 @@ for n in (4, 8):
 #
 # ## On a real image: coffee and coins
 #
-# The photograph of a cup of coffee, one of eight photographs that this course
-# annotated, has three things (cup, saucer, spoon), two stuff classes (coffee, table)
-# and background. Compare the semantic and the instance panel: the coffee has a class,
-# but it is not an object.
+# The photograph of a cup of coffee, one of eight photographs annotated for this course,
+# has three things (cup, saucer, spoon), two stuff classes (coffee, table) and
+# background. Compare the semantic and the instance panel: the coffee has a class, but
+# it is not an object.
 
 # %% tags=["hide-input"]
 viz.show_tasks(
@@ -604,8 +608,7 @@ viz.show_images(
 #
 # ## What did the idea buy?
 #
-# The idea of this chapter is to label each pixel with a class, an object or both. Which
-# of these labels does each encoding preserve? Each function below writes a sample and
+# Which labels does each encoding preserve? Each function below writes a sample and
 # reads it back, for all 40 street scenes.
 
 
@@ -653,14 +656,14 @@ def polygons(sample, tolerance):
 
 # %% [markdown]
 # The table counts pixels that keep their class, and objects that come back with exactly
-# the same pixels. Look for the two rows in which nothing is lost.
+# the same pixels.
 
 # %% tags=["hide-input"]
 encodings = {
     "panoptic PNG": panoptic_png,
     "polygons, exact": lambda sample: polygons(sample, 0),
     "polygons, tolerance 1 pixel": lambda sample: polygons(sample, 1),
-    "RLE masks": rle_masks,
+    "RLE masks, objects only": rle_masks,
     "class PNG": class_png,
 }
 
@@ -688,12 +691,12 @@ tables.show_table(
 # %% [markdown]
 # A panoptic PNG and exact polygons (with holes, which COCO's format lacks) lose
 # nothing. Simplified polygons move boundaries, so almost no object comes back exactly.
-# RLE masks, one for each object, keep every object, but the stuff classes are missing.
-# A class PNG keeps all classes, but only a third of the objects. If objects merge,
-# every object of the group is lost, and so is an object in several parts.
+# RLE masks of the objects alone keep every object, but the stuff is missing. (RLE could
+# store it too.) A class PNG keeps all classes, but only a third of the objects. If
+# objects merge, every object of the group is lost, and so is an object in several
+# parts.
 #
-# A simplified object is not exact, but it may be close. The figure shows how the error
-# depends on the size of the object:
+# The figure shows how the error of simplified objects depends on their size:
 
 # %% tags=["hide-input"]
 tolerances = (0, 0.5, 1, 1.5, 2, 3)
@@ -740,7 +743,7 @@ def flat_rings(mask, tolerance):
 
 encoders = {
     "RLE, counts as numbers": encode_rle,
-    "RLE, COCO's string": lambda mask: compress(encode_rle(mask)),
+    "RLE, compressed": lambda mask: compress(encode_rle(mask)),
     "polygons, exact": lambda mask: flat_rings(mask, 0),
     "polygons, tolerance 1": lambda mask: flat_rings(mask, 1),
 }
@@ -759,19 +762,17 @@ tables.show_table([dict(zip(head, row, strict=True)) for row in rows], digits=1)
 
 # %% [markdown]
 # As plain text, the run lengths need about three times the space of the PNG. After the
-# same compression they are smaller than the PNG on average, and COCO's string is the
+# same compression they are smaller than the PNG on average, and compressed RLE is the
 # smallest lossless encoding in the table. Exact polygons are the largest on average,
 # and simplified polygons have lost information. Compressed, these files need a few KB,
 # so what an encoding can express is often more important: overlaps, stuff, or polygons
 # that people can edit.
 #
-# ## Where it breaks: interpolated labels
-#
-# Labels can also be lost after a lossless file was read. Class labels are
+# ## Where it breaks: interpolated labels Class labels are
 # *categorical*: building (1) is not the mean of sky (0) and road (2). Linear
 # interpolation computes such means. We apply six common operations to the street scene
-# and round the result to whole labels. A label is *invented*, a common interpolation
-# artefact, if none of the source pixels from which it was computed has this label.
+# and round the result to whole labels. A label is *invented* if none of the source
+# pixels from which it was computed has this label.
 
 
 # %%
@@ -794,8 +795,8 @@ shares = one_hot(scene.semantic, len(CLASSES)).numpy().astype(float)
 rows = []
 for name, operation in operations.items():
     new = np.rint(operation(labels)).astype(int)
-    share = np.take_along_axis(operation(shares), new, axis=0)  # of the new class
-    invented = int((share < 1e-9).sum())
+    share = np.take_along_axis(operation(shares), new, axis=0)  # of the new label;
+    invented = int((share < 1e-9).sum())  # 0 if no source pixel has it
     rows.append({"operation": name, "pixels": new.size, "invented labels": invented})
 tables.show_table(rows)
 
@@ -864,10 +865,8 @@ print("pixels by Pillow:     ", int(np.array(drawn).sum()))
 # %% [markdown]
 # COCO's coordinates are continuous like ours, so the rectangle has 3 x 2 pixels. (At
 # slanted edges, pycocotools rounds to a finer grid, so a few boundary pixels can
-# differ.) Pillow takes the corners as pixel numbers and includes the boundary. Pillow's
-# rule is also that of the annotation tool
-# [LabelMe](https://github.com/labelmeai/labelme). Fill a polygon by the rule of the
-# tool that wrote it.
+# differ.) Pillow takes the corners as pixel numbers and includes the boundary. Fill a
+# polygon by the rule of the tool that wrote it.
 #
 # ### A panoptic annotation: PNG and `segments_info`
 #
@@ -940,6 +939,8 @@ print("scipy, 3 x 3 of ones: ", ndimage.label(saucer, np.ones((3, 3)))[1], "comp
 # - `coco.encode` raises an error for an array that is stored row by row, NumPy's
 #   default. `array.T` is accepted, but it encodes the transposed mask.
 # - `counts` has the type `bytes`, which JSON cannot store. Write `counts.decode()`.
+# - Pillow's `convert("L")` replaces the classes of a palette PNG by grey values, as the
+#   last line below shows ([chapter 2](02_data.ipynb)).
 #
 # <details class="deeper"><summary>Going deeper: other run-length codes</summary>
 #
@@ -991,8 +992,8 @@ print(f"area {int(sideways.sum())} = {int(cars.sum())}, IoU {iou(sideways, cars)
 # %% [markdown]
 # **Width read as a corner.** Wrong: COCO's `bbox` read as $(x_0, y_0, x_1, y_1)$. It is
 # $(x, y, \text{width}, \text{height})$. Right: `x, y, x + width, y + height`. In
-# torchvision's `masks_to_boxes`, $x_1$ is the last column of the mask; here it is the
-# column after the last one.
+# torchvision's `masks_to_boxes`, $x_1$ is the last column of the mask; in `segcourse`
+# it is the column after the last one.
 
 # %%
 misread = 0

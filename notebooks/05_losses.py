@@ -788,9 +788,9 @@ viz.show_curve_panels(
 )
 
 # %% [markdown]
-# With the prior bias most of the rocket is found within 20 steps. From bias 0
+# With the prior bias the rocket is mostly found within 20 steps. From bias 0
 # cross-entropy needs several times as many steps, and Dice, which was faster on the
-# dots, even more. This is one photograph and one seed.
+# dots, even more. (One photograph, one seed.)
 #
 # ## What did the idea buy?
 #
