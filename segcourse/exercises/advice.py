@@ -4,7 +4,9 @@ import inspect
 import re
 from collections.abc import Callable
 
-REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
+Kinds = type[BaseException] | tuple[type[BaseException], ...]
+
+REASONS: tuple[tuple[Kinds, str, str], ...] = (  # kinds of error, a pattern of its text, advice
     (
         RecursionError,
         "",
@@ -22,6 +24,19 @@ REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
         "changes a list in place was used for its result.",
     ),
     (
+        TypeError,
+        r"slice indices must be integers|\bint(s|egers)?\b.*\bfloat\b"
+        r"|'(numpy\.)?float\d*' object cannot be interpreted as an integer",
+        "A whole number may be needed here: / and ** 0.5 give decimal numbers even where the "
+        "result is whole. Use // or round().",
+    ),
+    (
+        TypeError,
+        r"unsupported operand type\(s\) for .*'list'",
+        "Python lists are not subtracted or divided element by element: go through them in a loop, "
+        "two at a time with zip, or make arrays with np.array.",
+    ),
+    (
         AttributeError,
         r"'Tensor' object has no attribute|module 'torch' has no attribute",
         "The inputs are torch tensors. Some methods have another name in NumPy: astype is to, "
@@ -35,7 +50,7 @@ REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
     (
         ZeroDivisionError,
         "",
-        "The denominator is zero for this input. The question says what to return then.",
+        "The denominator is zero for this input: what should the function return then?",
     ),
     (
         RuntimeError,
@@ -50,25 +65,38 @@ REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
         "Boolean tensors cannot be subtracted: use ~, & and |, or .int() first.",
     ),
     (
+        (RuntimeError, ValueError),
+        r"is invalid for input of size|cannot reshape array",
+        "A reshape keeps the number of elements: multiply the new sizes, and compare the result "
+        "with the number of elements that the tensor has.",
+    ),
+    (
         RuntimeError,
-        r"size of tensor|shape '|same shape|shapes cannot be multiplied|must match",
+        r"Output size is too small",
+        "An axis is too short for this kernel, which slides along the last axes of the tensor: "
+        "are these height and width?",
+    ),
+    (
+        RuntimeError,
+        r"Class values must be smaller than num_classes",
+        "F.one_hot met a label that is not below its number of classes: is the label void, or is "
+        "the number of classes wrong?",
+    ),
+    (
+        RuntimeError,
+        r"size of tensor|same shape|shapes cannot be multiplied|must match",
         "Two shapes do not fit: print the shape of every tensor on this line.",
     ),
     (
         IndexError,
-        "",
+        r"out of (range|bounds)",
         "An index lies outside: remember that the last index of N elements is N - 1, and that an "
         "input may be empty.",
     ),
     (
-        RuntimeError,
-        r"numel\(\) == 0|non-empty|empty",
-        "Something is empty here. If it is the input, the question says what to return.",
-    ),
-    (
-        ValueError,
-        r"empty",
-        "Something is empty here. If it is the input, the question says what to return.",
+        (RuntimeError, ValueError),
+        r"numel\(\) == 0|empty|zero-size|need at least one array",
+        "Something is empty here, the input or a part of it: what should happen then?",
     ),
 )
 

@@ -186,7 +186,9 @@ class Exercise:
             text = f"{where}expected {wanted} but got {brief(result)}."
             text += difference(result, expected, 10.0**-self.digits)
         certain = advice and not advice.startswith("Perhaps")
-        if all(each is None for each in got) or (result is None and not certain):
+        if all(each is None for each in got):
+            advice = "The answer returns None for every input: is a `return` missing?"
+        elif result is None and not certain and all(each is not None for each in want):
             advice = "The answer returns None here: is a `return` missing?"
         return text + (f"\n  {advice}" if advice else "")
 
@@ -212,7 +214,7 @@ class Exercise:
             if shared == fails == wrong:
                 return mistake.advice, shared[0]
             values = {brief(got[place]) for place in shared}
-            enough = len(values) >= min(2, len(fails)) and 2 * len(shared) >= len(fails)
+            enough = len(values) >= 2 and 2 * len(shared) >= len(fails)
             if enough and set(fails) <= set(wrong) and len(shared) > best:
                 best, advice, shown = len(shared), f"Perhaps: {mistake.advice}", shared[0]
         return advice, shown
@@ -221,6 +223,11 @@ class Exercise:
         """The places of the cases on which results are wrong."""
         pairs = enumerate(zip(got, want, strict=True))
         return [place for place, pair in pairs if not self.agree(*pair)]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: 1 layer, 2 layers."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def right_but(solution: Callable, answers: Mapping[str, Any]) -> Callable:

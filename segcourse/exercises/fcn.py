@@ -1,12 +1,13 @@
 """Exercises of the FCN chapter."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segcourse.exercises.core import Exercise, Mistake
+from segcourse.exercises.core import Exercise, Mistake, counted
 from segcourse.metrics.semantic import confusion_matrix, iou, mean_iou
 
 CONVOLUTION, POOLING = (3, 1), (2, 2)  # kernel, stride
@@ -20,10 +21,14 @@ VGG16 = [
 
 
 def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
-    """The receptive field of one position after these layers: its side in pixels of the image.
+    """Compute the side of the receptive field in pixels, along one axis.
 
-    ``layers`` are (kernel, stride) pairs; the first one reads the image. Padding does not matter.
-    A 3 x 3 convolution and a 2 x 2 pooling, [(3, 1), (2, 2)], have a receptive field of 4 pixels.
+    The receptive field of a position is the part of the image that its value depends on.
+    ``layers`` is a list of (kernel, stride) pairs, at least one; the first pair is the layer that
+    reads the image. Padding does not matter. Return an integer. For example, a 3 x 3 convolution
+    and a 2 x 2 pooling, [(3, 1), (2, 2)], have a receptive field of 4 pixels.
+
+    Then predict: does the receptive field of VGG-16 up to fc6 cover 375 x 500 pixels?
     """
     field, step = 1, 1  # in pixels: the side, and the distance of neighbouring positions
     for kernel, stride in layers:
@@ -75,6 +80,37 @@ def field_uses_only_the_stride_before(layers: Sequence[tuple[int, int]]) -> int:
     return field
 
 
+def field_multiplied_by_strides(layers: Sequence[tuple[int, int]]) -> int:
+    field = 1
+    for kernel, stride in layers:
+        field = field * stride + kernel - 1
+    return field
+
+
+def field_adds_strides(layers: Sequence[tuple[int, int]]) -> int:
+    field, step = 1, 1
+    for kernel, stride in layers:
+        field += (kernel - 1) * step
+        step += stride - 1
+    return field
+
+
+def field_with_the_last_step(layers: Sequence[tuple[int, int]]) -> int:
+    return receptive_field(layers) + math.prod(stride for _, stride in layers) - 1
+
+
+def field_squared(layers: Sequence[tuple[int, int]]) -> int:
+    return receptive_field(layers) ** 2
+
+
+def field_with_strides_of_two(layers: Sequence[tuple[int, int]]) -> int:
+    return receptive_field([(kernel, min(stride, 2)) for kernel, stride in layers])
+
+
+def field_skips_kernels_of_one(layers: Sequence[tuple[int, int]]) -> int:
+    return receptive_field([(kernel, stride) for kernel, stride in layers if kernel > 1])
+
+
 receptive_field_of = Exercise(
     "6.1 Receptive field",
     solution=receptive_field,
@@ -86,7 +122,8 @@ receptive_field_of = Exercise(
         ([(3, 1), (2, 2), (3, 1), (2, 2), (5, 1)],),
         ([(7, 2), (3, 2), (1, 1), (3, 3)],),
         ([(2, 3)],),
-        ([],),
+        ([(4, 4), (3, 1)],),
+        ([(1, 2), (3, 1)],),
         (VGG16,),
         ([*VGG16, (7, 1), (1, 1)],),
     ],
@@ -125,6 +162,31 @@ receptive_field_of = Exercise(
             "Only the stride of the layer directly before is used. Strides multiply along the "
             "whole network.",
         ),
+        Mistake(
+            field_multiplied_by_strides,
+            "The field itself is multiplied by each stride. A stride multiplies the distance "
+            "between neighbouring positions instead.",
+        ),
+        Mistake(
+            field_adds_strides,
+            "The strides are added up. After two poolings with stride 2, neighbouring positions "
+            "are 4 pixels apart, and after three they are 8 pixels apart.",
+        ),
+        Mistake(
+            field_with_the_last_step,
+            "The product of all strides widens the field once more at the end. A stride moves "
+            "positions apart, but it does not widen the field of one position.",
+        ),
+        Mistake(field_squared, "This is the area of the field. Return the side of the square."),
+        Mistake(
+            field_with_strides_of_two,
+            "Every stride above 1 counts as 2 here. Use the stride that the pair gives.",
+        ),
+        Mistake(
+            field_skips_kernels_of_one,
+            "Layers with a kernel of 1 are left out. Such a layer does not widen the field, but "
+            "its stride moves the later positions apart.",
+        ),
     ),
     hints=(
         "Keep two numbers while you go through the layers: the field, and the distance between "
@@ -133,7 +195,7 @@ receptive_field_of = Exercise(
         "Its stride multiplies the distance afterwards.",
         "field, step = 1, 1; for every layer: field += (kernel - 1) * step, then step *= stride.",
     ),
-    describe=lambda layers: f"{len(layers)} layers {brief_layers(layers)}",
+    describe=lambda layers: f"{counted(len(layers), 'layer')} {brief_layers(layers)}",
 )
 
 
@@ -149,8 +211,9 @@ def brief_layers(layers: Sequence[tuple[int, int]]) -> str:
 def convolutionalise(weight: Tensor, channels: int) -> Tensor:
     """The weight of a convolution that computes a linear layer: (O, C * S * S) -> (O, C, S, S).
 
-    The features were (C, S, S) before ``flatten``, with ``channels`` = C; S follows from the shape
-    of ``weight``. With this weight, F.conv2d returns the outputs of the linear layer.
+    VGG-16's fc6 is a linear layer behind ``flatten``. Its input was a map of ``channels`` = C
+    channels and S x S positions. ``weight`` is a tensor (O, C * S * S), with O outputs. Return the
+    weight with which F.conv2d computes the same outputs. Compute S from the shape of ``weight``.
     """
     side = round((weight.shape[1] // channels) ** 0.5)
     return weight.reshape(-1, channels, side, side)
@@ -180,6 +243,30 @@ def viewed_channels_last(weight: Tensor, channels: int) -> Tensor:
 
 def outputs_and_channels_exchanged(weight: Tensor, channels: int) -> Tensor:
     return convolutionalise(weight, channels).transpose(0, 1)
+
+
+def inputs_before_outputs(weight: Tensor, channels: int) -> Tensor:
+    side = round((weight.shape[1] // channels) ** 0.5)
+    return weight.reshape(channels, -1, side, side)
+
+
+def transposed_before(weight: Tensor, channels: int) -> Tensor:
+    side = round((weight.shape[1] // channels) ** 0.5)
+    return weight.T.reshape(-1, channels, side, side)
+
+
+def with_sides_of_seven(weight: Tensor, channels: int) -> Tensor:
+    return weight.reshape(weight.shape[0], channels, 7, 7)
+
+
+def with_the_root_of_all(weight: Tensor, channels: int) -> Tensor:
+    side = int(weight.shape[1] ** 0.5)
+    return weight.reshape(weight.shape[0], channels, side, side)
+
+
+def without_the_root(weight: Tensor, channels: int) -> Tensor:
+    side = weight.shape[1] // channels
+    return weight.reshape(weight.shape[0], channels, side, side)
 
 
 slide = Exercise(
@@ -224,6 +311,28 @@ slide = Exercise(
             "This is a 1 x 1 convolution over C * S * S channels. The layer reads a map of C "
             "channels and S x S positions, so its kernel is S x S.",
         ),
+        Mistake(
+            inputs_before_outputs,
+            "The outputs O must be the first axis, as in ``weight``; the channels C come second.",
+        ),
+        Mistake(
+            transposed_before,
+            "``weight`` is transposed before it gets its new shape, which mixes the weights of "
+            "different outputs. Its rows belong to the outputs already.",
+        ),
+        Mistake(
+            with_sides_of_seven,
+            "S is 7 in VGG-16 only. Compute it from the shape: C * S * S is weight.shape[1].",
+        ),
+        Mistake(
+            with_the_root_of_all,
+            "The root of weight.shape[1] is not S, because weight.shape[1] also counts the "
+            "channels: it is C * S * S.",
+        ),
+        Mistake(
+            without_the_root,
+            "weight.shape[1] / channels is the number of positions, S * S. S is one side.",
+        ),
     ),
     hints=(
         "How many numbers does one output read, and which shape did they have before `flatten`?",
@@ -231,7 +340,7 @@ slide = Exercise(
         "The values keep their order: weight.reshape(weight.shape[0], channels, S, S).",
     ),
     describe=lambda weight, channels: (
-        f"a weight of {weight.shape[0]} x {weight.shape[1]} and {channels} channels"
+        f"a weight of {weight.shape[0]} x {weight.shape[1]} and {counted(channels, 'channel')}"
     ),
 )
 
@@ -240,12 +349,13 @@ slide = Exercise(
 
 
 def pattern(kernel: Sequence[float], stride: int) -> list[float]:
-    """One period of what a transposed convolution makes of a constant row, as a list of numbers.
+    """Predict the pattern that a transposed convolution makes of a constant row.
 
-    The 1-D layer has the weights ``kernel`` and an integer ``stride``, without padding or bias; its
-    input is a long row of ones. Far from both ends the output repeats every ``stride`` positions.
-    The first number belongs to the output positions that are multiples of ``stride``. The kernel
-    may be shorter than the stride.
+    The 1-D layer has the weights ``kernel`` (a list of numbers) and an integer ``stride``, without
+    padding or bias. Its input is a long row of ones. Far from both ends, the output repeats every
+    ``stride`` positions. Return one period as a list of ``stride`` numbers; the first number
+    belongs to the output positions that are multiples of ``stride``. The kernel may be shorter than
+    the stride.
     """
     return [sum(kernel[phase::stride]) for phase in range(stride)]
 
@@ -278,6 +388,31 @@ def pattern_of_means(kernel: Sequence[float], stride: int) -> list[float]:
 
 def pattern_of_the_kernel(kernel: Sequence[float], stride: int) -> list[float]:
     return list(kernel)
+
+
+def pattern_cut_short(kernel: Sequence[float], stride: int) -> list[float]:
+    return pattern(kernel, stride)[: len(kernel)]
+
+
+def pattern_of_pieces(kernel: Sequence[float], stride: int) -> list[float]:
+    return [sum(kernel[phase * stride : (phase + 1) * stride]) for phase in range(stride)]
+
+
+def pattern_from_position_one(kernel: Sequence[float], stride: int) -> list[float]:
+    first, *others = pattern(kernel, stride)
+    return [*others, first]
+
+
+def pattern_reversed(kernel: Sequence[float], stride: int) -> list[float]:
+    return pattern(kernel, stride)[::-1]
+
+
+def pattern_of_shares(kernel: Sequence[float], stride: int) -> list[float]:
+    return [value / sum(kernel) for value in pattern(kernel, stride)]
+
+
+def pattern_of_counts(kernel: Sequence[float], stride: int) -> list[float]:
+    return pattern([1] * len(kernel), stride)
 
 
 checkerboard = Exercise(
@@ -328,6 +463,30 @@ checkerboard = Exercise(
             "This is the kernel itself, the output for a single input of 1. Here all inputs are 1, "
             "and their kernels overlap.",
         ),
+        Mistake(
+            pattern_cut_short,
+            "The period has `stride` numbers even if the kernel is shorter. What do the output "
+            "positions get that no weight reaches?",
+        ),
+        Mistake(
+            pattern_of_pieces,
+            "The kernel is cut into pieces of `stride` weights, and each piece is added up. An "
+            "output position receives one weight of every piece.",
+        ),
+        Mistake(
+            pattern_from_position_one,
+            "The sums are right, but the period begins one position too late. Its first number "
+            "belongs to the multiples of `stride`.",
+        ),
+        Mistake(pattern_reversed, "The sums are right, but their order is reversed."),
+        Mistake(
+            pattern_of_shares,
+            "The pattern is divided by the sum of the kernel. The layer itself does not divide.",
+        ),
+        Mistake(
+            pattern_of_counts,
+            "This counts the weights that reach each position. Their values must be added.",
+        ),
     ),
     hints=(
         "Write the kernel for stride 2 several times below each other, each time two places "
@@ -345,10 +504,15 @@ checkerboard = Exercise(
 
 
 def add_skip(x: Tensor, skip: Tensor, offset: int) -> Tensor:
-    """``x`` plus the part of ``skip`` below it: (N, K, h, w), (N, K, H, W) -> (N, K, h, w).
+    """Mend a line that adds a skip connection: (N, K, h, w), (N, K, H, W) -> (N, K, h, w).
+
+    For some image sizes this line runs, and its result is right:
+
+        return x + skip[..., offset:-offset, offset:-offset]
 
     Row 0 of ``x`` lies over row ``offset`` of ``skip``, and column 0 over column ``offset``.
-    H is at least offset + h, W at least offset + w, and the offset may be 0.
+    H is at least offset + h, and W at least offset + w. Return the sum for every image and every
+    offset from 0.
     """
     height, width = x.shape[-2:]
     return x + skip[..., offset : offset + height, offset : offset + width]
@@ -399,6 +563,28 @@ def skip_until_its_size(x: Tensor, skip: Tensor, offset: int) -> Tensor:
     return x + skip[..., offset : x.shape[-2], offset : x.shape[-1]]
 
 
+def skip_and_x_cut(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    part = skip[..., offset:-offset, offset:-offset]
+    return x[..., : part.shape[-2], : part.shape[-1]] + part
+
+
+def skip_one_further(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    return add_skip(x, skip, offset + 1)
+
+
+def skip_ends_too_early(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    height, width = x.shape[-2:]
+    return x + skip[..., offset : offset + height - 1, offset : offset + width - 1]
+
+
+def skip_resized(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    return x + F.interpolate(skip, x.shape[-2:])
+
+
+def skip_concatenated(x: Tensor, skip: Tensor, offset: int) -> Tensor:
+    return torch.cat([x, add_skip(torch.zeros_like(x), skip, offset)], dim=1)
+
+
 def maps(coarse: tuple[int, int], fine: tuple[int, int], batch: int = 1) -> tuple[Tensor, Tensor]:
     """Two maps of scores whose every number differs."""
     x = torch.arange(1.0, 1 + 3 * batch * coarse[0] * coarse[1]).view(batch, 3, *coarse)
@@ -426,8 +612,8 @@ fix_crop = Exercise(
         ),
         Mistake(
             skip_cut_at_both_ends_by_size,
-            "H - offset and W - offset remove as much at the far end as at the near end, which "
-            "fits for some sizes only. The size of x decides where the slices end.",
+            "As much is removed at the far end as at the near end, which fits for some sizes only. "
+            "The size of x decides where the slices end.",
         ),
         Mistake(
             skip_cut_along_other_axes,
@@ -464,6 +650,29 @@ fix_crop = Exercise(
             "A slice a : b ends before index b; b is not a length. The window that begins at "
             "offset and has the height of x ends at offset + height.",
         ),
+        Mistake(
+            skip_and_x_cut,
+            "x is cut to the size of the slice, but the result must have the size of x. Only skip "
+            "may be cut: let the size of x decide where the slices end.",
+        ),
+        Mistake(
+            skip_one_further,
+            "The slices begin one position too late: row 0 of x lies over row `offset`.",
+        ),
+        Mistake(
+            skip_ends_too_early,
+            "The slices end one position too early: a slice a : b holds b - a positions, and "
+            "position b is not one of them.",
+        ),
+        Mistake(
+            skip_resized,
+            "Resizing leaves out some rows of skip between others. x lies over rows of skip that "
+            "are direct neighbours.",
+        ),
+        Mistake(
+            skip_concatenated,
+            "The slice of skip is right, but the two are concatenated here. Add them.",
+        ),
     ),
     hints=(
         "Print x.shape and the shape of the slice that is added to it, for two image sizes.",
@@ -482,12 +691,16 @@ fix_crop = Exercise(
 
 
 def majority_iou(target: Tensor, num_classes: int, stride: int) -> float:
-    """The mean IoU of label maps whose ``stride`` x ``stride`` blocks have one class each.
+    """How good can a map be that has one label for each block of ``stride`` x ``stride`` pixels?
 
     ``target`` holds label maps (N, H, W) with the classes 0 to ``num_classes`` - 1, without void;
-    H and W are multiples of ``stride``. Every block gets the class that most of its pixels have (in
-    a tie, the class with the smallest number). One confusion matrix of these block maps with
-    ``target`` counts all N maps; classes that occur in neither are left out of the mean.
+    H and W are multiples of ``stride``. Give every block the class that most of its pixels have (in
+    a tie, the class with the smallest number). Return the mean IoU of these block maps with
+    ``target``, from one confusion matrix over all N maps. Classes that occur neither in the block
+    maps nor in ``target`` are left out of the mean, as ``mean_iou`` does.
+
+    Then predict: Toytown can draw its lamps twice as thick. At which of the strides 4, 8, 16 and 32
+    will the mean IoU gain most?
     """
     one_hot = F.one_hot(target, num_classes).movedim(-1, 1).float()  # (N, K, H, W)
     blocks = F.avg_pool2d(one_hot, stride).argmax(dim=1)  # (N, H / stride, W / stride)
@@ -554,8 +767,45 @@ def argmax_of_the_last_class(target: Tensor, num_classes: int, stride: int) -> f
     return mean_iou(confusion_matrix(enlarge(best, stride), target, num_classes))
 
 
+def majority_of(target: Tensor, num_classes: int, stride: int) -> Tensor:
+    """The class of every block: (N, H, W) -> (N, H / stride, W / stride)."""
+    one_hot = F.one_hot(target, num_classes).movedim(-1, 1).float()
+    return F.avg_pool2d(one_hot, stride).argmax(dim=1)
+
+
+def copies_side_by_side(target: Tensor, num_classes: int, stride: int) -> float:
+    large = majority_of(target, num_classes, stride).repeat(1, stride, stride)
+    return mean_iou(confusion_matrix(large, target, num_classes))
+
+
+def compared_at_the_coarse_stride(target: Tensor, num_classes: int, stride: int) -> float:
+    blocks = majority_of(target, num_classes, stride)
+    return mean_iou(confusion_matrix(blocks, target[:, ::stride, ::stride], num_classes))
+
+
+def matrix_of_blocks(target: Tensor, num_classes: int, stride: int) -> Tensor:
+    large = enlarge(majority_of(target, num_classes, stride), stride)
+    return confusion_matrix(large, target, num_classes)
+
+
+def iou_of_every_class(target: Tensor, num_classes: int, stride: int) -> Tensor:
+    return iou(matrix_of_blocks(target, num_classes, stride))
+
+
+def mean_of_the_classes_found(target: Tensor, num_classes: int, stride: int) -> float:
+    scores = iou_of_every_class(target, num_classes, stride)
+    return scores[scores > 0].mean().item()
+
+
+def blocks_by_reshape(target: Tensor, num_classes: int, stride: int) -> float:
+    n, height, width = target.shape
+    pixels = target.reshape(n, height // stride, width // stride, stride**2)
+    large = enlarge(pixels.mode(dim=-1).values, stride)
+    return mean_iou(confusion_matrix(large, target, num_classes))
+
+
 def streets() -> list[tuple]:
-    """Label maps with large areas and thin lines, at several strides; one block is a tie."""
+    """Maps with large areas and thin lines, at several strides; a tie; eight classes."""
     target = torch.zeros(2, 64, 96, dtype=torch.int64)
     target[:, 37:] = 1  # ground
     target[0, 21:43, 11:37] = 2  # a house
@@ -569,6 +819,7 @@ def streets() -> list[tuple]:
         (tie, 4, 2),
         (tie[:, :2], 4, 2),
         (torch.ones(1, 4, 8, dtype=torch.int64), 3, 4),
+        (torch.tensor([[[7, 7, 5, 0], [7, 2, 5, 5]]]), 8, 2),
     ]
 
 
@@ -619,6 +870,28 @@ majority = Exercise(
             "In a tie, the class with the largest number wins here. The smallest number is asked "
             "for.",
         ),
+        Mistake(
+            copies_side_by_side,
+            "`repeat` puts copies of the whole map side by side. Each single label must fill its "
+            "block of stride x stride pixels.",
+        ),
+        Mistake(
+            compared_at_the_coarse_stride,
+            "Only one pixel of each block is compared. Enlarge the block map, and compare it with "
+            "all pixels of `target`.",
+        ),
+        Mistake(matrix_of_blocks, "This is the confusion matrix. Return its mean IoU."),
+        Mistake(iou_of_every_class, "This is the IoU of every class. Return the mean."),
+        Mistake(
+            mean_of_the_classes_found,
+            "Classes with an IoU of 0 are left out. If such a class occurs in `target`, its 0 "
+            "belongs in the mean.",
+        ),
+        Mistake(
+            blocks_by_reshape,
+            "This reshape takes pixels that follow each other in a row, and not the pixels of a "
+            "square block.",
+        ),
     ),
     hints=(
         "F.one_hot(target, num_classes) has the shape (N, H, W, K). With the classes as second "
@@ -629,8 +902,8 @@ majority = Exercise(
         "score.",
     ),
     describe=lambda target, num_classes, stride: (
-        f"{len(target)} label maps of {target.shape[-2]} x {target.shape[-1]}, {num_classes} "
-        f"classes and stride {stride}"
+        f"{counted(len(target), 'label map')} of {target.shape[-2]} x {target.shape[-1]}, "
+        f"{num_classes} classes and stride {stride}"
     ),
     digits=3,
 )
@@ -645,10 +918,11 @@ Runs = Sequence[tuple[Mapping[str, object], float]]
 def gain_of(runs: Runs, factor: str) -> float | None:
     """The gain that may be attributed to ``factor``, or None if no pair of runs isolates it.
 
-    ``runs`` are pairs (settings, score) in any order; all settings have the same keys, and
-    ``settings[factor]`` is True or False. Two runs isolate the factor if their settings differ in
-    it and in nothing else. The gain is the mean over all such pairs of the score with the factor
-    minus the score without it.
+    ``runs`` is a list of pairs (settings, score), in any order. All settings are dictionaries with
+    the same keys, and ``settings[factor]`` is True or False. Several runs may have equal settings.
+    Two runs isolate the factor if their settings differ in it and in nothing else. The gain is the
+    mean, over all pairs of runs that isolate the factor, of the score with the factor minus the
+    score without it.
     """
     gains = []
     for settings, score in runs:
@@ -684,7 +958,8 @@ def gain_the_other_way(runs: Runs, factor: str) -> float | None:
 
 
 def gain_in_total(runs: Runs, factor: str) -> float | None:
-    return sum(pair_gains(runs, factor)) or None
+    gains = pair_gains(runs, factor)
+    return sum(gains) if gains else None
 
 
 def gain_of_the_first_pair(runs: Runs, factor: str) -> float | None:
@@ -701,6 +976,81 @@ def gain_ignoring_the_rest(runs: Runs, factor: str) -> float | None:
         for settings, score in runs
         for others, other_score in runs
         if settings[factor] and not others[factor] and settings["seed"] == others["seed"]
+    ]
+    return sum(gains) / len(gains) if gains else None
+
+
+def gain_in_both_directions(runs: Runs, factor: str) -> float | None:
+    return 0.0 if pair_gains(runs, factor) else None
+
+
+def gain_none_if_zero(runs: Runs, factor: str) -> float | None:
+    return gain_of(runs, factor) or None
+
+
+def gain_of_any_setting(runs: Runs, factor: str) -> float | None:
+    gains = [
+        score - other_score
+        for settings, score in runs
+        for others, other_score in runs
+        if settings[factor] and sum(settings[key] != others[key] for key in settings) == 1
+    ]
+    return sum(gains) / len(gains) if gains else None
+
+
+def gain_in_the_order_of_the_list(runs: Runs, factor: str) -> float | None:
+    gains = [
+        score - other_score
+        for place, (settings, score) in enumerate(runs)
+        for others, other_score in runs[place + 1 :]
+        if [key for key in settings if settings[key] != others[key]] == [factor]
+    ]
+    return sum(gains) / len(gains) if gains else None
+
+
+def gain_of_absolute_mean(runs: Runs, factor: str) -> float | None:
+    gain = gain_of(runs, factor)
+    return None if gain is None else abs(gain)
+
+
+def gain_at_most(runs: Runs, factor: str) -> float | None:
+    return max(pair_gains(runs, factor), default=None)
+
+
+def gain_not_a_number(runs: Runs, factor: str) -> float:
+    gain = gain_of(runs, factor)
+    return math.nan if gain is None else gain
+
+
+def gain_of_the_skips(runs: Runs, factor: str) -> float | None:
+    return gain_of(runs, "skips")
+
+
+def gain_of_the_last_runs(runs: Runs, factor: str) -> float | None:
+    last = {tuple(sorted(settings.items())): (settings, score) for settings, score in runs}
+    return gain_of(list(last.values()), factor)
+
+
+def gain_of_groups(runs: Runs, factor: str) -> float | None:
+    groups = {}
+    for settings, score in runs:
+        rest = tuple(sorted((key, settings[key]) for key in settings if key != factor))
+        groups.setdefault(rest, {True: [], False: []})[settings[factor]].append(score)
+    means = [
+        sum(group[True]) / len(group[True]) - sum(group[False]) / len(group[False])
+        for group in groups.values()
+        if group[True] and group[False]
+    ]
+    return sum(means) / len(means) if means else None
+
+
+def gain_by_order_of_keys(runs: Runs, factor: str) -> float | None:
+    rest = [tuple(v for key, v in settings.items() if key != factor) for settings, _ in runs]
+    gains = [
+        score - other_score
+        for (settings, score), a in zip(runs, rest, strict=True)
+        for (others, other_score), b in zip(runs, rest, strict=True)
+        if settings[factor] and not others[factor] and a == b
     ]
     return sum(gains) / len(gains) if gains else None
 
@@ -744,11 +1094,21 @@ credit = Exercise(
         (
             [
                 ({"seed": 0, "skips": True, "flip": True}, 0.5),
-                ({"seed": 0, "skips": True, "flip": False}, 0.375),
-                ({"seed": 0, "skips": False, "flip": False}, 0.25),
+                ({"flip": False, "skips": True, "seed": 0}, 0.375),
+                ({"seed": 0, "skips": False, "flip": False}, 0.125),
                 ({"seed": 1, "skips": False, "flip": True}, 1.0),
             ],
             "flip",
+        ),
+        (
+            arms(
+                (True, 200, 0, 0.6),
+                (True, 200, 0, 0.8),
+                (False, 200, 0, 0.5),
+                (False, 600, 0, 0.5),
+                (True, 600, 0, 0.9),
+            ),
+            "skips",
         ),
         ([], "skips"),
     ],
@@ -785,6 +1145,55 @@ credit = Exercise(
             gain_zero_where_unknown,
             "If no pair isolates the factor, its gain is unknown. This is not a gain of 0: return "
             "None.",
+        ),
+        Mistake(
+            gain_in_both_directions,
+            "Each pair counts in both directions, so its two differences cancel. Take each pair "
+            "once, and subtract the score without the factor.",
+        ),
+        Mistake(
+            gain_none_if_zero,
+            "A gain of 0 is an answer, and it is not None. Test the number of pairs, not the gain.",
+        ),
+        Mistake(
+            gain_of_any_setting,
+            "These pairs differ in one setting, but this setting is not always the factor.",
+        ),
+        Mistake(
+            gain_in_the_order_of_the_list,
+            "The sign depends on the order of the list. In each pair, subtract the score without "
+            "the factor.",
+        ),
+        Mistake(
+            gain_of_absolute_mean,
+            "The sign of the mean is lost. A factor can also lower the score.",
+        ),
+        Mistake(
+            gain_at_most,
+            "This is the largest gain of all pairs. Return the mean of their gains.",
+        ),
+        Mistake(
+            gain_not_a_number,
+            "Where no pair isolates the factor, the result is nan. Return None there.",
+        ),
+        Mistake(
+            gain_of_the_skips,
+            "This is always the gain of 'skips'. Use the argument `factor`.",
+        ),
+        Mistake(
+            gain_of_the_last_runs,
+            "Of several runs with equal settings, only the last one counts here. Each of them "
+            "belongs to a pair of its own.",
+        ),
+        Mistake(
+            gain_of_groups,
+            "Runs with equal settings are averaged first. Return the mean over all pairs of runs, "
+            "in which each pair counts once.",
+        ),
+        Mistake(
+            gain_by_order_of_keys,
+            "The values are compared in the order in which each dictionary lists them, and this "
+            "order may differ. Compare the values of the same key.",
         ),
     ),
     hints=(

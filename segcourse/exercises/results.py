@@ -49,6 +49,8 @@ def _read(value: Any, budget: list[int], above: tuple[int, ...]) -> Any:
         raise _TooMuch
     if value is None:
         return None
+    if isinstance(value, Unreadable):
+        return value  # it was read before
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, (bytes, bytearray)):
@@ -180,8 +182,8 @@ def _brief(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return _brief_array(value)
     if isinstance(value, tuple):
-        text = f"({', '.join(_brief(part) for part in value[:SHOWN])}"
-        text += f", … {len(value)} parts)" if len(value) > SHOWN else ")"
+        text = f"[{', '.join(_brief(part) for part in value[:SHOWN])}"
+        text += f", … {len(value)} parts]" if len(value) > SHOWN else "]"
     elif isinstance(value, dict):
         pairs = [f"{key!r}: {_brief(part)}" for key, part in islice(value.items(), SHOWN)]
         text = "{" + ", ".join(pairs) + (", …}" if len(value) > SHOWN else "}")

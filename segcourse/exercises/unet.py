@@ -1,5 +1,6 @@
 """Exercises of the U-Net chapter."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt, label
 from torch import Tensor
 
-from segcourse.exercises.core import Exercise, Mistake
+from segcourse.exercises.core import Exercise, Mistake, counted
 from segcourse.models.unet import UNet
 
 # ── 8.1 ────────────────────────────────────────────────────────────────────────────────────────
@@ -20,7 +21,8 @@ def logits_side(side: int, depth: int) -> int | None:
     ``side`` is the width of the image, ``depth`` the number of poolings (1 or more). Every level
     has two 3 x 3 convolutions without padding, on the way down, at the bottom and on the way up.
     Return None if a pooling would meet an odd side, or if no pixel of logits is left. The paper's
-    network has depth 4: side 572 gives 388.
+    network has depth 4: side 572 gives 388. The package's ``UNet(2, depth=depth)`` confirms your
+    prediction.
     """
     for _ in range(depth):
         side -= 4  # two unpadded 3 x 3 convolutions
@@ -73,6 +75,48 @@ def side_that_may_vanish(side: int, depth: int) -> int | None:
     return side - 12 * 2**depth + 8 if (side - lost) % 2**depth == 0 else None
 
 
+def side_without_the_bottom(side: int, depth: int) -> int | None:
+    for _ in range(depth):
+        side -= 4
+        if side % 2:
+            return None
+        side //= 2
+    for _ in range(depth):
+        side = 2 * side - 4
+    return side if side > 0 else None
+
+
+def side_doubled_last(side: int, depth: int) -> int | None:
+    for _ in range(depth):
+        side -= 4
+        if side % 2:
+            return None
+        side //= 2
+    side -= 4
+    for _ in range(depth):
+        side = 2 * (side - 4)
+    return side if side > 0 else None
+
+
+def side_pooled_first(side: int, depth: int) -> int | None:
+    for _ in range(depth):
+        if side % 2:
+            return None
+        side = side // 2 - 4
+    side -= 4
+    for _ in range(depth):
+        side = 2 * side - 4
+    return side if side > 0 else None
+
+
+def side_of_divisible_images(side: int, depth: int) -> int | None:
+    return None if side % 2**depth else side_that_rounds(side, depth)
+
+
+def side_or_zero(side: int, depth: int) -> int:
+    return logits_side(side, depth) or 0
+
+
 side_of_logits = Exercise(
     "8.1 Side of the logits",
     solution=logits_side,
@@ -105,14 +149,36 @@ side_of_logits = Exercise(
             "The formula also gives 0 and negative sides, which no network has: return None "
             "where no pixel is left.",
         ),
+        Mistake(
+            side_without_the_bottom,
+            "The bottom has two convolutions of its own, after the last pooling and before the "
+            "first doubling.",
+        ),
+        Mistake(
+            side_doubled_last,
+            "On the way up, a level doubles the side first. Its two convolutions come after that.",
+        ),
+        Mistake(
+            side_pooled_first,
+            "On the way down, the two convolutions of a level come before its pooling.",
+        ),
+        Mistake(
+            side_of_divisible_images,
+            "The side of the image need not be divisible by 2 ** depth. A pooling meets the side "
+            "that the convolutions before it have left.",
+        ),
+        Mistake(side_or_zero, "Return None, and not 0 or False, where there are no logits."),
     ),
     hints=(
-        "Follow one row of figure 1: 572, 570, 568, pooled to 284, ...",
+        "Follow the sides on the way down, and compare them with the chapter's table of sizes: "
+        "572, 570, 568, pooled to 284, ...",
         "Each step down is (side - 4) / 2, the bottom is side - 4, each step up is 2 * side - 4.",
         "Write it as two loops with the bottom between them. Check for an odd side before each "
         "halving, and for a side below 1 at the end.",
     ),
-    describe=lambda side, depth: f"an image of {side} pixels and {depth} poolings",
+    describe=lambda side, depth: (
+        f"an image of {counted(side, 'pixel')} and {counted(depth, 'pooling')}"
+    ),
 )  # fmt: skip
 
 
@@ -122,12 +188,15 @@ side_of_logits = Exercise(
 def unet_parameters(
     in_channels: int, num_classes: int, width: int, depth: int, batch_norm: bool
 ) -> int:
-    """Count the numbers that a U-Net learns; (1, 2, 64, 4, False) is the paper's network.
+    """Count the numbers that a U-Net learns. The paper's 1, 2, 64, 4, False gives 31,030,658.
 
-    ``width`` is the number of channels at stride 1, ``depth`` the number of poolings. Each 3 x 3
-    convolution has a bias, or, with ``batch_norm``, no bias but a batch normalisation behind it,
-    which learns two numbers per channel. The 2 x 2 up-convolutions and the final 1 x 1
-    convolution always have a bias and no normalisation. Return an integer.
+    ``width`` is the number of channels at stride 1, ``depth`` the number of poolings. The channels
+    double from level to level on the way down. Every level has two 3 x 3 convolutions, on the way
+    down, at the bottom and on the way up. The 2 x 2 up-convolutions halve the channels, and the
+    skip is concatenated to their result. Each 3 x 3 convolution has a bias, or, with
+    ``batch_norm=True``, no bias but a batch normalisation behind it, which learns two numbers per
+    channel. The up-convolutions and the final 1 x 1 convolution always have a bias and no
+    normalisation. Return an integer.
     """
 
     def convolution(before: int, after: int) -> int:
@@ -185,6 +254,53 @@ def count_with_3_x_3_up_convolutions(
     return unet_parameters(in_channels, num_classes, width, depth, batch_norm) + wider
 
 
+def decoder_widths(width: int, depth: int) -> list[int]:
+    """The channels of every level on the way up."""
+    return [width * 2**level for level in range(depth)]
+
+
+def count_with_running_statistics(a: int, k: int, width: int, depth: int, norm: bool) -> int:
+    channels = 4 * sum(decoder_widths(width, depth)) + 2 * width * 2**depth
+    return unet_parameters(a, k, width, depth, norm) + (2 * channels if norm else 0)
+
+
+def count_without_up_biases(a: int, k: int, width: int, depth: int, norm: bool) -> int:
+    return unet_parameters(a, k, width, depth, norm) - sum(decoder_widths(width, depth))
+
+
+def count_without_head(a: int, k: int, width: int, depth: int, norm: bool) -> int:
+    return unet_parameters(a, k, width, depth, norm) - width * k - k
+
+
+def count_without_the_bias_of_the_head(a: int, k: int, width: int, depth: int, norm: bool) -> int:
+    return unet_parameters(a, k, width, depth, norm) - k
+
+
+def count_with_one_convolution_up(a: int, k: int, width: int, depth: int, norm: bool) -> int:
+    second = sum(9 * c * c + (2 * c if norm else c) for c in decoder_widths(width, depth))
+    return unet_parameters(a, k, width, depth, norm) - second
+
+
+def count_with_wide_up_convolutions(a: int, k: int, width: int, depth: int, norm: bool) -> int:
+    wider = sum(8 * c * c + c + 9 * c * c for c in decoder_widths(width, depth))
+    return unet_parameters(a, k, width, depth, norm) + wider
+
+
+def count_with_normalised_up_convolutions(
+    a: int, k: int, width: int, depth: int, norm: bool
+) -> int:
+    more = sum(decoder_widths(width, depth)) if norm else 0
+    return unet_parameters(a, k, width, depth, norm) + more
+
+
+def count_that_ignores_batch_norm(a: int, k: int, width: int, depth: int, norm: bool) -> int:
+    return unet_parameters(a, k, width, depth, False)
+
+
+def count_with_a_level_less(a: int, k: int, width: int, depth: int, norm: bool) -> int:
+    return unet_parameters(a, k, width, depth - 1, norm)
+
+
 parameters = Exercise(
     "8.2 Counting parameters",
     solution=unet_parameters,
@@ -216,6 +332,41 @@ parameters = Exercise(
             count_with_3_x_3_up_convolutions,
             "An up-convolution has a 2 x 2 kernel: four weights per pair of channels, not nine.",
         ),
+        Mistake(
+            count_with_running_statistics,
+            "The running mean and variance of a batch normalisation are measured, not learned.",
+        ),
+        Mistake(
+            count_without_up_biases,
+            "The biases of the up-convolutions are missing.",
+        ),
+        Mistake(count_without_head, "The final 1 x 1 convolution is missing."),
+        Mistake(
+            count_without_the_bias_of_the_head,
+            "The final 1 x 1 convolution has a bias too: one number per class.",
+        ),
+        Mistake(
+            count_with_one_convolution_up,
+            "After each concatenation there are two 3 x 3 convolutions. The second one is missing.",
+        ),
+        Mistake(
+            count_with_wide_up_convolutions,
+            "These up-convolutions keep the number of channels. In the paper's network they "
+            "halve it before the skip is concatenated.",
+        ),
+        Mistake(
+            count_with_normalised_up_convolutions,
+            "The up-convolutions have a bias and no batch normalisation, also with "
+            "``batch_norm=True``.",
+        ),
+        Mistake(
+            count_that_ignores_batch_norm,
+            "Right without batch normalisation. The argument ``batch_norm`` is not used.",
+        ),
+        Mistake(
+            count_with_a_level_less,
+            "One level is missing. With one pooling, a network has two levels: stride 1 and 2.",
+        ),
     ),
     hints=(
         "A k x k convolution from a to b channels has k * k * a * b weights and b biases.",
@@ -225,7 +376,8 @@ parameters = Exercise(
         "upsampled features) to C, a 3 x 3 layer from C to C. There are depth such steps.",
     ),
     describe=lambda a, k, w, d, norm: (
-        f"{a} image channels, {k} classes, width {w}, depth {d}, batch_norm={norm}"
+        f"{counted(a, 'image channel')}, {k} {'class' if k == 1 else 'classes'}, width {w}, "
+        f"depth {d}, batch_norm={norm}"
     ),
 )  # fmt: skip
 
@@ -236,9 +388,15 @@ parameters = Exercise(
 def merge(skip: Tensor, x: Tensor) -> Tensor:
     """Merge a skip (N, A, H, W) with upsampled features ``x`` (N, B, h, w).
 
-    Crop ``skip`` to the size of ``x``, around its centre: equally many rows go at the top and at
-    the bottom, equally many columns on the left and on the right (H - h and W - w are even, and
-    may be 0). Return (N, A + B, h, w): the channels of the skip first, then those of ``x``.
+    This function runs, and the network trains badly:
+
+        def merge(skip, x):
+            return torch.cat([skip[..., : x.shape[-2], : x.shape[-1]], x], dim=1)
+
+    Find the fault, and write the function correctly: crop ``skip`` around its centre, so that
+    equally many rows go at the top and at the bottom, and equally many columns on the left and on
+    the right. H - h and W - w are even, and may be 0. Return (N, A + B, h, w) with the channels of
+    the skip first.
     """
     height, width = x.shape[-2:]
     top, left = (skip.shape[-2] - height) // 2, (skip.shape[-1] - width) // 2
@@ -268,6 +426,36 @@ def merge_padded(skip: Tensor, x: Tensor) -> Tensor:
     rows, columns = skip.shape[-2] - x.shape[-2], skip.shape[-1] - x.shape[-1]
     margin = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
     return torch.cat([skip, F.pad(x, margin)], dim=1)
+
+
+def merge_with_margins_at_both_ends(skip: Tensor, x: Tensor) -> Tensor:
+    rows, columns = skip.shape[-2] - x.shape[-2], skip.shape[-1] - x.shape[-1]
+    top, left = rows // 2, columns // 2
+    return torch.cat([skip[..., top:-top, left:-left], x], dim=1)
+
+
+def merge_until_the_size(skip: Tensor, x: Tensor) -> Tensor:
+    height, width = x.shape[-2:]
+    top, left = (skip.shape[-2] - height) // 2, (skip.shape[-1] - width) // 2
+    return torch.cat([skip[..., top:height, left:width], x], dim=1)
+
+
+def merge_at_the_far_end(skip: Tensor, x: Tensor) -> Tensor:
+    return torch.cat([skip[..., -x.shape[-2] :, -x.shape[-1] :], x], dim=1)
+
+
+def merge_resized_to_nearest(skip: Tensor, x: Tensor) -> Tensor:
+    return torch.cat([F.interpolate(skip, x.shape[-2:]), x], dim=1)
+
+
+def merge_by_adding(skip: Tensor, x: Tensor) -> Tensor:
+    return merge(skip, x)[:, : skip.shape[1]] + x
+
+
+def merge_with_margins_exchanged(skip: Tensor, x: Tensor) -> Tensor:
+    height, width = x.shape[-2:]
+    top, left = (skip.shape[-2] - height) // 2, (skip.shape[-1] - width) // 2
+    return torch.cat([skip[..., left : left + height, top : top + width], x], dim=1)
 
 
 def maps_to_merge() -> list[tuple[Tensor, Tensor]]:
@@ -312,6 +500,33 @@ fix_crop = Exercise(
             merge_padded,
             "Here ``x`` was padded to the size of the skip. Crop the skip to the size of ``x``.",
         ),
+        Mistake(
+            merge_with_margins_at_both_ends,
+            "Where nothing is to be cut, the margin is 0, and -0 is 0: the slice 0 : -0 is empty.",
+        ),
+        Mistake(
+            merge_until_the_size,
+            "A slice a : b ends before index b; b is not a length. A window of h rows that begins "
+            "at top ends at top + h.",
+        ),
+        Mistake(
+            merge_at_the_far_end,
+            "All surplus rows are removed at the top, and all surplus columns on the left. Half of "
+            "them belong to the other end.",
+        ),
+        Mistake(
+            merge_resized_to_nearest,
+            "Resizing leaves out some rows and columns between others. The crop consists of rows "
+            "and columns that are direct neighbours.",
+        ),
+        Mistake(
+            merge_by_adding,
+            "The two are added here. They must be concatenated along the channels.",
+        ),
+        Mistake(
+            merge_with_margins_exchanged,
+            "The margins are exchanged: the first of the two slices belongs to the rows.",
+        ),
     ),
     hints=(
         "The skip has H - h rows too many. How many of them must go at the top?",
@@ -330,8 +545,9 @@ def mirrored(place: int, length: int) -> int:
 
     A row of ``length`` pixels (1 or more) is continued on both sides by its mirror image, and by
     the mirror image of that, without end. Places 0 to length - 1 are the row itself. The border
-    pixel is not repeated: place -1 shows pixel 1. ``place`` may be any integer. Return the number
-    of the pixel, 0 to length - 1. A row of 3 shows 2 1 0 1 2 1 0 at the places -2 to 4.
+    pixel is not repeated: place -1 shows pixel 1. A row of one pixel shows it everywhere. ``place``
+    may be any integer, also far away. Return the number of the pixel, from 0 to length - 1. For
+    example, a row of 3 shows 2 1 0 1 2 1 0 at the places -2 to 4.
     """
     period = max(2 * length - 2, 1)
     place %= period
@@ -354,6 +570,31 @@ def clamped(place: int, length: int) -> int:
 
 def wrapped(place: int, length: int) -> int:
     return place % length
+
+
+def mirrored_two_or_more(place: int, length: int) -> int:
+    place %= 2 * length - 2
+    return min(place, 2 * length - 2 - place)
+
+
+def mirrored_with_a_place_too_many(place: int, length: int) -> int:
+    place %= 2 * length
+    return min(place, 2 * length - place)
+
+
+def mirrored_with_the_last_twice(place: int, length: int) -> int:
+    place %= 2 * length - 1
+    return min(place, 2 * length - 1 - place)
+
+
+def mirrored_at_zero_only(place: int, length: int) -> int:
+    return abs(place)
+
+
+def mirrored_with_a_signed_remainder(place: int, length: int) -> int:
+    period = max(2 * length - 2, 1)
+    rest = int(math.fmod(place, period))
+    return min(rest, period - rest)
 
 
 mirror = Exercise(
@@ -383,6 +624,26 @@ mirror = Exercise(
             "That starts the row again at its other end, so its last pixel meets its first. A "
             "mirror goes back from the border.",
         ),
+        Mistake(mirrored_two_or_more, "A row of one pixel shows pixel 0 at every place."),
+        Mistake(
+            mirrored_with_a_place_too_many,
+            "The result may be `length`, which is no pixel of the row. After how many places does "
+            "a row of 3 repeat?",
+        ),
+        Mistake(
+            mirrored_with_the_last_twice,
+            "The last pixel occurs twice side by side here. After how many places does a row of 3 "
+            "repeat?",
+        ),
+        Mistake(
+            mirrored_at_zero_only,
+            "This mirrors the row at place 0 only. What do the places behind the last pixel show?",
+        ),
+        Mistake(
+            mirrored_with_a_signed_remainder,
+            "The remainder is negative for negative places, as with math.fmod. Python's % never "
+            "gives a negative one.",
+        ),
     ),
     hints=(
         "Write down places -4 to 8 for a row of 3 pixels: 0 1 2 1 0 1 2 1 0 ...",
@@ -390,7 +651,9 @@ mirror = Exercise(
         "Take place modulo the period; then the smaller of place and period - place. A row of 1 "
         "has the period 0, which needs a case of its own.",
     ),
-    describe=lambda place, length: f"place {place} of a row of {length} pixels",
+    describe=lambda place, length: (
+        f"place {place} of a row of {counted(length, 'pixel')}"
+    ),
 )  # fmt: skip
 
 
@@ -472,6 +735,75 @@ def cells() -> list[tuple[np.ndarray, float, float]]:
     ]
 
 
+def border_map_that_needs_two_if_any(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    return border_map_that_needs_two(instance, w0, sigma) if instance.any() else instance * 0.0
+
+
+def border_map_of_a_stack(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    numbers = np.unique(instance[instance > 0])
+    distances = np.sort(np.stack([distance_transform_edt(instance != n) for n in numbers]), axis=0)
+    total = distances[0] + distances[1]
+    return w0 * np.exp(-(total**2) / (2 * sigma**2)) * (instance == 0)
+
+
+def border_map_without_gaps(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    numbers = range(1, int(instance.max()) + 1)
+    if len(numbers) < 2:
+        return np.zeros(instance.shape)
+    first, second, *_ = np.sort([distance_transform_edt(instance != n) for n in numbers], axis=0)
+    return w0 * np.exp(-((first + second) ** 2) / (2 * sigma**2)) * (instance == 0)
+
+
+def border_map_from_inside(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    several = len(np.unique(instance[instance > 0])) > 1
+    return w0 * (instance == 0) if several else np.zeros(instance.shape)
+
+
+def border_map_unsorted(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    numbers = np.unique(instance[instance > 0])[:2]
+    return border_map(np.where(np.isin(instance, numbers), instance, 0), w0, sigma) * (
+        instance == 0
+    )
+
+
+def with_exponent(instance: np.ndarray, w0: float, exponent: Callable) -> np.ndarray:
+    """The border term with another exponent, which is a function of d1 and d2."""
+    numbers = np.unique(instance[instance > 0])
+    if len(numbers) < 2:
+        return np.zeros(instance.shape)
+    first, second, *_ = np.sort([distance_transform_edt(instance != n) for n in numbers], axis=0)
+    return w0 * np.exp(exponent(first, second)) * (instance == 0)
+
+
+def border_map_of_squares(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    return with_exponent(instance, w0, lambda d1, d2: -(d1**2 + d2**2) / (2 * sigma**2))
+
+
+def border_map_from_left_to_right(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    return with_exponent(instance, w0, lambda d1, d2: -((d1 + d2) ** 2) / 2 * sigma**2)
+
+
+def border_map_of_plain_sigma(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    return with_exponent(instance, w0, lambda d1, d2: -((d1 + d2) ** 2) / (2 * sigma))
+
+
+def border_map_that_grows(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    return with_exponent(instance, w0, lambda d1, d2: (d1 + d2) ** 2 / (2 * sigma**2))
+
+
+def border_map_of_the_nearest(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    return with_exponent(instance, w0, lambda d1, d2: -((2 * d1) ** 2) / (2 * sigma**2))
+
+
+def border_map_and_one(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    several = len(np.unique(instance[instance > 0])) > 1
+    return border_map(instance, w0, sigma) + several
+
+
+def border_map_in_whole_numbers(instance: np.ndarray, w0: float, sigma: float) -> np.ndarray:
+    return border_map(instance, w0, sigma).astype(instance.dtype)
+
+
 border = Exercise(
     "8.5 The border weight map",
     solution=border_map,
@@ -502,6 +834,55 @@ border = Exercise(
             "Connected regions are not objects: objects that touch are one region, and an object "
             "in two pieces is two. Use the numbers of the instance map.",
         ),
+        Mistake(
+            border_map_that_needs_two_if_any,
+            "With one object there is no second distance: return zeros.",
+        ),
+        Mistake(
+            border_map_of_a_stack,
+            "Without two objects there are no two distances to take: return zeros.",
+        ),
+        Mistake(
+            border_map_without_gaps,
+            "The numbers may have gaps, and this counts numbers that no pixel has as objects. Take "
+            "only those that occur.",
+        ),
+        Mistake(
+            border_map_from_inside,
+            "distance_transform_edt gives the distance to the nearest zero. Here the background is "
+            "zero, so all distances on the background are 0.",
+        ),
+        Mistake(
+            border_map_unsorted,
+            "The distances to the first two objects are used everywhere. The two nearest objects "
+            "are not the same at every pixel.",
+        ),
+        Mistake(
+            border_map_of_squares,
+            "The square belongs to the sum: (d1 + d2)^2 is not d1^2 + d2^2.",
+        ),
+        Mistake(
+            border_map_from_left_to_right,
+            "a / 2 * b is (a / 2) * b in Python. The whole denominator needs parentheses.",
+        ),
+        Mistake(border_map_of_plain_sigma, "sigma is squared in the denominator."),
+        Mistake(
+            border_map_that_grows,
+            "The term grows with the distance here. The exponent must be negative.",
+        ),
+        Mistake(
+            border_map_of_the_nearest,
+            "d1 is used in the place of d2. The second distance belongs to another object.",
+        ),
+        Mistake(
+            border_map_and_one,
+            "Every weight is larger by 1. Return the border term alone.",
+        ),
+        Mistake(
+            border_map_in_whole_numbers,
+            "The terms are cut to whole numbers: an array like ``instance`` holds integers. Write "
+            "them into an array of floats.",
+        ),
     ),
     hints=(
         "distance_transform_edt(instance != n) is the distance of every pixel to object n.",
@@ -510,7 +891,7 @@ border = Exercise(
         "Multiply by (instance == 0). Return zeros if there are fewer than two numbers.",
     ),
     describe=lambda instance, w0, sigma: (
-        f"{len(np.unique(instance[instance > 0]))} objects in {instance.shape[0]} x "
+        f"{counted(len(np.unique(instance[instance > 0])), 'object')} in {instance.shape[0]} x "
         f"{instance.shape[1]} pixels, w0 = {w0:g}, sigma = {sigma:g}"
     ),
 )
@@ -521,6 +902,9 @@ border = Exercise(
 
 def shift_period(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int | None:
     """Find the smallest shift of a tile after which its logits only move along.
+
+    First predict, then measure: by how many columns must a tile move for a network with one, two
+    and three poolings?
 
     ``net`` is a function from images to logits, ``image`` is (1, 3, H, W), and a tile is ``side``
     columns of it: image[..., s : s + side] starts at column s. Compare the logits of the tile at
@@ -572,13 +956,138 @@ def period_of_few_shifts(net: Callable[[Tensor], Tensor], image: Tensor, side: i
     return None
 
 
-def logits_of_positions(image: Tensor) -> Tensor:
+def period_in_the_wrong_direction(
+    net: Callable[[Tensor], Tensor], image: Tensor, side: int
+) -> int | None:
+    first = net(image[..., :side])
+    for shift in range(1, first.shape[-1]):
+        moved = net(image[..., shift : shift + side])
+        if (first[..., :-shift] - moved[..., shift:]).abs().max() < 1e-4:
+            return shift
+    return None
+
+
+def period_from_zero(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int:
+    return 0
+
+
+def period_or_zero(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int:
+    return shift_period(net, image, side) or 0
+
+
+def period_of_the_tile(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int | None:
+    first = net(image[..., :side])
+    for shift in range(1, side):
+        moved = net(image[..., shift : shift + side])
+        if (first[..., shift:] - moved[..., : side - shift]).abs().max() < 1e-4:
+            return shift
+    return None
+
+
+def first_shift(
+    net: Callable[[Tensor], Tensor],
+    image: Tensor,
+    side: int,
+    agree: Callable[[Tensor, Tensor], bool],
+    shifts: Sequence[int] = (),
+) -> int | None:
+    """The answer with another comparison, or with other shifts."""
+    first = net(image[..., :side])
+    for shift in range(1, first.shape[-1]):
+        if shifts and shift not in shifts:
+            continue
+        moved = net(image[..., shift : shift + side])
+        if agree(first[..., shift:], moved[..., :-shift]):
+            return shift
+    return None
+
+
+def period_without_rounding(
+    net: Callable[[Tensor], Tensor], image: Tensor, side: int
+) -> int | None:
+    return first_shift(net, image, side, torch.equal)
+
+
+def period_of_classes(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int | None:
+    return first_shift(net, image, side, lambda a, b: torch.equal(a.argmax(1), b.argmax(1)))
+
+
+def period_with_signs(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int | None:
+    return first_shift(net, image, side, lambda a, b: bool((a - b).max() < 1e-4))
+
+
+def period_with_other_signs(
+    net: Callable[[Tensor], Tensor], image: Tensor, side: int
+) -> int | None:
+    return first_shift(net, image, side, lambda a, b: bool((b - a).max() < 1e-4))
+
+
+def period_of_small_differences(
+    net: Callable[[Tensor], Tensor], image: Tensor, side: int
+) -> int | None:
+    return first_shift(net, image, side, lambda a, b: bool((a - b).abs().max() < 1e-5))
+
+
+def period_on_average(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int | None:
+    return first_shift(net, image, side, lambda a, b: bool((a - b).abs().mean() < 1e-4))
+
+
+def period_of_powers(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> int | None:
+    powers = [2**n for n in range(10)]
+    return first_shift(net, image, side, lambda a, b: bool((a - b).abs().max() < 1e-4), powers)
+
+
+def period_without_the_last_shift(
+    net: Callable[[Tensor], Tensor], image: Tensor, side: int
+) -> int | None:
+    last = net(image[..., :side]).shape[-1] - 1
+    found = shift_period(net, image, side)
+    return None if found == last else found
+
+
+def logits_that_fall(image: Tensor) -> Tensor:
     """Logits that depend a little on the column of the tile: no shift leaves them unchanged."""
     return image[:, :2] - 0.003 * torch.arange(image.shape[-1])
 
 
+def logits_that_rise(image: Tensor) -> Tensor:
+    """The same with the other sign."""
+    return image[:, :2] + 0.003 * torch.arange(image.shape[-1])
+
+
+def logits_with_another_border(image: Tensor) -> Tensor:
+    """Logits that depend on their position in the first column of the tile only."""
+    return image[:, :2] - 2e-3 * (torch.arange(image.shape[-1]) == 0)
+
+
+def logits_of_triples(image: Tensor) -> Tensor:
+    """The largest values of three columns each: only a multiple of 3 moves them along."""
+    return F.max_pool2d(image[:, :2], (1, 3)).repeat_interleave(3, dim=-1)
+
+
+def logits_that_hardly_rise(image: Tensor) -> Tensor:
+    """Logits of neighbouring tiles agree to 3e-5, and to no more than that."""
+    return image[:, :2] + 3e-5 * torch.arange(image.shape[-1])
+
+
+IN_WORDS = {
+    logits_that_fall: "a function whose logits never move along",
+    logits_that_rise: "a function whose logits never move along",
+    logits_with_another_border: "a function that changes the first column of every tile",
+    logits_of_triples: "a max pooling of 3 columns that is upsampled again",
+    logits_that_hardly_rise: "a function whose logits deviate by 3e-5 for each column",
+}
+
+
+def in_words(net: Callable[[Tensor], Tensor]) -> str:
+    """What a network of the cases is."""
+    if isinstance(net, UNet):
+        return f"a U-Net with {counted(net.depth, 'pooling')}"
+    return IN_WORDS.get(net, "a convolution without pooling")
+
+
 def networks_and_images() -> list[tuple[Callable[[Tensor], Tensor], Tensor, int]]:
-    """Unpadded networks with one, two and three poolings, one without any, an even image."""
+    """Unpadded networks with one, two and three poolings, some without, a constant image."""
     found = []
     sizes = [(1, 20, 32), (2, 48, 56), (2, 44, 48), (3, 92, 100), (3, 92, 92)]
     for depth, height, side in sizes:
@@ -590,8 +1099,13 @@ def networks_and_images() -> list[tuple[Callable[[Tensor], Tensor], Tensor, int]
         torch.manual_seed(0)
         convolution = torch.nn.Conv2d(3, 2, 5).requires_grad_(False)
         found.append((convolution, torch.rand(1, 3, 12, 40), 16))
+        found.append((convolution, torch.rand(1, 3, 12, 12), 6))
+        found.append((logits_with_another_border, torch.rand(1, 3, 2, 48), 24))
+        found.append((logits_of_triples, torch.rand(1, 3, 2, 28), 14))
+        found.append((logits_that_hardly_rise, torch.rand(1, 3, 2, 24), 12))
     found.append((found[1][0], torch.full((1, 3, 48, 112), 0.5), 56))
-    found.append((logits_of_positions, torch.full((1, 3, 2, 24), 0.5), 12))
+    found.append((logits_that_rise, torch.full((1, 3, 2, 24), 0.5), 12))
+    found.append((logits_that_fall, torch.full((1, 3, 2, 24), 0.5), 12))
     return found
 
 
@@ -620,6 +1134,55 @@ shift = Exercise(
             "Larger shifts were not tried: go on as long as the tiles have a column of logits in "
             "common.",
         ),
+        Mistake(
+            period_in_the_wrong_direction,
+            "The logits move in the other direction. The second tile starts further right, so a "
+            "pixel of the image has a smaller column number in it.",
+        ),
+        Mistake(period_from_zero, "A shift of 0 compares a tile with itself. Begin at s = 1."),
+        Mistake(
+            period_or_zero,
+            "If no shift fits, there is no period. Return None, and not 0.",
+        ),
+        Mistake(
+            period_of_the_tile,
+            "An unpadded network has fewer columns of logits than the tile has columns. Take the "
+            "width from the logits.",
+        ),
+        Mistake(
+            period_without_rounding,
+            "Equal pixels may get logits that differ by a rounding error. The comparison needs the "
+            "tolerance of 1e-4.",
+        ),
+        Mistake(
+            period_of_classes,
+            "The predicted classes are compared, and they can agree where the logits differ.",
+        ),
+        Mistake(
+            period_with_signs,
+            "A negative difference passes this test, however large it is.",
+        ),
+        Mistake(
+            period_with_other_signs,
+            "The differences are compared with their sign, so all negative ones pass.",
+        ),
+        Mistake(
+            period_of_small_differences,
+            "The tolerance is smaller than the 1e-4 of the question.",
+        ),
+        Mistake(
+            period_on_average,
+            "The mean of the differences can be small although one of them is not. All common "
+            "logits must agree.",
+        ),
+        Mistake(
+            period_of_powers,
+            "Only the powers of 2 were tried. The question asks for s = 1, 2, 3, ...",
+        ),
+        Mistake(
+            period_without_the_last_shift,
+            "The last shift is missing: two tiles with one common column can still be compared.",
+        ),
     ),
     hints=(
         "The two tiles are image[..., :side] and image[..., s : s + side].",
@@ -628,9 +1191,7 @@ shift = Exercise(
         "(first[..., s:] - moved[..., :-s]).abs().max() < 1e-4, for every s from 1 to "
         "first.shape[-1] - 1.",
     ),
-    describe=lambda net, image, side: (
-        f"poolings: {getattr(net, 'depth', 0)}, columns of a tile: {side}"
-    ),
+    describe=lambda net, image, side: f"{in_words(net)}, and tiles of {side} columns",
 )  # fmt: skip
 
 
@@ -640,12 +1201,12 @@ shift = Exercise(
 def judge(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
     """Decide whether a change of the training helps, from paired scores.
 
-    ``baseline[i]`` and ``changed[i]`` are scores (larger is better) of two networks that were
-    trained on the same data with the same seed, without and with the change. Take the differences
-    changed - baseline, their mean m, and the standard error e = s / sqrt(n) of that mean, where
-    n is the number of pairs, 2 or more, and s their sample standard deviation (division by
-    n - 1). Return "helps" if m > factor * e, "harms" if m < -factor * e, and else "no clear
-    difference".
+    ``baseline`` and ``changed`` are lists. ``baseline[i]`` and ``changed[i]`` are scores (larger is
+    better) of two networks that were trained on the same data with the same seed, without and with
+    the change. Take the differences changed[i] - baseline[i], their mean m, and the standard error
+    e = s / sqrt(n) of that mean, where n is the number of pairs (2 or more) and s their sample
+    standard deviation, with division by n - 1. Return "helps" if m > factor * e, "harms" if
+    m < -factor * e, and else "no clear difference".
     """
     differences = np.subtract(changed, baseline)
     mean = differences.mean()
@@ -686,6 +1247,47 @@ def judge_with_n(baseline: Sequence[float], changed: Sequence[float], factor: fl
     return judge(baseline, changed, factor * np.sqrt((count - 1) / count))
 
 
+def judge_by_n(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    return judge(baseline, changed, factor / np.sqrt(len(baseline)))
+
+
+def judge_by_the_variance(
+    baseline: Sequence[float], changed: Sequence[float], factor: float
+) -> str:
+    return judge(baseline, changed, factor * np.subtract(changed, baseline).std(ddof=1))
+
+
+def judge_by_two_errors(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    return judge(baseline, changed, 2)
+
+
+def judge_by_every_pair(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    differences = np.subtract(changed, baseline)
+    if (differences > 0).all():
+        return "helps"
+    return "harms" if (differences < 0).all() else "no clear difference"
+
+
+def judge_the_other_way(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    return judge(changed, baseline, factor)
+
+
+def judge_without_direction(
+    baseline: Sequence[float], changed: Sequence[float], factor: float
+) -> str:
+    return judge(baseline, changed, factor).replace("harms", "helps")
+
+
+def judge_with_equality(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    return "helps" if baseline == changed else judge(baseline, changed, factor)
+
+
+def judge_by_dividing(baseline: Sequence[float], changed: Sequence[float], factor: float) -> str:
+    differences = np.subtract(changed, baseline)
+    t = float(differences.mean()) / float(differences.std(ddof=1) / np.sqrt(len(differences)))
+    return "helps" if t > factor else "harms" if t < -factor else "no clear difference"
+
+
 verdict = Exercise(
     "8.7 Does it help?",
     solution=judge,
@@ -705,12 +1307,13 @@ verdict = Exercise(
         ([0.50, 0.52, 0.51, 0.53], [0.52, 0.53, 0.55, 0.53], 2.6),
         ([0.52, 0.53, 0.55, 0.53], [0.50, 0.52, 0.51, 0.53], 2.6),
         ([1.0, 3.0, 2.0, 5.0, 4.0], [2.0, 2.5, 3.5, 5.5, 3.5], 1.0),
+        ([50.0, 60.0, 55.0, 65.0], [54.0, 66.0, 57.0, 70.0], 3.18),
     ],
     mistakes=(
         Mistake(
             judge_by_the_means,
-            "One mean is always larger than the other. Compare the difference with its standard "
-            "error.",
+            "One of the two is always declared better here. Compare the mean difference with its "
+            "standard error.",
         ),
         Mistake(
             judge_unpaired,
@@ -730,6 +1333,36 @@ verdict = Exercise(
             judge_with_n,
             "The sample standard deviation divides by n - 1 (ddof=1 in NumPy), not by n.",
         ),
+        Mistake(judge_by_n, "The standard error divides the standard deviation by sqrt(n)."),
+        Mistake(
+            judge_by_the_variance,
+            "The variance is used in the place of the standard deviation, which is its root.",
+        ),
+        Mistake(
+            judge_by_two_errors,
+            "The same factor is used for every input. Use the argument `factor`.",
+        ),
+        Mistake(
+            judge_by_every_pair,
+            "Here a change counts as soon as all differences have the same sign. Compare their "
+            "mean with factor times the standard error.",
+        ),
+        Mistake(
+            judge_the_other_way,
+            "The sign is exchanged: a change helps if the scores with it are larger.",
+        ),
+        Mistake(
+            judge_without_direction,
+            "A change that makes the scores clearly worse harms. The sign of the mean decides.",
+        ),
+        Mistake(
+            judge_with_equality,
+            "If m and e are both 0, m > factor * e is false: an equality is no clear difference.",
+        ),
+        Mistake(
+            judge_by_dividing,
+            "The standard error may be 0. Compare m with factor * e instead of dividing by e.",
+        ),
     ),
     hints=(
         "Begin with the differences of the pairs, changed[i] - baseline[i].",
@@ -740,4 +1373,5 @@ verdict = Exercise(
     describe=lambda baseline, changed, factor: (
         f"scores {list(baseline)} without and {list(changed)} with the change, factor {factor:g}"
     ),
+    options=("helps", "harms", "no clear difference"),
 )  # fmt: skip

@@ -93,6 +93,17 @@ def test_a_forgotten_return_is_named(exercise, capsys):
     assert "is a `return` missing?" in capsys.readouterr().out
 
 
+def test_a_none_is_no_forgotten_return_where_none_is_an_answer():
+    exercise = Exercise("0.3 Root", lambda a: a**0.5 if a >= 0 else None, [(4,), (9,), (-1,)])
+    assert exercise.verdict(lambda a: 2.0 if a == 4 else None)[1].endswith("but got None.")
+    assert "`return` missing" in exercise.verdict(lambda a: print(end=""))[1]
+
+
+def test_a_result_that_cannot_be_read_is_named_by_its_type(exercise):
+    message = exercise.verdict(lambda a, b: torch.nn.Linear(2, 2))[1]
+    assert "got a Linear whose values cannot be read" in message
+
+
 def test_an_exception_is_shown_as_the_answers_own_and_does_not_stop_the_notebook(exercise, capsys):
     namespace = {}
     exec(compile("def f(a, b):\n    return a + None", "<ipython-input-1>", "exec"), namespace)
@@ -222,6 +233,13 @@ AREAS = dict(
 )
 
 
+def test_one_shared_result_is_too_little_to_name_a_mistake():
+    mistake = Mistake(lambda a: max(a, 0), "Negative numbers count.")
+    exercise = Exercise("0.4 Number", lambda a: a, [(1,), (2,), (-3,)], mistakes=(mistake,))
+    assert exercise.verdict(lambda a: max(a, 0))[1].endswith("Negative numbers count.")
+    assert "Perhaps" not in exercise.verdict(lambda a: 0)[1]
+
+
 def test_an_answer_with_two_mistakes_is_told_about_one():
     def both(image, threshold):
         return with_equal(image, threshold)[::-1]
@@ -308,6 +326,12 @@ def test_the_lines_of_an_error_are_few(exercise, capsys):
         (lambda a, b: a - b, "Boolean tensors cannot be subtracted"),
         (lambda a, b: None + 1, "A value is None"),
         (lambda a, b: torch.zeros(0).max(), "Something is empty here"),
+        (lambda a, b: np.stack([]), "Something is empty here"),
+        (lambda a, b: a.reshape(3, 7), "A reshape keeps the number of elements"),
+        (lambda a, b: a.reshape(2, len(a) / 2), "A whole number may be needed"),
+        (lambda a, b: a[: len(a) / 2], "A whole number may be needed"),
+        (lambda a, b: a.tolist() - b.tolist(), "Python lists are not subtracted"),
+        (lambda a, b: torch.nn.functional.avg_pool1d(a[None].float(), 4), "An axis is too short"),
     ],
 )
 def test_usual_errors_have_a_sentence(exercise, answer, advice):

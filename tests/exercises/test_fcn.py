@@ -197,9 +197,10 @@ def gain_by_grouping(runs, factor):
     groups = {}
     for settings, score in runs:
         rest = tuple(sorted((k, v) for k, v in settings.items() if k != factor))
-        groups.setdefault(rest, {})[settings[factor]] = score
-    gains = [group[True] - group[False] for group in groups.values() if len(group) == 2]
-    return np.mean(gains) if gains else None
+        groups.setdefault(rest, {True: [], False: []})[settings[factor]].append(score)
+    gains = [np.subtract.outer(group[True], group[False]).ravel() for group in groups.values()]
+    gains = np.concatenate([[], *gains])
+    return np.mean(gains) if gains.size else None
 
 
 def gain_by_dictionaries(runs, factor):
@@ -223,7 +224,7 @@ def gain_by_popping(runs, factor):
     while runs:
         settings, score = runs.pop()
         for others, other in runs:
-            if {**settings, factor: 0} == {**others, factor: 0}:
+            if settings != others and {**settings, factor: 0} == {**others, factor: 0}:
                 sign = 1 if settings[factor] else -1
                 total, count = total + sign * (score - other), count + 1
     return total / count if count else None
@@ -285,6 +286,14 @@ def test_slices_that_begin_with_dots_are_not_told_to_begin_with_dots():
     ):
         mark, message = chapter.fix_crop.verdict(wrong)
         assert mark == "✗" and "axes K and H" not in message
+
+
+@pytest.mark.parametrize("classes", [6, 7])
+def test_a_number_of_classes_written_by_hand_is_rejected(classes):
+    mark, message = chapter.majority.verdict(
+        lambda target, num_classes, stride: chapter.majority_iou(target, classes, stride)
+    )
+    assert mark == "✗" and "number of classes" in message
 
 
 # ── what the solutions compute is true ──────────────────────────────────────────────────────────

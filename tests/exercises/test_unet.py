@@ -373,6 +373,29 @@ def test_answers_that_are_nearly_right_are_rejected(exercise, answer):
     assert exercise.verdict(answer)[0] == "✗"
 
 
+def test_a_none_on_purpose_is_not_taken_for_a_missing_return():
+    for exercise, answer in (
+        (chapter.side_of_logits, lambda side, depth: side - 184 if side % 16 == 0 else None),
+        (chapter.shift, chapter.period_in_the_wrong_direction),
+    ):
+        mark, message = exercise.verdict(answer)
+        assert mark == "✗" and "got None" in message and "`return`" not in message
+
+
+def test_the_deviation_is_blamed_only_where_it_is_at_fault():
+    def by_majority(baseline, changed, factor):
+        better = np.greater(changed, baseline).mean()
+        return "helps" if better > 0.7 else "harms" if better < 0.3 else "no clear difference"
+
+    for wrong in (
+        by_majority,
+        lambda baseline, changed, factor: chapter.judge(baseline, changed, factor / 2),
+        lambda baseline, changed, factor: chapter.judge(baseline, changed, 1.96),
+    ):
+        mark, message = chapter.verdict.verdict(wrong)
+        assert mark == "✗" and "ddof" not in message
+
+
 def test_a_missing_return_is_named():
     assert "`return` missing" in chapter.shift.verdict(period_without_a_return)[1]
 
@@ -415,4 +438,4 @@ def test_some_objects_touch_and_one_is_in_pieces():
 
 def test_a_tile_moves_by_the_product_of_its_poolings():
     found = [chapter.shift_period(*case) for case in chapter.networks_and_images()]
-    assert found == [2, 4, 4, 8, None, 1, 4, None]
+    assert found == [2, 4, 4, 8, None, 1, 1, None, 3, 1, 4, None, None]
