@@ -730,7 +730,7 @@ def compare(runs, baseline):
     pairs = list(zip(runs, baseline, strict=True))
     mean, deviation = summary(pairs, lambda pair: pair[0]["miou"] - pair[1]["miou"])
     t = mean / (deviation / len(pairs) ** 0.5)
-    return {"difference": f"{mean:+.3f}", "t": f"{t:+.1f}"}
+    return {"difference": f"{round(mean, 3) + 0:+.3f}", "t": f"{round(t, 1) + 0:+.1f}"}
 
 
 def skip_rows(arms):
@@ -785,8 +785,9 @@ for number, arms in results["few"].items():
 tables.show_table(rows)
 black, mirror = (results["few"]["5"][f"elastic, {c}"] for c in ("black", "mirrored"))
 plain = results["few"]["5"]["none"]
-print("5 scenes, mirrored - black:", compare(mirror, black))
-print("5 scenes, black, the first three seeds only:", compare(black[:3], plain[:3]))
+as_text = "{difference}, t = {t}".format_map
+print("5 scenes, mirrored - black:", as_text(compare(mirror, black)))
+print("5 scenes, black, three seeds only:", as_text(compare(black[:3], plain[:3])))
 
 # %% [markdown]
 # With five scenes, elastic deformation helps: the gain is about 0.03, and both values
@@ -976,7 +977,7 @@ tables.show_table(rows, digits=2)
 crops = results["crops"]
 for where, runs in crops.items():
     print(f"{where:7} mean IoU {summary(runs)[0]:.3f}")
-print("corner - middle:", compare(crops["corner"], crops["middle"]))
+print("corner - middle:", as_text(compare(crops["corner"], crops["middle"])))
 
 # %% [markdown]
 # The wrong crop lowers the mean IoU clearly. Right: crop around the centre, as in
@@ -1206,7 +1207,7 @@ picture = torch.rand(1, 3, 108, 216)
 for depth in (1, 2, 3):
     torch.manual_seed(depth)
     unpadded = UNet(2, width=2, depth=depth).eval()
-    print(f"{depth} poolings: period", ex.shift.solution(unpadded, picture, 108))
+    print(f"poolings: {depth}, period:", ex.shift.solution(unpadded, picture, 108))
 
 # %% [markdown]
 # ### 8.7 Does it help?

@@ -490,7 +490,7 @@ fix_crop = Exercise(
         Mistake(
             merge_swapped,
             "The crop is right, the order of the channels is not: the skip's channels come "
-            "first. The network would train, but stored weights of another U-Net would not fit.",
+            "first. The network would train, but weights trained with the other order would fail.",
         ),
         Mistake(
             merge_with_one_offset,
