@@ -29,9 +29,12 @@ def outcomes(answer: Callable, cases: Sequence[tuple], seconds: float | None = N
             after it get ``Unfinished``. None: no limit.
     """
     found: list[Any] = []
+    late = threading.Event()
 
     def run() -> None:
         for case in cases:
+            if late.is_set():
+                return
             found.append(_outcome(answer, case))
 
     if seconds is None:
@@ -44,6 +47,7 @@ def outcomes(answer: Callable, cases: Sequence[tuple], seconds: float | None = N
             thread.join(seconds)
         finally:
             done = list(found)
+            late.set()
             _stop(thread)
     return done + [Unfinished() for _ in cases[len(done) :]]
 

@@ -34,6 +34,18 @@ def test_the_time_limit_is_for_all_cases_and_stops_the_thread():
     assert threading.active_count() == before
 
 
+def test_no_thread_goes_on_with_the_cases_after_the_limit():
+    before = threading.active_count()
+
+    def endless(a):
+        while True:
+            pass
+
+    found = outcomes(endless, [(n,) for n in range(30)], seconds=0.2)
+    assert [type(each) for each in found] == [Unfinished] * 30
+    assert threading.active_count() == before
+
+
 def test_an_answer_prints_a_few_lines(capsys):
     outcomes(lambda: [print("a") for _ in range(1000)], [()], seconds=60)
     outcomes(lambda: print("a" * 10**6), [()], seconds=60)
