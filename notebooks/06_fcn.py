@@ -1062,12 +1062,12 @@ for name, runs in results["relu"].items():
 # ### 6.1 Receptive field
 #
 # The **receptive field** of a position is the part of the image that its value depends
-# on. Compute its side in pixels, along one axis. `layers` is a list of (kernel, stride)
-# pairs, and the first pair is the layer that reads the image. Padding does not matter.
-# For example, a 3 x 3 convolution followed by a 2 x 2 pooling, `[(3, 1), (2, 2)]`, has
-# a receptive field of 4 pixels. Return an integer. Then predict: does the receptive
-# field of VGG-16 up to fc6 cover a photograph of 375 x 500 pixels? The cell after the
-# solution computes it.
+# on. Compute its side in pixels, along one axis. `layers` is a list of at least one
+# (kernel, stride) pair, and the first pair is the layer that reads the image. Padding
+# does not matter. For example, a 3 x 3 convolution followed by a 2 x 2 pooling, `[(3,
+# 1), (2, 2)]`, has a receptive field of 4 pixels. Return an integer. Then predict: does
+# the receptive field of VGG-16 up to fc6 cover a photograph of 375 x 500 pixels? The
+# cell after the solution computes it.
 
 # %%
 from segcourse.exercises import fcn as ex
@@ -1222,7 +1222,8 @@ tables.show_table(rows)
 # same keys, and `settings[factor]` is `True` or `False`. Two runs *isolate* the factor
 # if their settings differ in it and in nothing else. Return the gain: the mean, over
 # all pairs of runs that isolate the factor, of the score with the factor minus the
-# score without it. Return `None` if no pair isolates it. The list may have any order.
+# score without it. Return `None` if no pair isolates it. The list may have any order,
+# and several runs may have equal settings.
 
 
 # %%

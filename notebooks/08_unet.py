@@ -1094,11 +1094,13 @@ ex.side_of_logits.show_solution()
 # ### 8.2 Counting parameters
 #
 # Count the numbers that a U-Net learns. `width` is the number of channels at stride 1,
-# `depth` the number of poolings. Each 3 x 3 convolution has a bias, or, with
-# `batch_norm=True`, no bias but a batch normalisation behind it, which learns two
-# numbers per channel. The 2 x 2 up-convolutions and the final 1 x 1 convolution always
-# have a bias and no normalisation. Return an integer. The paper's network, `1, 2, 64,
-# 4, False`, gives 31,030,658.
+# `depth` the number of poolings; the channels double from level to level. Every level
+# has two 3 x 3 convolutions, on both ways and at the bottom, and the skips are
+# concatenated. Each 3 x 3 convolution has a bias, or, with `batch_norm=True`, no bias
+# but a batch normalisation behind it, which learns two numbers per channel. The 2 x 2
+# up-convolutions and the final 1 x 1 convolution always have a bias and no
+# normalisation. Return an integer. The paper's network, `1, 2, 64, 4, False`, gives
+# 31,030,658.
 
 
 # %%
