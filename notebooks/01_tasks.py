@@ -260,8 +260,9 @@ viz.show_tasks(
 # ### A panoptic map as a PNG
 #
 # A panoptic map contains numbers above 255, which do not fit into one byte. COCO
-# therefore stores each number, called *id*, in the three bytes of a colour (with ids of
-# its own, see below). Red is the lowest digit in base 256, and blue is the highest:
+# therefore stores each number, called *id*, in the three bytes of a colour. (COCO's ids
+# need not be 1000 · class + object.) Red is the lowest digit in base 256, and blue is
+# the highest:
 #
 # $$\text{id} = R + 256\,G + 65536\,B, \qquad
 # 5002 = 138 + 256 \cdot 19 + 65536 \cdot 0$$
@@ -362,9 +363,9 @@ print("equal to the package:", torch.equal(coin, package))
 # To *trace* a mask, we follow the sides of its pixels along the boundary. A mask with a
 # hole or with several parts gives several rings. Traced rings are exact, but they have
 # two vertices at each step of a slanted boundary. Programs therefore *simplify* a ring:
-# they remove vertices, as long as the new ring passes each of them within a *tolerance*
-# (algorithm of Douglas and Peucker). Our `simplify` leaves a ring unchanged if fewer
-# than three vertices would remain.
+# they remove vertices, as long as none of these is farther from the new ring than a
+# *tolerance* (algorithm of Douglas and Peucker). Our `simplify` leaves a ring unchanged
+# if fewer than three vertices would remain.
 #
 # We compare two masks $A$ and $B$ by their *intersection over union*, $\text{IoU} = |A
 # \cap B| \,/\, |A \cup B|$. This is the number of pixels in both masks, divided by the
@@ -568,8 +569,8 @@ tables.show_table(rows)
 # %% [markdown]
 # The annotated coins do not touch, so each coin is one component. In the coffee image
 # the number of components depends on the connectivity: the saucer has three tiny parts
-# that touch the rest only at a corner. With 4-connectivity each of these parts counts
-# as an object.
+# that touch other parts only at a corner. With 4-connectivity each of these parts
+# counts as an object.
 #
 # The threshold produces many specks, which are components of a few pixels. If we keep
 # only components of at least 200 pixels, their number equals the number of coins. Is
@@ -693,8 +694,8 @@ tables.show_table(
 # nothing. Simplified polygons move boundaries, so almost no object comes back exactly.
 # RLE masks of the objects alone keep every object, but the stuff is missing. (RLE could
 # store it too.) A class PNG keeps all classes, but only a third of the objects. If
-# objects merge, every object of the group is lost, and so is an object in several
-# parts.
+# objects merge, every object of the group is lost. An object in several parts is lost,
+# too.
 #
 # The figure shows how the error of simplified objects depends on their size:
 
@@ -721,7 +722,7 @@ viz.show_curves(
 # With a tolerance of half a pixel nothing is lost here, because the centre of each
 # pixel is at least half a pixel away from the exact ring. Larger tolerances give small
 # objects a lower IoU than large ones. Above 2 pixels, their curve hardly falls, because
-# more of their rings would collapse and stay unchanged.
+# `simplify` leaves more of their rings unchanged.
 #
 # ### File sizes
 #
@@ -761,18 +762,19 @@ head = ("encoding", "as JSON, KB", "deflated, KB")
 tables.show_table([dict(zip(head, row, strict=True)) for row in rows], digits=1)
 
 # %% [markdown]
-# As plain text, the run lengths need about three times the space of the PNG. After the
-# same compression they are smaller than the PNG on average, and compressed RLE is the
-# smallest lossless encoding in the table. Exact polygons are the largest on average,
-# and simplified polygons have lost information. Compressed, these files need a few KB,
-# so what an encoding can express is often more important: overlaps, stuff, or polygons
-# that people can edit.
+# As plain text, the run lengths need more than three times the space of the PNG. After
+# the same compression they are smaller than the PNG on average, and compressed RLE is
+# the smallest lossless encoding in the table. Exact polygons are the largest on
+# average, and simplified polygons have lost information. Compressed, these files need a
+# few KB, so what an encoding can express is often more important: overlaps, stuff, or
+# polygons that people can edit.
 #
-# ## Where it breaks: interpolated labels Class labels are
-# *categorical*: building (1) is not the mean of sky (0) and road (2). Linear
-# interpolation computes such means. We apply six common operations to the street scene
-# and round the result to whole labels. A label is *invented* if none of the source
-# pixels from which it was computed has this label.
+# ## Where it breaks: interpolated labels
+#
+# Class labels are *categorical*: building (1) is not the mean of sky (0) and road (2).
+# Linear interpolation computes such means. We apply six common operations to the street
+# scene and round the result to whole labels. A label is *invented* if none of the
+# source pixels from which it was computed has this label.
 
 
 # %%
@@ -802,8 +804,8 @@ tables.show_table(rows)
 
 # %% [markdown]
 # Averaging and bilinear rotation invent labels. Nearest-neighbour interpolation does
-# not, because each new pixel is a copy of one source pixel. The figure shows where they
-# are.
+# not, because each new pixel is a copy of one source pixel. The figure shows where the
+# mean invents labels.
 
 # %% tags=["hide-input"]
 blocks = operations["half size, mean of 2 x 2"]
@@ -1372,7 +1374,7 @@ ex.choose.show_solution()
 # ## Take-aways
 #
 # - Semantic segmentation gives each pixel a class, instance segmentation gives each
-#   object a mask, and panoptic segmentation gives each pixel a class and each thing a
+#   object a mask, and panoptic segmentation gives each pixel a class and each object a
 #   number.
 # - A panoptic map keeps all that a class map and an instance map keep. Only masks that
 #   are stored one by one can overlap.

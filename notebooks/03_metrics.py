@@ -329,9 +329,9 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# In the first figure, each bar is a class; its height is the IoU, its width the share
-# of pixels. FWIoU, the dashed line, is the area of all bars, because their widths add
-# up to 1. Mean IoU, the dotted line, is the area if all bars had the same width.
+# In the next figure, each bar is a class; its height is the IoU, its width the share of
+# pixels. FWIoU, the dashed line, is the area of all bars, because their widths add up
+# to 1. Mean IoU, the dotted line, is the area if all bars had the same width.
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -364,7 +364,7 @@ viz.present(
 # Persons and lamps cover few pixels and have the lowest IoUs. In mean IoU they count as
 # much as the sky, in FWIoU very little. Therefore FWIoU is clearly higher here.
 #
-# In the second figure, the grey arrow leads from chance to perfect accuracy, and the
+# In the figure below, the grey arrow leads from chance to perfect accuracy, and the
 # blue arrow from chance to the accuracy of our prediction. Kappa is blue divided by
 # grey.
 
@@ -565,8 +565,8 @@ viz.show_grid(
 #
 # - **Hausdorff distance** (HD) is the largest distance in both lists:
 #   $\max(\max\Delta_A, \max\Delta_B)$.
-# - **HD95** takes the 95th percentile $q_{95}$ of each list: about 95 % of the list are
-#   at most as large. HD95 is the larger of the two percentiles:
+# - **HD95** takes the 95th percentile $q_{95}$ of each list: about 95 % of its
+#   distances are at most $q_{95}$. HD95 is the larger of the two percentiles:
 #   $\max(q_{95}(\Delta_A),\, q_{95}(\Delta_B))$.
 # - **Average symmetric surface distance** (ASSD) is the mean of both lists together:
 #   $(\sum\Delta_A + \sum\Delta_B)\,/\,(|\Delta_A| + |\Delta_B|)$.
@@ -794,9 +794,9 @@ print(f"GrabCut, HD95 of both lists together: {pooled:.1f}")
 #
 # Even the dilated and the corrected mask have a large HD. The last column of the
 # printed lines shows that it belongs to pixels of the *true* boundary. These pixels lie
-# in narrow gaps of the true mask: in the hand for the dilated mask, between face and
-# arm for the corrected one. The prediction fills such a gap, so there is no predicted
-# boundary near its inner end.
+# at the edges of narrow gaps of the true mask: in the hand for the dilated mask,
+# between face and arm for the corrected one. The prediction fills such a gap, so there
+# is no predicted boundary near its inner end.
 #
 # </details>
 #
@@ -1078,7 +1078,7 @@ for name, m in (("without", (A[None], B[None])), ("with", (preds_, target_))):
 # | How large is the worst boundary error? | Hausdorff distance |
 # | Are pixels right, if classes have similar sizes? | pixel accuracy |
 # | Are the *objects* found? | average precision of masks, mask AP (chapter 14) |
-# | Things (objects) and stuff (sky, road) in one? | panoptic quality, PQ (chapter 17) |
+# | How good are things (objects) and stuff (sky) together? | panoptic quality, PQ (chapter 17) |
 
 # %% [markdown]
 # ## Common mistakes
@@ -1126,7 +1126,7 @@ print(f"right {right:.3f}  probabilities, threshold 0.5")
 
 # %% [markdown]
 # **Dice with the background.** The network of the first section never predicts a
-# person. Its Dice is high all the same if TP, FP and FN are pooled over person and
+# person. Its Dice is nevertheless high if TP, FP and FN are pooled over person and
 # background.
 #
 # **Empty masks counted as perfect.** We average the Dice of this network over images.
@@ -1410,8 +1410,8 @@ ex.choose.show_solution()
 #
 # <details class="quiz wrong"><summary>batch normalisation uses other images</summary>
 #
-# Not quite: in evaluation mode the predictions do not depend on the batch, and the
-# average changes all the same.
+# Not quite: in evaluation mode the predictions do not depend on the batch, but the
+# average still changes.
 #
 # </details>
 # <details class="quiz right"><summary>the mean of the IoUs of batches is not the IoU of
