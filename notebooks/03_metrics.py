@@ -1078,7 +1078,7 @@ for name, m in (("without", (A[None], B[None])), ("with", (preds_, target_))):
 # | How large is the worst boundary error? | Hausdorff distance |
 # | Are pixels right, if classes have similar sizes? | pixel accuracy |
 # | Are the *objects* found? | average precision of masks, mask AP (chapter 14) |
-# | How good are things (objects) and stuff (sky) together? | panoptic quality, PQ (chapter 17) |
+# | How good are things and stuff together? | panoptic quality, PQ (chapter 17) |
 
 # %% [markdown]
 # ## Common mistakes
