@@ -148,9 +148,9 @@ viz.show_images(
 )
 
 # %% [markdown]
-# The accuracy is high because 99 % of the pixels are background. The IoU is close to 0
-# because $p$ hardly ever exceeds 0.5. Yet the dots are the brightest parts of the
-# rightmost map.
+# The accuracy is high because 99 % of the pixels are background. The IoU is near 0
+# because $p$ hardly ever exceeds 0.5. Yet the dots are the brightest parts of the last
+# map.
 #
 # In the last printed line, the mean of $p$ is many times as large as the share of the
 # dots.
@@ -221,8 +221,8 @@ viz.show_images(
 )
 
 # %% [markdown]
-# Most of the dots are now found. The figure shows the mean of $p$ during training, also
-# for two other losses.
+# Most dots are now found. The figure shows the mean of $p$ during training, also for
+# two other losses.
 
 # %% tags=["tol=0.1"]
 dice_net, dice_mean = train(dice_loss, training)
@@ -318,8 +318,8 @@ tables.show_table(
 # gives far too many dots.
 #
 # The threshold must therefore be chosen for each loss, on a **tuning set**: images that
-# are used neither for training nor for the reported result (here `validation`). We keep
-# the threshold with the highest IoU there.
+# are used neither for training nor for the reported result, which comes from
+# `validation`. We keep the threshold with the highest IoU there.
 
 # %% tags=["tol=0.2"]
 tuning = stack(list(Dots(50, share=0.01, seed=2)))
@@ -504,8 +504,8 @@ viz.show_curve_panels(
 # is too small. Jaccard and Lovász coincide, because both equal 1 − IoU for a binary
 # mask. On the right, a foreground pixel with the logit −10 is badly wrong, yet its
 # gradient under an overlap loss is almost 0 because the sigmoid is flat there.
-# Cross-entropy has its largest gradient at such a pixel, which is one argument for
-# adding it to an overlap loss (*Dice + CE*).
+# Cross-entropy has its largest gradient at such a pixel, one argument for adding it to
+# an overlap loss (*Dice + CE*).
 #
 # ## Build it
 #
@@ -588,8 +588,8 @@ for optimizer_class in (torch.optim.SGD, torch.optim.AdamW):
     print(f"{name:5s} with weights x 10: moves {ratio:.1f} times as far in 20 steps")
 
 # %% [markdown]
-# AdamW moves equally far, because it divides by the size of the gradient. For a loss of
-# one term, only the *ratios* of the weights matter to it.
+# AdamW moves equally far, because it divides by the size of the gradient. If no other
+# loss is added, only the *ratios* of the weights matter to AdamW.
 #
 # ### Focal loss and OHEM
 #
@@ -708,7 +708,7 @@ print(
 # ## On a real image
 #
 # The foreground is the rocket in the photograph. We train on 200 random crops and
-# evaluate on the whole image, so the IoU only says how fast a network fits this
+# evaluate on the whole image: the IoU only says how fast a network fits this
 # photograph. The prior bias uses the share of the rocket in the crops.
 
 # %%
@@ -789,8 +789,8 @@ viz.show_curve_panels(
 
 # %% [markdown]
 # With the prior bias the rocket is mostly found within 20 steps. From bias 0
-# cross-entropy needs several times as many steps, and Dice, which was faster on the
-# dots, even more. (One photograph, one seed.)
+# cross-entropy needs several times as many steps, and Dice even more. (One photograph,
+# one seed.)
 #
 # ## What did the idea buy?
 #
@@ -827,9 +827,10 @@ def show_share(share):
 show_share(0.01)
 
 # %% [markdown]
-# With bias 0 and the threshold 0.5, some losses find no dots and others find most of
-# them, and for several losses the seeds differ widely. With the prior bias and a tuned
-# threshold, all losses reach an IoU of more than one half. The next cell: 5 % and 30 %.
+# With bias 0 and the threshold 0.5, some losses find almost no dots and others find
+# most of them, and for several losses the seeds differ widely. With the prior bias and
+# a tuned threshold, all losses reach an IoU of more than one half. The next cell: 5 %
+# and 30 %.
 
 # %% tags=["hide-cell"]
 show_share(0.05)
@@ -867,11 +868,11 @@ for name in ("Dice", "Tversky (0.3, 0.7)"):
 # - **Cross-entropy** with the prior bias and a tuned threshold shows no clear
 #   difference from the best losses at 1 %.
 # - **Focal loss**: with bias 0 and the threshold 0.5 at 1 %, $\alpha = 0.25$ finds
-#   nothing and $\alpha = 0.75$ finds some dots. The prior bias helps both, and from
+#   almost nothing and $\alpha = 0.75$ some dots. The prior bias helps both, and from
 #   there neither is better than cross-entropy.
 # - **Tversky** (0.3, 0.7) has a higher recall than Dice at 1 %, with the prior bias and
 #   the threshold 0.5.
-# - **Lovász** alone hardly finds any dots from bias 0 at 1 %, whatever the threshold.
+# - **Lovász** alone has a low IoU from bias 0 at 1 %, even with a tuned threshold.
 # - **Balanced cross-entropy** needs the tuned threshold at 1 % and 5 %.
 #
 # ### Several classes, some of them rare
@@ -901,10 +902,10 @@ tables.show_table(
 )
 
 # %% [markdown]
-# It does not: class weights raise the IoU of people from almost 0 to nearly one half,
-# and the initial bias makes no clear difference. Nor does the choice between median and
-# log frequency. With weights most pixels of people are found, but only about half of
-# the pixels predicted as people are right.
+# The prior bias does not replace class weights: they raise the IoU of people from
+# almost 0 to nearly one half. Neither the bias nor the choice between median and log
+# frequency makes a clear difference to the IoU. With weights most pixels of people are
+# found, but only about half of those predicted are right.
 #
 # ## Where it breaks: output resolution
 #
@@ -912,7 +913,8 @@ tables.show_table(
 # network predicts one value per block of $s \times s$ pixels. Predict "dot" for a block
 # if dots cover more than a fraction $c$ of it. We take the coverage from the ground
 # truth, try all values of $c$, and keep the highest IoU. No network with such blocks
-# can exceed it, because the best mask has the blocks with the largest coverage.
+# can exceed it: of all masks with as many blocks, the one with the largest coverage has
+# the highest IoU.
 
 
 # %%
@@ -984,8 +986,8 @@ total = overlap_loss(x, y) + F.binary_cross_entropy_with_logits(x, y)
 print(f"Dice + cross-entropy at the start: {total.item():.2f}")
 
 # %% [markdown]
-# Losses of the same name differ between libraries. Compare the two values of each row;
-# the toggle after the next table explains the differences.
+# Losses of the same name differ between libraries. The toggle below the next two tables
+# explains the differences between the two values of each row.
 
 # %%
 labels = safe[:, None]  # MONAI wants (N, 1, H, W), without void
@@ -1383,7 +1385,7 @@ ex.tune.show_solution()
 # <details class="quiz right"><summary>the foreground</summary>
 #
 # Right: the rare class gets the smaller weight. Without the prior bias this setting
-# found nothing at 1 % and the threshold 0.5 in our sweep.
+# found almost nothing at 1 % and the threshold 0.5 in our sweep.
 #
 # </details>
 # <details class="quiz wrong"><summary>the background</summary>

@@ -287,9 +287,10 @@ if classifier is not None:
 # Without pixel annotations, a classifier locates the cat roughly: the probability is
 # much higher on the cat than on the background, on average. But most positions on the
 # cat are below 0.5, and the position to the right of the head, which is mostly
-# background, is above 0.9. One possible reason is that ImageNet's labels name whole
-# images, so that a few typical parts of a cat were enough in training. The remaining
-# work is to make the map finer, and to train with a class for every pixel.
+# background, is above 0.9. The low values on the cat may have this reason: ImageNet's
+# labels name whole images, so that a few typical parts of a cat were enough in
+# training. The remaining work is to make the map finer, and to train with a class for
+# every pixel.
 #
 # ### Upsampling as a layer
 #
@@ -514,9 +515,9 @@ tables.show_table(rows)
 # - fc6 covers positions 0 to 6 of pool5. Its middle is position 3, which lies 3 · 32 =
 #   96 rows further: the scores start at 12.5.
 # - Upsampling by $f$ places the middle of the first kernel at position $f - 0.5$ of the
-#   finer map. The finer map therefore starts $f - 0.5$ steps of the finer map earlier:
-#   for FCN-32s, 31.5 steps of 1 row; for the first upsampling by 2, 1.5 steps of 16
-#   rows = 24.
+#   finer map. The finer map therefore starts before the coarse one, by $f - 0.5$ steps
+#   of the finer map: for FCN-32s, 31.5 steps of 1 row; for the first upsampling by 2,
+#   1.5 steps of 16 rows = 24.
 # - The crop is the distance from this start to the start of the image (0) or of the
 #   skip, in steps of the map.
 #
@@ -537,10 +538,9 @@ tables.show_table(rows)
 # <details class="deeper"><summary>Going deeper: FCN-8s in one training</summary>
 #
 # The authors also released FCN-8s "at once". It is trained in a single run, with pool4
-# multiplied by 0.01 and pool3 by 0.0001 before their scores, so that the coarse scores
-# dominate at first. Its mean IoU on their validation images is 65.4 %, against 65.5 %
-# for the FCN-8s that was trained in three runs. `FCN(at_once=True)` builds this
-# network.
+# multiplied by 0.01 and pool3 by 0.0001 before their scores. Its mean IoU on their
+# validation images is 65.4 %, against 65.5 % for the FCN-8s that was trained in three
+# runs. `FCN(at_once=True)` builds this network.
 #
 # </details>
 
@@ -817,7 +817,7 @@ viz.show_predictions(
     CLASSES,
     PALETTE,
     alt="A street lamp in close-up. The ground truth shows a thin post with an arm; "
-    "the prediction is several times as wide and has no clear arm.",
+    "the prediction shows a post and an arm that are both much thicker.",
 )
 
 # %% [markdown]
@@ -908,8 +908,9 @@ for other in (weights, DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1):
 # %% [markdown]
 # How does such a network compare with FCN-8s and U-Net? The benchmark `architectures`
 # trained small versions on Toytown with equal steps and three seeds. Its FCN-8s is not
-# the one above: its size, its training and its test scenes differ. *Like fcn_resnet50*
-# has a small residual encoder with stride 8 and no skip connection to the decoder.
+# the one above: its size, its training and its test scenes differ. The network in the
+# row *like fcn_resnet50* has a small residual encoder with stride 8 and no skip
+# connection to the decoder.
 
 # %%
 trained = measured("architectures")["networks"]
@@ -1129,8 +1130,8 @@ ex.checkerboard.show_solution()
 
 # %% [markdown]
 # The cell compares the prediction with the layer. A constant map stays constant if all
-# numbers of the pattern are equal. This holds for the bilinear kernel, but not for a
-# kernel of 3 with stride 2.
+# numbers of the pattern are equal. This holds for the bilinear kernel, but not for the
+# kernel 1, 1, 1 with stride 2.
 
 # %%
 rows = []
@@ -1345,7 +1346,7 @@ print(f"equal steps: {ex.credit.solution(equal, 'skips'):.2f}")
 #
 # <details class="quiz right"><summary>The map is no segmentation yet.</summary>
 #
-# Right: a threshold would find parts of the cat only.
+# Right: a threshold of 0.5 would miss most of the cat, and find some background.
 #
 # </details>
 # <details class="quiz wrong"><summary>The convolution has wrong weights.</summary>
