@@ -120,12 +120,12 @@ viz.show_labels(
 )
 
 # %% [markdown]
-# No error is raised, and the resized masks look plausible. Let us count the **invented
-# labels**: a label is invented if none of the old pixels that were averaged has it. To
-# halve a mask, bilinear interpolation averages 2 × 2 old pixels. With *antialiasing*,
-# the default of torchvision and Pillow, the window has 4 × 4 pixels, and the outer ones
-# have small weights. The table adds up 60 scenes of Toytown, the course's generated
-# streets.
+# No error is raised, and the resized masks have the right size and whole numbers. We
+# count the **invented labels**: a label is invented if none of the old pixels that were
+# averaged has it. To halve a mask, bilinear interpolation averages 2 × 2 old pixels.
+# With *antialiasing* (smoothing), the default of torchvision and Pillow, the window has
+# 4 × 4 pixels, and the outer ones have small weights. The table adds up 60 scenes of
+# Toytown, the course's generated streets.
 
 
 # %%
@@ -186,11 +186,12 @@ tables.show_table(
 # arithmetic: if a small share of class 0 enters an average with class 5, the average
 # may be 4.9, which rounding repairs to 5 and truncation turns into 4. Without
 # antialiasing, all weights are 1/4. Therefore such small shares do not occur, and
-# truncation is no worse. Nearest neighbour invents no label at all.
+# rounding is no better; here it even invents more. Nearest neighbour invents no label
+# at all.
 #
 # The last column should be close to the printed quarter, because a new pixel covers
-# four old ones. With antialiasing, the average of class numbers removes most pixels of
-# the thin lamps.
+# four old ones. Averaging class numbers removes many pixels of the thin lamps, and with
+# antialiasing most.
 #
 # <details class="deeper"><summary>Going deeper: averaging one-hot maps</summary>
 #
@@ -254,7 +255,7 @@ viz.show_grid(
 
 # %% [markdown]
 # The lower half of the person and the road give (2 + 6 + 2 + 6) / 4 = 4, a tree. In
-# general, interpolation computes $\sum_i w_i\, y_i$ from the labels $y_i$ of
+# general, interpolation computes $\sum_i w_i\, t_i$ from the labels $t_i$ of
 # neighbouring pixels with weights $w_i$ that sum to 1. Nearest neighbour is the special
 # case in which one weight is 1 and all others are 0, so that the result is always the
 # label of one of the pixels.
@@ -329,15 +330,16 @@ tables.show_table(
 # %% [markdown]
 # The label PNG and the palette PNG give the eight classes back. The conversion to grey,
 # `convert("L")`, replaces each class number by the brightness of its colour. JPEG
-# compression changes pixel values slightly; a photograph looks the same afterwards, but
-# a label map contains other classes. Masks of many objects need 16 bits, because 8 bits
-# give different objects the same number.
+# compression changes pixel values slightly, and in a label map another number is
+# another class. Maps of more than 255 objects need 16 bits, because 8 bits give
+# different objects the same number.
 #
 # Some data sets store only **colours**, together with a list that gives the colour of
 # every class. We decode such a mask with a *lookup table*, which has one entry for each
 # of the 256³ possible colours. Some pixels have a colour that belongs to no class, such
-# as the cream-coloured border that PASCAL VOC draws around objects. If the lookup table
-# is first filled with zeros, these pixels become class 0. Therefore fill it with void:
+# as the cream-coloured border around objects in the data set PASCAL VOC. If the lookup
+# table is first filled with zeros, these pixels become class 0. Therefore fill it with
+# void:
 
 
 # %%
@@ -365,15 +367,17 @@ for name, unknown in (("zeros", 0), ("255", IGNORE)):
 # ### Void in the loss
 #
 # The cross-entropy of PyTorch skips void pixels if `ignore_index` names their label.
-# The mean is then taken over the other pixels, as the first two lines show. Without
+# The mean is then taken over the other pixels, as in the second line. Without
 # `ignore_index=255`, PyTorch stops with an error, because 255 is not a class.
 
 # %%
 logits = torch.randn(1, 3, 2, 2)
 target = torch.tensor([[[0, 2], [255, 1]]])
 known = target != IGNORE
-print(F.cross_entropy(logits, target, ignore_index=IGNORE))
-print(F.cross_entropy(logits.permute(0, 2, 3, 1)[known], target[known]))
+skipping = F.cross_entropy(logits, target, ignore_index=IGNORE)
+by_hand = F.cross_entropy(logits.permute(0, 2, 3, 1)[known], target[known])
+print(f"with ignore_index=255:  {skipping:.4f}")
+print(f"of the known pixels:    {by_hand:.4f}")
 try:
     F.cross_entropy(logits, target)
 except IndexError as error:
@@ -382,10 +386,9 @@ except IndexError as error:
 # %% [markdown]
 # ### From a folder to a batch
 #
-# Now we load real files. The next cell writes the course's eight photographs into a
-# temporary folder in a common layout: `images/cat.jpg` and
-# `masks/cat.png`. Three photographs are grey, and all masks are palette PNGs
-# in which 255 is void.
+# Now we load real files. The next cell writes eight photographs into a temporary folder
+# in a common layout: `images/cat.jpg` and `masks/cat.png`. Three photographs are grey,
+# and all masks are palette PNGs in which 255 is void.
 
 # %%
 folder = Path(tempfile.mkdtemp())
@@ -405,9 +408,10 @@ for path in sorted((folder / "images").iterdir()):
     print(path.name, Image.open(path).mode, end="  ")
 
 # %% [markdown]
-# You may copy the imports (and `import torch`) and the next two code cells. A PyTorch
-# `Dataset` has a length and items. This one pairs the files **by name**, reads the
-# numbers of the mask without any conversion, and passes both to one function.
+# For your own project, copy the next two code cells, and the imports of `torch` and of
+# what they use. A PyTorch `Dataset` has a length and items. This one pairs the files
+# **by name**, reads the numbers of the mask without any conversion, and passes both to
+# one function.
 
 
 # %%
@@ -437,14 +441,14 @@ class FolderDataset(Dataset):
 
 # %% [markdown]
 # The function `augment` draws its random numbers once and uses them for image and mask.
-# Its last line **normalises** the image. For every colour channel $c$, the value $x$
-# becomes
+# Its last line **normalises** the image, so that its values lie around 0 with a spread
+# of about 1. For every colour channel $c$, the value $x$ becomes
 #
 # $$\frac{x - \mu_c}{\sigma_c},$$
 #
 # where $\mu_c$ and $\sigma_c$ are the mean and the standard deviation of a data set.
-# The values below are those of ImageNet, which pretrained ResNets expect. Some networks
-# were trained with other values, so look them up.
+# The values below are those of ImageNet, with which most pretrained networks were
+# trained. Some need other values, so look them up.
 
 # %%
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -496,8 +500,8 @@ viz.show_images(
 )
 
 # %% [markdown]
-# An **overlay** mixes an image with the colours of its classes. Look at
-# overlays before every training: each outline of the mask must lie on the object.
+# An **overlay** mixes an image with the colours of its classes. Before every training,
+# check that each outline of the mask lies on the object.
 #
 # ### Inspect the data set
 #
@@ -519,20 +523,19 @@ print(report)
 # - **ids, classes**: which numbers the masks hold. A number that is no class is an
 #   error; a class that never occurs is a warning.
 # - **interpolation**: In an annotated mask, a 2 may lie directly beside a 5. In an
-#   averaged mask, a number between them often lies there, as in 2, 3, 5. The finding
-#   counts such *climbs*, as a share of climbs and direct changes by 2 or more. Its
-#   bound of 17 % was chosen on correct and damaged masks of Toytown and CamVid.
-# - **names**: whether classes such as sky and road lie where their names say.
+#   averaged mask, a third number often lies between them, as in 2, 3, 5. The finding
+#   gives the share of such two-step changes among these and the direct changes by 2 or
+#   more.
+# - **names**: whether classes such as sky (above) and road (below) lie where they
+#   usually do.
 # - **void, empty masks**: the share of void, and masks with one label only.
 # - **void as class**: whether a single class forms lines, at most 4 pixels wide,
 #   between other regions. Void borders look like this if they were given the number of
 #   a class. The finding gives the share of borders at which such a line lies.
-# - **alignment**: the **correlation** between the edges in an image and the borders in
-#   its mask, which is 1 if they are identical and 0 if they are unrelated. It is
-#   computed again for shifted and mirrored masks and, if enough images have equal
-#   sizes, for the masks of other samples. It is reported if shifted masks (in more than
-#   a tenth of the samples) or mirrored ones fit clearly better, or if the masks of
-#   other samples fit almost equally well.
+# - **alignment**: the **correlation** of the edges in an image with the borders between
+#   labels in its mask (1: identical, 0: unrelated). An error is reported if shifted
+#   masks (in more than a tenth of the samples) or mirrored ones fit clearly better, or
+#   if the masks of other samples of equal size fit almost as well.
 # - **duplicates**: whether two images, shrunk to 16 × 16 pixels, are nearly the same.
 #   The argument `other_split=` adds a comparison with another split.
 #
@@ -593,12 +596,12 @@ viz.show_predictions(
 # %% [markdown]
 # The coffee has class 18 and the cup class 3. Therefore the averages along the outline
 # of the coffee take nearly every value between, and the mask now contains rockets,
-# cells and coins. Person (1) and cat (2) appear elsewhere, where the table (19) meets
-# the background (0). The larger the difference between two class numbers, the more
-# classes can be invented.
+# cells and coins. The larger the difference between two class numbers, the more classes
+# can be invented.
 #
 # Does the inspection also find mistakes in a loader of real photographs? We change our
-# loader in four ways, one mistake at a time.
+# loader in four ways, one at a time. (The last change is right for training, but the
+# inspection expects values from 0 to 1.)
 
 
 # %%
@@ -628,7 +631,7 @@ faults = {
     "masks resized bilinearly": halve,
     "two draws for one flip": flip_apart,
     'palette masks, convert("L")': to_grey,
-    "normalised before": lambda image, mask: ((image - MEAN) / STD, mask),
+    "images normalised": lambda image, mask: ((image - MEAN) / STD, mask),
 }
 
 # %% tags=["tol=0.1"]
@@ -719,14 +722,15 @@ viz.show_predictions(
 # %% [markdown]
 # The middle columns show the predictions. Both networks miss the lamp of the first
 # scene, and the first network predicts false lamp pixels in all three. The second
-# network also reproduces the errors of its training labels: it puts lines of other
-# classes along the outlines, and labels lamp posts as persons.
+# network reproduces the errors of its training labels: it puts lines of other classes
+# along the outlines, and labels lamp posts as persons.
 #
 # The next table compares six mistakes. `benchmarks/label_errors.py` trained every
-# version with three seeds, with and without class weights. Each mistake is compared
-# with the correct version, from which it differs only in its labels (and in the class
-# weights that follow from them). The table shows the **drop in mean IoU** (mean ±
-# standard deviation over the seeds).
+# version with three seeds, with and without class weights. For the third, void borders
+# of two pixels were drawn around things. Each mistake is compared with the correct
+# version, from which it differs only in its labels (and in the class weights that
+# follow from them). The table shows the **drop in mean IoU** (mean ± standard deviation
+# over the seeds).
 
 # %%
 results = measured("label_errors")
@@ -742,7 +746,7 @@ PAIRS = {
 
 NAMES = {
     "labels by nearest": 'labels by "nearest-exact"',
-    "labels by torch's nearest": 'labels by "nearest"',
+    "labels by torch's nearest": 'training labels by "nearest"',
 }
 
 
@@ -765,6 +769,11 @@ tables.show_table(
         for arm, right in PAIRS.items()
     ]
 )
+for loss, text in (("plain", "no class weights"), ("weighted", "class weights")):
+    scores = torch.tensor(
+        results["losses"][loss]["labels by nearest"]["full truth, mean"]
+    )
+    print(f"labels by nearest-exact, {text}: mean IoU {scores.mean():.2f}")
 
 # %% [markdown]
 # - **Interpolated labels** lower the score with both losses, and truncation costs more
@@ -846,10 +855,10 @@ print(f"                           elsewhere: {wrong[~outline].float().mean():.2
 # ## Where it breaks
 #
 # Several checks of the inspection have a tolerance, and smaller errors are not found.
-# The alignment check, for example, accepts a shift of about 1/160 of the longer side,
-# here one pixel, because hand-drawn outlines are rarely exact. We shift all masks to
-# the right by one and by two pixels and inspect them. Then we evaluate the *true* masks
-# against the masks shifted by one pixel: the score of a perfect network.
+# The alignment check, for example, accepts a shift of about 1/160 of the longer side
+# (one pixel of 128), because hand-drawn outlines are rarely exact. We shift all masks
+# to the right by one and by two pixels and inspect them. Then we evaluate the *true*
+# masks against the masks shifted by one pixel: the score of a perfect network.
 
 # %%
 for columns in (1, 2):
@@ -872,9 +881,9 @@ viz.show_bars(
 )
 
 # %% [markdown]
-# A shift of one pixel lowers the score of a perfect prediction slightly for large
-# classes, and to about one half for the thin lamps. A score therefore depends on the
-# annotation as well as on the network.
+# A shift of one pixel lowers the score of a perfect prediction slightly for sky, road
+# and grass, more for the other classes, and to about one half for the thin lamps. A
+# score therefore depends on the annotation as well as on the network.
 #
 # ## In practice
 #
@@ -906,7 +915,7 @@ loader = DataLoader(FolderDataset(folder, with_torchvision), batch_size=8)
 images, masks = next(iter(loader))
 known = {*range(21), IGNORE}
 print("images", tuple(images.shape), "masks", tuple(masks.shape), masks.dtype)
-print("invented labels:", set(masks.unique().tolist()) - known)
+print("numbers that are no class:", set(masks.unique().tolist()) - known)
 
 # %% tags=["nbval-ignore-output"]
 print("torchvision", torchvision.__version__, "torch", torch.__version__)
@@ -981,7 +990,7 @@ tables.show_table(
 # | use | when |
 # |---|---|
 # | your own function, like `augment` | a few transforms are enough |
-# | torchvision `v2` | the project uses torchvision; boxes must move too |
+# | torchvision `v2` | the project uses torchvision |
 # | albumentations | you need grid distortion or others that torchvision lacks |
 #
 # <details class="deeper"><summary>Going deeper: how popular data sets number
@@ -1014,8 +1023,9 @@ tables.show_table(
 # | frames of one video | `random_split(frames)` | split by video |
 #
 # The costs of the first three were measured above. The first was made, for example, in
-# TensorFlow's segmentation tutorial until pull request 2159 of `tensorflow/docs`, the
-# fourth in an example of Keras (pull request 313 of `keras-io`).
+# TensorFlow's segmentation tutorial until [pull request
+# 2159](https://github.com/tensorflow/docs/pull/2159), the fourth in an example of Keras
+# ([pull request 313](https://github.com/keras-team/keras-io/pull/313)).
 #
 # For the other three, the table shows what they do to the score of the network trained
 # above. In the first row, the class that never occurs counts as IoU 0; our `mean_iou`
@@ -1167,10 +1177,9 @@ ex.diagnosis.show_solution()
 #
 # `edges` (H, W) is large where an image has an edge, and `borders` (H, W) is 1 where
 # its mask has a border and 0 elsewhere. `search_range` is `(rows, columns)`. Try every
-# pair of a shift of the borders from `-rows` to `rows` downwards and one from
-# `-columns` to `columns` to the right, with `roll`: pixels that leave on one side come
-# in on the other. Return the `(down, right)` for which the sum of `edges * borders` is
-# largest.
+# shift `(down, right)` with down from `-rows` to `rows` and right from `-columns` to
+# `columns`. Shift the borders with `roll`: pixels that leave on one side come in on the
+# other. Return the `(down, right)` for which the sum of `edges * borders` is largest.
 
 
 # %%
@@ -1328,7 +1337,7 @@ ex.shift.show_solution()
 # <details class="quiz right"><summary>The checks found no contradiction in numbers,
 # sizes and outlines</summary>
 #
-# Right: whether a car is labelled as a car, only a person can see.
+# Right: they do not see whether a car is labelled as a car.
 #
 # </details>
 # <details class="quiz wrong"><summary>All labels are right</summary>
