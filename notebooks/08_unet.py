@@ -99,8 +99,8 @@ tables.show_table(rows, digits=2)
 # %% [markdown]
 # At stride 8, the road keeps nearly all of its IoU, but the lamps lose almost all of
 # theirs, because another class has the larger share in nearly every block. A network
-# can do better, since it may give a lamp a higher score than its share. But it cannot
-# say where in the block the lamp is.
+# can do better, since it may give a lamp a higher score than its share. But one score
+# per block says only roughly where in it the lamp is.
 #
 # The second problem is that annotation is expensive. The authors of U-Net segmented
 # microscope images, of which few were annotated. The third problem is that cells often
@@ -441,7 +441,8 @@ tables.show_table([{"U-Net": n, "parameters": p} for n, p in variants.items()])
 # </details>
 #
 # The authors published their code and their trained networks. We did not load their
-# weights: sizes and counts are our evidence for the package's `UNet`.
+# weights: sizes and counts are our only evidence that the package's `UNet` is the
+# paper's.
 
 # %% tags=["hide-input"]
 from segcourse.sources import show_source
@@ -548,7 +549,7 @@ viz.show_predictions(
 
 # %% [markdown]
 # The lamps have a far higher IoU than the true shares at stride 8 from the first
-# section; road and car do not reach theirs. Lamps and people are still the two worst
+# section; road and car stay below theirs. Lamps and people are still the two worst
 # classes. Both are thin or small.
 
 # %% [markdown]
@@ -617,9 +618,9 @@ seed_everything(0)
 coin_net = train_briefly(MyUNet(2), coin_windows)
 
 # %% [markdown]
-# `MyUNet` needs sides that are multiples of 8, and networks below need 32. We therefore
-# mirror the images at their border up to multiples of 32, and crop the prediction. The
-# baseline is one threshold per image, chosen from its histogram by Otsu's method.
+# `MyUNet` needs sides that are multiples of 8. We mirror the images at their border up
+# to multiples of 32 and crop the prediction. The baseline is one threshold per image,
+# chosen from its histogram by Otsu's method.
 
 
 # %% tags=["tol=0.05"]
@@ -661,8 +662,8 @@ viz.show_images(
 # discs, and three coins lie in both halves. Even Otsu's threshold does well on the
 # cell; on the coins it is worse than U-Net.
 #
-# The next code trains on real nuclei of cells if you have the data of the [Data Science
-# Bowl 2018](https://www.kaggle.com/c/data-science-bowl-2018). The environment variable
+# The next code trains on nuclei of cells if you have the data of the [Data Science Bowl
+# 2018](https://www.kaggle.com/c/data-science-bowl-2018). The environment variable
 # `SEGCOURSE_DATA` must name its folder.
 
 # %% tags=["nbval-ignore-output"]
@@ -803,10 +804,10 @@ print("5 scenes, black, three seeds only:", as_text(compare(black[:3], plain[:3]
 # %% [markdown]
 # ## Where it breaks: objects of another size
 #
-# We give the trained network 16 scenes that are drawn two and three times as large. The
-# streets and objects are those of validation scenes; houses and trees in the background
-# differ. In the last column, images and labels are shrunk to the training size before
-# the prediction.
+# We give `model` from *Train it* 16 scenes that are drawn two and three times as large.
+# The streets and objects are those of validation scenes; houses and trees in the
+# background differ. In the last column, images and labels are shrunk to the training
+# size before the prediction.
 
 # %% tags=["tol=0.05"]
 large = {f: Cached(Toytown(16, seed=1, size=(96 * f, 128 * f))) for f in (1, 2, 3)}
@@ -942,9 +943,9 @@ rows = [
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# All networks segment the coins, MONAI's `UNet` with instance normalisation no better
-# than Otsu's threshold. On the cell, this network fails, and works with batch
-# normalisation. The two rows differ only in the normalisation.
+# All networks segment the coins, but MONAI's `UNet` with instance normalisation is no
+# better than Otsu's threshold. On the cell, it fails. With batch normalisation, it
+# works there too. The two rows differ only in the normalisation.
 #
 # | use this | when |
 # |---|---|
@@ -1182,9 +1183,10 @@ ex.border.show_solution()
 # %% [markdown]
 # ### 8.6 How far may a tile move?
 #
-# A tile is moved by some columns over a large image. Its logits should then move by the
-# same columns and keep their values. First predict: which is the smallest such move of
-# an unpadded U-Net with one, two and three poolings? Write it down.
+# A tile is moved by some columns over a large image. For some moves, its logits move by
+# the same columns and keep their values; for others, the values change. First predict:
+# which is the smallest move that keeps the values, for an unpadded U-Net with one, two
+# and three poolings? Write it down.
 #
 # Then write the experiment that finds it. `net` is a function from images to logits,
 # `image` is (1, 3, H, W), and a tile is `side` columns of it: `image[..., s : s +
