@@ -945,7 +945,7 @@ tables.show_table(rows, digits=2)
 # %% [markdown]
 # All networks segment the coins, but MONAI's `UNet` with instance normalisation is no
 # better than Otsu's threshold. On the cell, it fails. With batch normalisation, it
-# works there too. The two rows differ only in the normalisation.
+# works. The two rows differ only in the normalisation.
 #
 # | use this | when |
 # |---|---|
