@@ -125,7 +125,7 @@ viz.show_labels(
 # averaged has it. To halve a mask, bilinear interpolation averages 2 × 2 old pixels.
 # With *antialiasing* (smoothing), the default of torchvision and Pillow, the window has
 # 4 × 4 pixels, and the outer ones have small weights. The table adds up 60 scenes of
-# Toytown, the course's generated streets.
+# Toytown, the course's streets.
 
 
 # %%
@@ -190,8 +190,8 @@ tables.show_table(
 # at all.
 #
 # The last column should be close to the printed quarter, because a new pixel covers
-# four old ones. Averaging class numbers removes many pixels of the thin lamps, and with
-# antialiasing most.
+# four old ones. Averaging class numbers removes many pixels of the thin lamps, because
+# *lamp* has the largest number.
 #
 # <details class="deeper"><summary>Going deeper: averaging one-hot maps</summary>
 #
@@ -361,8 +361,8 @@ for name, unknown in (("zeros", 0), ("255", IGNORE)):
 
 # %% [markdown]
 # Two-class masks are often stored in **black and white**, as 0 and 255. Because 255
-# means void here, every object pixel would be void. Therefore divide such a mask by
-# 255, or compare it with a threshold (`mask > 127`).
+# means void here, every object pixel would be void. Therefore compare such a mask with
+# a threshold: `(mask > 127).long()`.
 #
 # ### Void in the loss
 #
@@ -514,18 +514,18 @@ report = inspect(FolderDataset(folder), classes=photographs.CLASSES)
 print(report)
 
 # %% [markdown]
-# The warning is justified: images of seven sizes cannot be stacked, which our crop
-# solves. The lower part lists how frequent each class is;
-# rare classes are the topic of [chapter 5](05_losses.ipynb). The upper lines mean:
+# The warning is justified: images of seven sizes cannot be stacked, so our loader crops
+# them. The lower part lists how frequent each class is; rare classes are the topic of
+# [chapter 5](05_losses.ipynb). The upper lines mean:
 #
 # - **sizes, dtypes, values**: shapes, number types, and the smallest and largest value
 #   of the images.
 # - **ids, classes**: which numbers the masks hold. A number that is no class is an
 #   error; a class that never occurs is a warning.
 # - **interpolation**: In an annotated mask, a 2 may lie directly beside a 5. In an
-#   averaged mask, a third number often lies between them, as in 2, 3, 5. The finding
-#   gives the share of such two-step changes among these and the direct changes by 2 or
-#   more.
+#   averaged mask, a third number often lies between them, as in 2, 3, 5. The finding is
+#   the number of two-step changes, divided by the number of these and of direct changes
+#   by 2 or more.
 # - **names**: whether classes such as sky (above) and road (below) lie where they
 #   usually do.
 # - **void, empty masks**: the share of void, and masks with one label only.
@@ -533,9 +533,9 @@ print(report)
 #   between other regions. Void borders look like this if they were given the number of
 #   a class. The finding gives the share of borders at which such a line lies.
 # - **alignment**: the **correlation** of the edges in an image with the borders between
-#   labels in its mask (1: identical, 0: unrelated). An error is reported if shifted
-#   masks (in more than a tenth of the samples) or mirrored ones fit clearly better, or
-#   if the masks of other samples of equal size fit almost as well.
+#   labels in its mask (1: identical, 0: unrelated). There are three errors: shifted
+#   masks fit clearly better (in more than a tenth of the samples); mirrored masks fit
+#   clearly better; masks of other samples of equal size fit almost as well.
 # - **duplicates**: whether two images, shrunk to 16 × 16 pixels, are nearly the same.
 #   The argument `other_split=` adds a comparison with another split.
 #
@@ -726,11 +726,11 @@ viz.show_predictions(
 # along the outlines, and labels lamp posts as persons.
 #
 # The next table compares six mistakes. `benchmarks/label_errors.py` trained every
-# version with three seeds, with and without class weights. For the third, void borders
-# of two pixels were drawn around things. Each mistake is compared with the correct
-# version, from which it differs only in its labels (and in the class weights that
-# follow from them). The table shows the **drop in mean IoU** (mean ± standard deviation
-# over the seeds).
+# version with three seeds, with and without class weights. For the rows about void, a
+# void border, two pixels wide before halving, was drawn around things. Each mistake is
+# compared with the correct version, from which it differs only in its labels (and in
+# the class weights that follow from them). The table shows the **drop in mean IoU**
+# (mean ± standard deviation over the seeds), counted over all pixels.
 
 # %%
 results = measured("label_errors")
@@ -782,9 +782,8 @@ for loss, text in (("plain", "no class weights"), ("weighted", "class weights"))
 #   whose pixels lie one row and one column apart in the large mask. The row does not
 #   say that `"nearest"` is worse if both use it.
 # - **Void as class 0** gives the label sky to a line around every object. Without class
-#   weights, the mean falls clearly. With them, it shows no clear difference: the IoU of
-#   sky falls, and those of car, person and lamp rise slightly (folded table). We have
-#   not tested why.
+#   weights, the mean falls clearly. With them, there is no clear difference: the IoU of
+#   sky falls, and those of car, person and lamp rise slightly (folded table).
 # - **Two draws** cost most. With two independent draws of the flip, image and mask
 #   contradict each other in half of the samples on average. In the last row, each is
 #   shifted by at most three pixels, and the score still falls clearly.
@@ -849,16 +848,15 @@ print(f"share of wrong pixels along outlines: {wrong[outline].float().mean():.2f
 print(f"                           elsewhere: {wrong[~outline].float().mean():.2f}")
 
 # %% [markdown]
-# Therefore, scores of two papers can be compared only if both treat void in the same
-# way.
+# So scores of two papers can be compared only if both treat void in the same way.
 #
 # ## Where it breaks
 #
 # Several checks of the inspection have a tolerance, and smaller errors are not found.
-# The alignment check, for example, accepts a shift of about 1/160 of the longer side
-# (one pixel of 128), because hand-drawn outlines are rarely exact. We shift all masks
-# to the right by one and by two pixels and inspect them. Then we evaluate the *true*
-# masks against the masks shifted by one pixel: the score of a perfect network.
+# The alignment check, for example, accepts a shift of one pixel (images above about 160
+# pixels are reduced first), because hand-drawn outlines are rarely exact. We shift all
+# masks to the right by one and by two pixels and inspect them. Then we evaluate the
+# *true* masks against the masks shifted by one pixel: the score of a perfect network.
 
 # %%
 for columns in (1, 2):
@@ -956,8 +954,9 @@ tables.show_table(
 # - **PIL masks.** A PIL image of mode L is treated as an image, so its labels are
 #   interpolated. (In mode P, Pillow selects pixels.) Wrap it:
 #   `tv_tensors.Mask(np.array(file))`.
-# - **Fill.** New pixels get class 0 unless `fill` gives 255 for masks. This holds for
-#   `Pad`, `RandomCrop`, `RandomRotation`, `RandomAffine` and `ElasticTransform`.
+# - **Fill.** New pixels get class 0 unless `fill` gives 255 for masks. This holds, for
+#   example, for `Pad`, `RandomCrop`, `RandomRotation`, `RandomAffine` and
+#   `ElasticTransform`.
 # - **Two kinds of nearest.** `v2.Resize` keeps by default the upper left of 2 × 2
 #   pixels, as PyTorch's `"nearest"` does. Training and evaluation must use the same
 #   mode, as the drops in mean IoU showed.
@@ -965,8 +964,10 @@ tables.show_table(
 # <details class="deeper"><summary>Going deeper: a pipeline in albumentations</summary>
 #
 # The library works on NumPy arrays with channels last. In version 2.0.8, masks are
-# resampled by nearest neighbour, but `fill_mask` is 0 by default
-# ([documentation](https://albumentations.ai/docs/)).
+# resampled by nearest neighbour, but `fill_mask` is 0 by default. This is the last
+# version: the [project](https://github.com/albumentations-team/albumentations) (MIT
+# licence) is no longer maintained, and its successor AlbumentationsX has the AGPL or a
+# commercial licence.
 #
 # ```python
 # import albumentations as A  # version 2.0.8
@@ -991,7 +992,7 @@ tables.show_table(
 # |---|---|
 # | your own function, like `augment` | a few transforms are enough |
 # | torchvision `v2` | the project uses torchvision |
-# | albumentations | you need grid distortion or others that torchvision lacks |
+# | albumentations | you need transforms that torchvision lacks |
 #
 # <details class="deeper"><summary>Going deeper: how popular data sets number
 # their classes</summary>
@@ -1103,9 +1104,10 @@ ex.between.show_solution()
 #
 # This function cuts a random square of `size` × `size` pixels out of an image (3, H, W)
 # and its mask (H, W). A side that is shorter than `size` is first padded, below or on
-# the right. `draw(n)` gives a random whole number from 0 to n, another one at every
-# call. Two faults of this function damage the labels. Find and fix them. Draw the top
-# row before the left column, pad the image with 0, and return image and mask.
+# the right. `draw(n)` gives a random whole number from 0 to n, and n may occur; every
+# call draws anew. Two faults of this function damage the labels. Find and fix them.
+# Draw the top row before the left column, pad the image with 0, and return image and
+# mask.
 #
 # ```python
 # def random_crop(image, mask, size, draw):
@@ -1152,9 +1154,9 @@ ex.statistics.show_solution()
 # %% [markdown]
 # ### 2.5 From the finding to the fault
 #
-# The inspection of 24 scenes gave one of the findings A to G. Decide which fault of the
-# loader caused each of them. Your function gets the letter and returns the number of
-# the cause, a whole number. One cause is left over.
+# Seven faulty loaders were inspected, each with 24 scenes, and each inspection gave one
+# of the findings A to G. Decide which fault caused each finding. Your function gets the
+# letter and returns the number of the cause, a whole number. One cause is left over.
 
 # %%
 for letter, finding in ex.FINDINGS.items():
