@@ -425,7 +425,8 @@ tables.show_table([{"U-Net": n, "parameters": p} for n, p in variants.items()])
 # The count agrees. But padding does not change it, and batch normalisation changes it
 # little, so a matching count alone does not prove that a network is the paper's.
 #
-# <details class="deeper"><summary>Going deeper: how MyUNet differs from the paper's network</summary>
+# <details class="deeper"><summary>Going deeper: how MyUNet differs from the paper's
+# network</summary>
 #
 # | | paper | `MyUNet` |
 # |---|---|---|
