@@ -39,6 +39,7 @@ from segcourse.ops.precision import widen, without_autocast
 
 _Kernel = Callable[[Tensor], Tensor]  # from probabilities to messages: (K, H, W) -> (K, H, W)
 
+NODES_APART, NODES_BEYOND = 0.5, 1.0  # of a grid, and beyond the image: standard deviations
 MAX_PIXELS = 4096  # of brute force: its matrices hold the square of that, 128 MiB each
 
 
@@ -156,11 +157,54 @@ def _spatial_kernel(images: Tensor, std: float) -> _Kernel:
 
 
 def _bilateral_kernel(image: Tensor, xy_std: float, rgb_std: float) -> _Kernel:
-    """The blur over positions and colours of an image (3, H, W), over near pairs only."""
+    """The blur over positions and colours of an image (3, H, W), over near pairs only.
+
+    In a large area of one colour, nearly all pairs are near. There the blur is one over positions
+    alone, and so smooth that the nodes of a coarse grid speak and hear for the pixels.
+    """
     position, color = _features(image)
-    blur = GaussianSum(torch.cat([position / xy_std, color / rgb_std], dim=1))
-    scale = blur(torch.ones(1, len(position), device=image.device)).rsqrt()  # (1, HW)
-    return lambda q: (scale * blur(scale * q.flatten(1))).reshape(q.shape)
+    (y, down), (x, across) = (_nodes(side, xy_std, image.device) for side in image.shape[-2:])
+    grid = torch.cartesian_prod(y, x)
+    colors, number, count = color.unique(dim=0, return_inverse=True, return_counts=True)
+    # Pixels have count² pairs, but sharing them out takes time, too: it pays for large areas only.
+    large = (count > len(grid)) & (count.square() > 16 * len(color))
+    alone = ~large[number]  # (HW,)
+    areas = [(number == each).reshape(image.shape[-2:]) for each in large.nonzero()]
+    points = [torch.cat([position / xy_std, color / rgb_std], dim=1)[alone]]
+    for each in colors[large]:
+        points.append(torch.cat([grid, (each / rgb_std).expand(len(grid), 3)], dim=1))
+    gaussian_sum = GaussianSum(torch.cat(points))
+
+    def blur(q: Tensor) -> Tensor:
+        shared = [(down.mT @ (q * area) @ across).flatten(1) for area in areas]
+        values = torch.cat([q.flatten(1)[:, alone], *shared], dim=1)
+        own, *heard = gaussian_sum(values).split([len(part) for part in points], dim=1)
+        result = torch.zeros_like(q)
+        result.flatten(1)[:, alone] = own
+        for area, sums in zip(areas, heard, strict=True):
+            result += area * (down @ sums.unflatten(1, (len(y), len(x))) @ across.mT)
+        return result
+
+    scale = blur(torch.ones_like(image[:1])).rsqrt()  # (1, H, W)
+    return lambda q: scale * blur(scale * q)
+
+
+def _nodes(side: int, std: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Few points on a line of pixels, and what share each has in a pixel: (n,), (side, n).
+
+    Around any pixel, the Gaussian is a sum of those around the nodes, times their shares: to 1e-5,
+    as it is smooth between nodes half a standard deviation apart. Where pixels are as far apart,
+    they are the nodes. Positions are measured in standard deviations.
+    """
+    pixels = torch.arange(side, device=device).double() / std
+    middle = (side - 1) / std / 2
+    each_way = math.ceil((middle + NODES_BEYOND) / NODES_APART)
+    if 2 * each_way + 1 >= side:
+        return pixels.float(), torch.eye(side, device=device)
+    nodes = middle + NODES_APART * torch.arange(-each_way, each_way + 1, device=device).double()
+    kernel = _gaussian(torch.cat([nodes, pixels])[:, None])[: len(nodes)]
+    shares = torch.linalg.solve(kernel[:, : len(nodes)], kernel[:, len(nodes) :])
+    return nodes.float(), shares.mT.float()
 
 
 def _check_settings(
