@@ -68,6 +68,28 @@ def noise_pictures(count: int, *, seed: int = 0) -> Iterator[tuple[Tensor, Tenso
         yield logits, torch.rand(3, SIDE, SIDE, generator=generator)
 
 
+def few_colors(image: Tensor) -> dict[str, Tensor]:
+    """The same picture in one colour, in two, and posterised: (3, H, W) each."""
+    bright = image.mean(dim=0, keepdim=True) > image.mean()
+    levels = {f"{n} levels": (image * (n - 1)).round() / (n - 1) for n in (3, 4, 8)}
+    left = torch.arange(image.shape[-1]) < image.shape[-1] // 2
+    return {
+        "one colour": torch.full_like(image, 0.5),
+        "two colours": torch.where(bright, 0.8, 0.2).expand_as(image).contiguous(),
+        **levels,
+        "left half one colour": torch.where(left, 0.5, image),
+    }
+
+
+def flat_pictures(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Crops of few colours, and coarse logits: (K, 32, 32), (3, 32, 32) each."""
+    for logits, image in crops(count):
+        yield from ((logits, flat) for flat in few_colors(image).values())
+
+
+KINDS = {"Toytown": crops, "noise": noise_pictures, "few colours": flat_pictures}
+
+
 def largest_difference(logits: Tensor, image: Tensor, settings: Settings, rounds: int) -> float:
     """How far a probability is from brute force at most, over all pixels and classes."""
     fast = dense_crf(logits[None], image[None], iterations=rounds, **settings)[0]
@@ -94,10 +116,10 @@ def pictures() -> dict[str, tuple[Tensor, Tensor]]:
     """Whole images, from usual to hard: logits (K, H, W) and colours (3, H, W)."""
     scene, large = Toytown(1, seed=1)[0], Toytown(1, seed=1, size=(192, 256))[0]
     logits, generator = coarse_logits(scene.semantic), torch.Generator().manual_seed(0)
+    noise = torch.rand(scene.image.shape, generator=generator)
+    images = {"Toytown": scene.image, "noise": noise, **few_colors(scene.image)}
     return {
-        "Toytown, 96 x 128": (logits, scene.image),
-        "noise, 96 x 128": (logits, torch.rand(scene.image.shape, generator=generator)),
-        "one colour, 96 x 128": (logits, torch.full_like(scene.image, 0.5)),
+        **{f"{name}, 96 x 128": (logits, image) for name, image in images.items()},
         "Toytown, 192 x 256": (coarse_logits(large.semantic), large.image),
     }
 
@@ -105,14 +127,19 @@ def pictures() -> dict[str, tuple[Tensor, Tensor]]:
 def main() -> None:
     """Measure and write."""
     torch.set_num_threads(1)
-    times, differences = {}, {}
+    times, ratios, differences = {}, {}, {}
     for name, settings in PAPERS.items():
         times[name] = {
             picture: seconds(*example, settings) for picture, example in pictures().items()
         }
+        ordinary = times[name]["Toytown, 96 x 128"]
+        ratios[name] = {
+            picture: round(times[name][f"{picture}, 96 x 128"] / ordinary, 2)
+            for picture in few_colors(torch.zeros(3, 1, 1))
+        }
         differences[name] = {
             f"{kind}, {scale}": float(f"{worst(list(examples(CROPS)), used):.1e}")
-            for kind, examples in (("Toytown", crops), ("noise", noise_pictures))
+            for kind, examples in KINDS.items()
             for scale, used in (("as published", settings), ("shrunk", shrunk(settings)))
         }
         print(f"{name:24} seconds {times[name]}  differences {differences[name]}", flush=True)
@@ -124,6 +151,7 @@ def main() -> None:
             "iterations_timed": 5,
             "settings": PAPERS,
             "seconds": times,
+            "ratio_to_toytown": ratios,
             "crops": CROPS,
             "side_of_crops": SIDE,
             "iterations_compared": ROUNDS,

@@ -20,10 +20,11 @@ Two things differ from the paper; the first is what the authors' library compute
   a sum over thousands of others.
 - The paper blurs on a permutohedral lattice, whose weights are only roughly Gaussian. Here the
   blur over positions is one along y and one along x, which is exact, and the other leaves out
-  nothing but pairs that hardly count (:mod:`segcourse.ops.gaussian_sum`). Mean field amplifies
-  small errors where two classes are on a par: on Toytown, pydensecrf's lattice gives 0.2 to 0.9 %
-  of the pixels another class than exact sums do. The price is time, 0.2 s instead of 0.02 s for a
-  scene; it grows with the number of pairs of similar pixels: 2 s for twice the height and width.
+  nothing but pairs that hardly count (:mod:`segcourse.ops.gaussian_sum`). Large areas of one colour
+  are blurred on a coarse grid, whose weights are right to 1e-5. Mean field amplifies small errors
+  where two classes are on a par: on Toytown, pydensecrf's lattice gives 0.2 to 0.9 % of the pixels
+  another class than exact sums do. The price is time, 0.2 s instead of 0.02 s for a scene; it
+  grows with the number of pairs of similar pixels: 2 s for twice the height and width.
 
 Images lie in [0, 1], and so does the standard deviation of colours: the papers' 5 is 5 / 255.
 """
@@ -179,8 +180,9 @@ def _bilateral_kernel(image: Tensor, xy_std: float, rgb_std: float) -> _Kernel:
         shared = [(down.mT @ (q * area) @ across).flatten(1) for area in areas]
         values = torch.cat([q.flatten(1)[:, alone], *shared], dim=1)
         own, *heard = gaussian_sum(values).split([len(part) for part in points], dim=1)
-        result = torch.zeros_like(q)
-        result.flatten(1)[:, alone] = own
+        result = q.new_zeros(len(q), len(color))
+        result[:, alone] = own
+        result = result.reshape(q.shape)
         for area, sums in zip(areas, heard, strict=True):
             result += area * (down @ sums.unflatten(1, (len(y), len(x))) @ across.mT)
         return result
@@ -190,11 +192,11 @@ def _bilateral_kernel(image: Tensor, xy_std: float, rgb_std: float) -> _Kernel:
 
 
 def _nodes(side: int, std: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Few points on a line of pixels, and what share each has in a pixel: (n,), (side, n).
+    """A few points on a line of pixels, and the share of each in a pixel: (n,), (side, n).
 
-    Around any pixel, the Gaussian is a sum of those around the nodes, times their shares: to 1e-5,
-    as it is smooth between nodes half a standard deviation apart. Where pixels are as far apart,
-    they are the nodes. Positions are measured in standard deviations.
+    A Gaussian around a pixel is the sum of those around the nodes, times their shares, to 1e-5, as
+    it is smooth between nodes half a standard deviation apart. Where pixels are as far apart, they
+    are the nodes. Positions are measured in standard deviations.
     """
     pixels = torch.arange(side, device=device).double() / std
     middle = (side - 1) / std / 2

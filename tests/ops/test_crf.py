@@ -5,8 +5,18 @@ import math
 import pytest
 import torch
 
-from benchmarks.crf import PAPERS, coarse_logits, crops, largest_difference, noise_pictures, shrunk
+from benchmarks.crf import (
+    PAPERS,
+    coarse_logits,
+    crops,
+    few_colors,
+    flat_pictures,
+    largest_difference,
+    noise_pictures,
+    shrunk,
+)
 from segcourse.data.toytown import Toytown
+from segcourse.ops import crf as crf_module
 from segcourse.ops.crf import MAX_PIXELS, brute_force_crf, dense_crf
 
 LOGITS, IMAGE = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
@@ -113,6 +123,49 @@ def test_the_fast_one_agrees_with_brute_force(paper, scale, rounds):
     examples = [*crops(1, seed=3), *crops(1, seed=4), *noise_pictures(1)]
     settings = scale(PAPERS[paper])
     assert max(largest_difference(*example, settings, rounds) for example in examples) < 0.003
+
+
+@pytest.mark.parametrize("scale", [dict, shrunk])
+@pytest.mark.parametrize("paper", PAPERS)
+def test_pictures_of_few_colors_agree_with_brute_force(paper, scale):
+    settings = scale(PAPERS[paper])
+    for logits, image in flat_pictures(1):
+        assert largest_difference(logits, image, settings, 5) < 0.0005
+
+
+@pytest.mark.parametrize("xy_std", [0.01, 1.0, 3.0, 1000.0])
+@pytest.mark.parametrize("size", [(1, 60), (60, 1), (2, 30), (24, 31)])
+def test_one_color_at_any_distance_and_size(size, xy_std):
+    logits, image = random_picture(3, *size)
+    for color in (image.round(), torch.full_like(image, 0.3), torch.ones_like(image)):
+        found = refine(logits, color, xy_std=xy_std)
+        assert torch.allclose(found, brute_force_crf(logits, color, xy_std=xy_std), atol=0.0005)
+
+
+@pytest.mark.parametrize("picture", few_colors(torch.zeros(3, 1, 1)))
+def test_large_areas_of_one_color_cost_few_points(monkeypatch, picture):
+    image = few_colors(Toytown(1, seed=1)[0].image)[picture]
+    counts = []
+    original = crf_module.GaussianSum
+
+    def counted(points):
+        counts.append(len(points))
+        return original(points)
+
+    monkeypatch.setattr(crf_module, "GaussianSum", counted)
+    refine(torch.zeros(2, 96, 128), image, iterations=0)
+    assert counts[0] < 0.6 * 96 * 128
+
+
+@pytest.mark.parametrize(
+    "side, std", [(1, 49.0), (2, 0.001), (9, 1.0), (96, 3.0), (128, 49.0), (300, 20.0)]
+)
+def test_gaussians_around_pixels_are_sums_of_those_around_nodes(side, std):
+    nodes, shares = crf_module._nodes(side, std, torch.device("cpu"))
+    pixels = torch.arange(side) / std
+    wanted, coarse = (torch.exp(-0.5 * (x[:, None] - x).square()) for x in (pixels, nodes))
+    assert len(nodes) <= side and shares.shape == (side, len(nodes))
+    assert torch.allclose(shares @ coarse @ shares.mT, wanted, atol=1e-5)
 
 
 def test_a_coarse_map_of_a_scene_becomes_better():
