@@ -160,14 +160,15 @@ def _spatial_kernel(images: Tensor, std: float) -> _Kernel:
 def _bilateral_kernel(image: Tensor, xy_std: float, rgb_std: float) -> _Kernel:
     """The blur over positions and colours of an image (3, H, W), over near pairs only.
 
-    In a large area of one colour, nearly all pairs are near. There the blur is one over positions
-    alone, and so smooth that the nodes of a coarse grid speak and hear for the pixels.
+    In a large area of one colour, nearly all pairs are near. There the blur depends on positions
+    alone and is smooth, so that the area is represented by the nodes of a coarse grid: its values
+    are distributed to the nodes, and the sums at the nodes are interpolated at its pixels.
     """
     position, color = _features(image)
     (y, down), (x, across) = (_nodes(side, xy_std, image.device) for side in image.shape[-2:])
     grid = torch.cartesian_prod(y, x)
     colors, number, count = color.unique(dim=0, return_inverse=True, return_counts=True)
-    # Pixels have count² pairs, but sharing them out takes time, too: it pays for large areas only.
+    # An area has count² pairs, but distributing its values takes time, too: only large areas gain.
     large = (count > len(grid)) & (count.square() > 16 * len(color))
     alone = ~large[number]  # (HW,)
     areas = [(number == each).reshape(image.shape[-2:]) for each in large.nonzero()]
@@ -177,13 +178,13 @@ def _bilateral_kernel(image: Tensor, xy_std: float, rgb_std: float) -> _Kernel:
     gaussian_sum = GaussianSum(torch.cat(points))
 
     def blur(q: Tensor) -> Tensor:
-        shared = [(down.mT @ (q * area) @ across).flatten(1) for area in areas]
-        values = torch.cat([q.flatten(1)[:, alone], *shared], dim=1)
-        own, *heard = gaussian_sum(values).split([len(part) for part in points], dim=1)
+        distributed = [(down.mT @ (q * area) @ across).flatten(1) for area in areas]
+        values = torch.cat([q.flatten(1)[:, alone], *distributed], dim=1)
+        own, *at_nodes = gaussian_sum(values).split([len(part) for part in points], dim=1)
         result = q.new_zeros(len(q), len(color))
         result[:, alone] = own
         result = result.reshape(q.shape)
-        for area, sums in zip(areas, heard, strict=True):
+        for area, sums in zip(areas, at_nodes, strict=True):
             result += area * (down @ sums.unflatten(1, (len(y), len(x))) @ across.mT)
         return result
 
@@ -198,15 +199,15 @@ def _nodes(side: int, std: float, device: torch.device) -> tuple[Tensor, Tensor]
     it is smooth between nodes half a standard deviation apart. Where pixels are as far apart, they
     are the nodes. Positions are measured in standard deviations.
     """
-    pixels = torch.arange(side, device=device).double() / std
+    pixels = torch.arange(side).double() / std  # on the CPU: not every device has float64
     middle = (side - 1) / std / 2
     each_way = math.ceil((middle + NODES_BEYOND) / NODES_APART)
     if 2 * each_way + 1 >= side:
-        return pixels.float(), torch.eye(side, device=device)
-    nodes = middle + NODES_APART * torch.arange(-each_way, each_way + 1, device=device).double()
+        return pixels.float().to(device), torch.eye(side, device=device)
+    nodes = middle + NODES_APART * torch.arange(-each_way, each_way + 1).double()
     kernel = _gaussian(torch.cat([nodes, pixels])[:, None])[: len(nodes)]
     shares = torch.linalg.solve(kernel[:, : len(nodes)], kernel[:, len(nodes) :])
-    return nodes.float(), shares.mT.float()
+    return nodes.float().to(device), shares.mT.float().to(device)
 
 
 def _check_settings(
