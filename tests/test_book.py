@@ -386,11 +386,16 @@ def test_a_book_that_knows_its_repository(tmp_path):
 
 
 ROW = {"miou": 0.71649, "boundary_f1": 0.5, "thin_iou": 0.25, "parameters": 12345, "step_ms": 87.6,
-       "macs": 142_900_000, "peak_gib": 1.61, "runs": [{"miou": 0.70}, {"miou": 0.73}]}  # fmt: skip
+       "macs": 142_900_000, "peak_gib": 1.61,
+       "runs": [{"miou": 0.70, "iou": {"lamp": 0.1, "person": 0.5}},
+                {"miou": 0.73, "iou": {"lamp": 0.3, "person": 0.52}}]}  # fmt: skip
 COMPARED = """```{comparison} scores
 ```
 
 ```{comparison} costs
+```
+
+```{comparison} classes
 ```
 
 ```{comparison-figure}
@@ -412,6 +417,7 @@ def test_networks_are_compared_in_tables_and_in_a_figure(tmp_path):
     assert cells[:6] == ["A", "0.716", "0.700–0.730", "82.6 %", "cities", "paper"]
     assert cells[9] == "–"
     assert cells[12:19] == ["A", "0.50", "0.25", "12,345", "143", "88 ms", "1.6 GiB"]
+    assert cells[26:31] == ["A", "12,345", "0.716", "0.20", "0.51"]
     assert 'role="img" aria-label="Two networks, &quot;A&quot; above B."' in page
     [figure] = re.findall(r"<svg.*?</svg>", page[page.index('class="drawn"') :], re.S)
     assert "currentColor" in figure and "var(--pst-color-primary)" in figure

@@ -4,7 +4,8 @@
     ```
 
 shows a table of our scores beside the published ones (``book/published.json``, every one with the
-data and the place it comes from), ``{comparison} costs`` one of details and costs, and
+data and the place it comes from), ``{comparison} costs`` one of details and costs, ``{comparison}
+classes`` a short one with the IoU of the thinnest and of the rarest class, and
 
     ```{comparison-figure}
     Words for those who do not see the figure.
@@ -19,6 +20,7 @@ import html
 import io
 import json
 from pathlib import Path
+from statistics import mean
 from typing import ClassVar
 
 import matplotlib
@@ -28,6 +30,7 @@ from matplotlib.figure import Figure
 from measured_tables import FromResults, read_result, rows_at, table, value_in
 
 FILE = "results/architectures.json"
+RARE = ("lamp", "person")
 INK = "#010203"  # stands for the colour of the page's text, light or dark
 ACCENT = "#040506"  # and this for its accent
 TABLES = {
@@ -41,6 +44,7 @@ TABLES = {
         "training step",
         "most memory",
     ],
+    "classes": ["Network", "parameters", "mIoU", "lamp IoU", "person IoU"],
 }
 
 
@@ -60,7 +64,7 @@ class Comparison(FromArchitectures):
 
     def build(self, root: Path) -> list[nodes.Node]:
         kind = self.arguments[0]
-        line = {"scores": self.scores, "costs": self.costs}[kind]
+        line = {"scores": self.scores, "costs": self.costs, "classes": self.classes}[kind]
         return [table(TABLES[kind], [line(row) for row in self.rows(root)])]
 
     def scores(self, row: dict) -> list[str]:
@@ -84,6 +88,15 @@ class Comparison(FromArchitectures):
             f"{value_in(row, 'macs', FILE) / 1e6:.0f}",
             f"{value_in(row, 'step_ms', FILE):.0f} ms",
             f"{value_in(row, 'peak_gib', FILE):.1f} GiB",
+        ]
+
+    def classes(self, row: dict) -> list[str]:
+        found = [value_in(run, "iou", FILE) for run in value_in(row, "runs", FILE)]
+        return [
+            row["published"]["title"],
+            f"{value_in(row, 'parameters', FILE):,}",
+            f"{value_in(row, 'miou', FILE):.3f}",
+            *(f"{mean(value_in(ious, name, FILE) for ious in found):.2f}" for name in RARE),
         ]
 
 
