@@ -24,23 +24,28 @@ from benchmarks import (
     peers,
     pretrained,
     recipe,
+    refinement,
     report,
     runs,
     sets,
     training_step,
     unet,
+    unpooling,
 )
 from segcourse.classroom import NETWORKS, UNET_OPTIONS
 from segcourse.data.sample import Cached, batches
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.losses.pixelwise import cross_entropy
 from segcourse.losses.set_matching import hungarian_match, set_mask_loss
+from segcourse.models.gfrnet import GatedRefinement
 from segcourse.models.unet import UNet
 from segcourse.ops.boxes import from_cxcywh
 from segcourse.ops.instances import Detections, Instances
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
 UNET = json.loads((report.RESULTS / "unet.json").read_text())  # as stored
+REFINED = json.loads((report.RESULTS / "refinement.json").read_text())
+UNPOOLING = json.loads((report.RESULTS / "unpooling.json").read_text())["arms"]
 
 
 def test_a_report_carries_versions_and_machine(tmp_path, monkeypatch):
@@ -634,3 +639,109 @@ def test_the_stored_arms_of_unet_are_whole_and_paired():
     assert all([run["seed"] for run in runs] == list(unet.SEEDS) for runs in arms)
     for long in UNET["longer"].values():
         assert [run["seed"] for run in long] == list(unet.LONG_SEEDS)
+
+
+@pytest.fixture
+def small_refinement(monkeypatch, tmp_path):
+    """A benchmark of an instant, which writes elsewhere; yields what it has written."""
+    written = {}
+    monkeypatch.setattr(refinement, "write", lambda name, payload: written.update(payload))
+    monkeypatch.setattr(refinement, "RESULTS", tmp_path)
+    monkeypatch.setattr(refinement, "SETTINGS", {**refinement.SETTINGS, "steps": 1, "scenes": 4})
+    monkeypatch.setattr(refinement, "SCORED", 2)
+    threads = torch.get_num_threads()
+    for cached in (refinement.scored, refinement.scenes):
+        cached.cache_clear()
+    yield written
+    for cached in (refinement.scored, refinement.scenes):
+        cached.cache_clear()
+    torch.set_num_threads(threads)
+
+
+def test_all_arms_of_refinement_run_and_have_the_parts_that_are_stored(small_refinement):
+    refinement.main(["--seeds", "0"])
+    assert set(small_refinement) == set(REFINED) - {"environment"}
+    for part, arms in refinement.PARTS.items():
+        assert list(small_refinement[part]) == list(arms) == list(REFINED[part])
+        for arm, found in small_refinement[part].items():
+            stored = next(iter(REFINED[part][arm].values()))
+            assert list(found) == ["0"] and list(found["0"]) == list(stored)
+
+
+def test_runs_of_refinement_that_are_there_are_not_repeated(
+    small_refinement, monkeypatch, tmp_path
+):
+    done = {"gates": {arm: {"0": {"miou": 0.5}} for arm in refinement.PARTS["gates"]}}
+    (tmp_path / "refinement.json").write_text(json.dumps(done))
+    monkeypatch.setattr(refinement, "learnt", lambda *_, **__: pytest.fail("trained again"))
+    refinement.main(["--only", "gates", "--seeds", "0"])
+    assert not small_refinement  # nothing was run, and nothing written
+
+
+def test_the_stored_arms_of_refinement_are_whole_and_paired():
+    assert REFINED["steps"] == refinement.SETTINGS["steps"]
+    assert REFINED["kinds"] == json.loads(json.dumps(refinement.TESTED))
+    for part in refinement.PARTS:
+        seeds = [set(arm) for arm in REFINED[part].values()]
+        assert all(each == seeds[0] and len(each) >= 3 for each in seeds)
+    for arm in REFINED["gates"].values():
+        for run in arm.values():
+            assert list(run) == [*refinement.TESTED, "stages"] and len(run["stages"]) == 6
+            assert all(0 < run[kind]["miou"] < 1 for kind in refinement.TESTED)
+
+
+def test_an_ungated_refinement_does_not_read_the_stage_below():
+    torch.manual_seed(0)
+    stage = GatedRefinement(4, 3).eval()
+    x, coarse = torch.randn(1, 4, 8, 8), torch.randn(1, 3, 4, 4)
+    below, other = torch.randn(2, 1, 3, 4, 4)
+    with torch.no_grad():
+        _, one = refinement.ungated(stage, x, below, coarse)
+        _, two = refinement.ungated(stage, x, other, coarse)
+        _, gated = stage(x, below, coarse)
+        _, again = stage(x, other, coarse)
+    assert torch.equal(one, two) and not torch.allclose(gated, again)
+
+
+@pytest.mark.parametrize("name", unpooling.ARMS)
+def test_every_arm_of_unpooling_scores_every_pixel_and_learns(name):
+    torch.manual_seed(0)
+    net = unpooling.ARMS[name](len(CLASSES))
+    logits = net(torch.rand(2, 3, 96, 128))
+    assert logits.shape == (2, len(CLASSES), 96, 128)
+    logits.square().mean().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_arms_of_unpooling_start_from_equal_weights():
+    torch.manual_seed(0)
+    indices = unpooling.ARMS["indices"](len(CLASSES))
+    torch.manual_seed(0)
+    learned = unpooling.ARMS["learned, 3 x 3"](len(CLASSES)).state_dict()
+    assert all(learned[key].equal(value) for key, value in indices.encoder.state_dict(
+        prefix="encoder.").items())  # fmt: skip
+
+
+def test_values_of_the_fixed_corner_stand_in_the_upper_left_of_windows_of_any_size():
+    features = torch.rand(1, 2, 5, 7)
+    x, maxima = unpooling.pool(features)
+    up = unpooling.fixed_corner(x, maxima, features)
+    assert up.shape == features.shape and up[..., ::2, ::2].equal(x)
+    assert up.count_nonzero() == x.count_nonzero()
+
+
+def test_the_pattern_is_the_share_that_the_place_in_the_window_explains():
+    board = torch.tensor([[0.0, 1], [1, 0]]).repeat(1, 3, 8, 8)
+    assert unpooling.pattern(board) == pytest.approx(1)
+    assert unpooling.pattern(board.repeat_interleave(2, dim=2)) == pytest.approx(0)
+    noise = torch.rand(4, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert unpooling.pattern(noise) < 0.01
+
+
+def test_the_stored_arms_of_unpooling_are_paired_and_none_is_a_copy():
+    for arm in UNPOOLING.values():
+        seeds = [run["seed"] for run in arm["runs"]]
+        assert seeds == list(unpooling.SEEDS) or seeds == list(unpooling.SEEDS[:3])
+    results = [json.dumps(arm["runs"]) for arm in UNPOOLING.values()]
+    assert len(set(results)) == len(results)
+    assert set(UNPOOLING) <= {*unpooling.ARMS, *unpooling.COINS}

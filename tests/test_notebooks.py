@@ -20,7 +20,14 @@ SECTIONS = [
     "Common mistakes", "Exercises", "Quiz", "Take-aways", "Further reading",
 ]  # fmt: skip
 NETWORK = {"Is it the paper's network?", "Train it"}  # of chapters that build one
-WITHOUT_NETWORK = {"01_tasks", "02_data", "03_metrics", "05_losses"}
+WITHOUT_NETWORK = {
+    "01_tasks",
+    "02_data",
+    "03_metrics",
+    "04_classical",
+    "05_losses",
+    "13_comparison",
+}
 MOST_WORDS, MOST_CELLS = 2800, 40  # on the main path: up to the exercises, outside of toggles
 EXTRAS = {
     "monai": "practice", "pycocotools": "practice", "torchmetrics": "practice",

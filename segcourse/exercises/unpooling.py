@@ -1,0 +1,1113 @@
+"""Exercises of the unpooling chapter."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segcourse.exercises.core import Exercise, Mistake, counted
+
+Proposal = tuple[int, int, Tensor]  # top, left, scores (K, h, w)
+
+
+def random_map(seed: int, *shape: int) -> Tensor:
+    """Different numbers above 0 in an order that depends on the seed."""
+    order = torch.randperm(torch.Size(shape).numel(), generator=torch.Generator().manual_seed(seed))
+    return (order + 1).float().view(shape)
+
+
+def pooled(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Maxima and indices of the 2 x 2 windows: (N, C, H, W) -> (N, C, h, w) twice, rounded up."""
+    return F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
+
+
+# ── 7.1 ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def window_codes(indices: Tensor, width: int) -> Tensor:
+    """Turn every index into its place in the window, which two bits can store.
+
+    ``indices`` is a tensor (h, w) of whole numbers: the indices of the maxima of one map, as
+    F.max_pool2d returns them for 2 x 2 windows. The map had ``width`` columns, an even or an odd
+    number, and every side was rounded up. The places in a window are 0 (upper left), 1 (upper
+    right), 2 (lower left) and 3 (lower right). Return the places, (h, w). For example, in a map
+    with 6 columns the index 14 means row 2 and column 2, which is place 0.
+    """
+    row, column = indices // width, indices % width
+    return 2 * (row % 2) + column % 2
+
+
+def codes_modulo_four(indices: Tensor, width: int) -> Tensor:
+    return indices % 4
+
+
+def codes_of_the_doubled_width(indices: Tensor, width: int) -> Tensor:
+    return window_codes(indices, 2 * indices.shape[1])
+
+
+def codes_of_the_pooled_width(indices: Tensor, width: int) -> Tensor:
+    return window_codes(indices, indices.shape[1])
+
+
+def codes_with_sides_exchanged(indices: Tensor, width: int) -> Tensor:
+    row, column = indices // width, indices % width
+    return row % 2 + 2 * (column % 2)
+
+
+def codes_of_whole_positions(indices: Tensor, width: int) -> Tensor:
+    return 2 * (indices // width) + indices % width
+
+
+def codes_by_parity_of_the_index(indices: Tensor, width: int) -> Tensor:
+    return 2 * (indices // width % 2) + indices % 2
+
+
+def codes_from_one(indices: Tensor, width: int) -> Tensor:
+    return window_codes(indices, width) + 1
+
+
+def codes_of_rows(indices: Tensor, width: int) -> Tensor:
+    return indices // width % 2
+
+
+def codes_of_columns(indices: Tensor, width: int) -> Tensor:
+    return indices % width % 2
+
+
+def codes_with_equal_weights(indices: Tensor, width: int) -> Tensor:
+    return indices // width % 2 + indices % width % 2
+
+
+def codes_with_decimal_rows(indices: Tensor, width: int) -> Tensor:
+    return 2 * (indices / width % 2) + indices % width % 2
+
+
+def codes_of_windows(indices: Tensor, width: int) -> Tensor:
+    return 2 * (indices // width // 2) + indices % width // 2
+
+
+def codes_minus_the_least(indices: Tensor, width: int) -> Tensor:
+    return indices - indices.min()
+
+
+two_bits = Exercise(
+    "7.1 Two bits are enough",
+    solution=window_codes,
+    cases=[
+        (torch.tensor([[1, 2], [8, 14]]), 4),
+        (torch.tensor([[1, 8, 10], [12, 14, 22]]), 6),
+        *(
+            (pooled(random_map(seed, 1, 1, height, width))[1][0, 0], width)
+            for seed, (height, width) in enumerate(
+                [(4, 6), (6, 10), (5, 7), (8, 3), (3, 5), (2, 12), (7, 1), (1, 9)]
+            )
+        ),
+    ],
+    mistakes=(
+        Mistake(
+            codes_modulo_four,
+            "index % 4 counts along one row of the map. The window has two rows, and the index of "
+            "its lower row is `width` larger.",
+        ),
+        Mistake(
+            codes_of_the_doubled_width,
+            "Twice the number of windows in a row is not the width if the width is odd, because "
+            "the pooling rounds up. Use `width`.",
+        ),
+        Mistake(
+            codes_of_the_pooled_width,
+            "The index is counted in the map before the pooling. Divide by its width, not by the "
+            "width of the pooled map.",
+        ),
+        Mistake(
+            codes_with_sides_exchanged,
+            "Rows and columns are exchanged: index // width is the row, and place 1 is the upper "
+            "right one.",
+        ),
+        Mistake(
+            codes_of_whole_positions,
+            "This uses row and column in the whole map. Inside a window, both are 0 or 1: take "
+            "them modulo 2.",
+        ),
+        Mistake(
+            codes_by_parity_of_the_index,
+            "Whether the index is odd tells whether its column is odd only if the width is even. "
+            "Compute the column first: index % width.",
+        ),
+        Mistake(codes_from_one, "The places are counted from 1 here. Two bits store 0 to 3."),
+        Mistake(codes_of_rows, "Only the row is used. The column decides between left and right."),
+        Mistake(
+            codes_of_columns, "Only the column is used. The row decides between upper and lower."
+        ),
+        Mistake(
+            codes_with_equal_weights,
+            "Row and column are added with equal weights, so places 1 and 2 become the same "
+            "number. The row counts twice.",
+        ),
+        Mistake(
+            codes_with_decimal_rows,
+            "The row must be a whole number: use // instead of /.",
+        ),
+        Mistake(
+            codes_of_windows,
+            "// 2 tells in which window the position lies. % 2 tells where it lies in the window.",
+        ),
+        Mistake(
+            codes_minus_the_least,
+            "The least index belongs to one window only. Every window has its own first position.",
+        ),
+    ),
+    hints=(
+        "Which row and which column does an index mean? A row holds `width` positions.",
+        "row = index // width and column = index % width. A window begins at an even row and an "
+        "even column.",
+        "The place is 2 * (row % 2) + column % 2.",
+    ),
+    describe=lambda indices, width: f"the indices {indices.tolist()} and a width of {width}",
+)
+
+
+# ── 7.2 ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def need_size(height: int, width: int, depth: int) -> list[int]:
+    """Predict which unpoolings must be told the size of their map.
+
+    A map of ``height`` x ``width`` is pooled ``depth`` times with 2 x 2 windows and
+    ceil_mode=True. The poolings have the numbers 1 to ``depth``, in the order of the encoder, and
+    unpooling n undoes pooling n. Without ``output_size``, an unpooling doubles both sides. Return
+    the numbers of the unpoolings for which this is wrong, in increasing order, as a list.
+
+    Then predict: which are they for SegNet, with five poolings and images of 360 x 480 pixels?
+    """
+    numbers = []
+    for number in range(1, depth + 1):
+        if height % 2 or width % 2:
+            numbers.append(number)
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return numbers
+
+
+def sizes_rounded_down(height: int, width: int, depth: int) -> list[int]:
+    numbers = []
+    for number in range(1, depth + 1):
+        if height % 2 or width % 2:
+            numbers.append(number)
+        height, width = height // 2, width // 2
+    return numbers
+
+
+def sizes_of_heights(height: int, width: int, depth: int) -> list[int]:
+    return need_size(height, 2**depth, depth)
+
+
+def sizes_of_widths(height: int, width: int, depth: int) -> list[int]:
+    return need_size(2**depth, width, depth)
+
+
+def sizes_if_both_are_odd(height: int, width: int, depth: int) -> list[int]:
+    both = set(sizes_of_heights(height, width, depth)) & set(sizes_of_widths(height, width, depth))
+    return sorted(both)
+
+
+def sizes_from_zero(height: int, width: int, depth: int) -> list[int]:
+    return [number - 1 for number in need_size(height, width, depth)]
+
+
+def sizes_in_the_order_of_the_decoder(height: int, width: int, depth: int) -> list[int]:
+    return need_size(height, width, depth)[::-1]
+
+
+def sizes_numbered_by_the_decoder(height: int, width: int, depth: int) -> list[int]:
+    return sorted(depth + 1 - number for number in need_size(height, width, depth))
+
+
+def sizes_after_the_pooling(height: int, width: int, depth: int) -> list[int]:
+    return need_size((height + 1) // 2, (width + 1) // 2, depth)
+
+
+def sizes_that_do_not_divide(height: int, width: int, depth: int) -> list[int]:
+    return [n for n in range(1, depth + 1) if height % 2**n or width % 2**n]
+
+
+def sizes_of_the_image(height: int, width: int, depth: int) -> list[int]:
+    return list(range(1, depth + 1)) if height % 2 or width % 2 else []
+
+
+def sizes_until_the_first(height: int, width: int, depth: int) -> list[int]:
+    return need_size(height, width, depth)[:1]
+
+
+def sizes_without_the_last(height: int, width: int, depth: int) -> list[int]:
+    return need_size(height, width, depth - 1)
+
+
+def sizes_of_even_maps(height: int, width: int, depth: int) -> list[int]:
+    odd = need_size(height, width, depth)
+    return [number for number in range(1, depth + 1) if number not in odd]
+
+
+def sizes_counted(height: int, width: int, depth: int) -> int:
+    return len(need_size(height, width, depth))
+
+
+sizes = Exercise(
+    "7.2 Which unpoolings must know their size?",
+    solution=need_size,
+    cases=[
+        (360, 480, 5),
+        (45, 60, 1),
+        (46, 60, 3),
+        (46, 64, 4),
+        (96, 128, 4),
+        (60, 45, 3),
+        (45, 61, 2),
+        (99, 133, 4),
+        (88, 56, 4),
+        (1, 1, 2),
+        (20, 26, 4),
+        (224, 224, 5),
+        (50, 67, 1),
+    ],
+    mistakes=(
+        Mistake(
+            sizes_rounded_down,
+            "These sides are rounded down. With ceil_mode=True, 45 rows become 23.",
+        ),
+        Mistake(
+            sizes_of_heights, "Only the height is tested. A width that is odd matters as well."
+        ),
+        Mistake(sizes_of_widths, "Only the width is tested. A height that is odd matters as well."),
+        Mistake(
+            sizes_if_both_are_odd,
+            "One odd side is enough: doubling it gives one row or one column too many.",
+        ),
+        Mistake(sizes_from_zero, "The numbers are one too small: the first pooling is number 1."),
+        Mistake(
+            sizes_in_the_order_of_the_decoder,
+            "The numbers are right, but the list must be in increasing order.",
+        ),
+        Mistake(
+            sizes_numbered_by_the_decoder,
+            "These numbers count from the last pooling. Pooling 1 is the first of the encoder, and "
+            "unpooling 1 undoes it.",
+        ),
+        Mistake(
+            sizes_after_the_pooling,
+            "The sides are tested after the pooling. Unpooling n returns the map *before* pooling "
+            "n, so test its sides.",
+        ),
+        Mistake(
+            sizes_that_do_not_divide,
+            "After the first odd side, all later poolings are reported. But that side was rounded "
+            "up, so the next one may be even again: 46 becomes 23, and 23 becomes 12.",
+        ),
+        Mistake(
+            sizes_of_the_image,
+            "Only the image is tested. Its half, or the half of the half, may be odd too.",
+        ),
+        Mistake(
+            sizes_until_the_first,
+            "The list ends after the first odd map. Later maps can be odd again.",
+        ),
+        Mistake(sizes_without_the_last, "The last pooling is left out: there are `depth` of them."),
+        Mistake(
+            sizes_of_even_maps,
+            "These are the unpoolings for which doubling is right. The others are asked for.",
+        ),
+        Mistake(sizes_counted, "This is their number. Return the list of the numbers."),
+    ),
+    hints=(
+        "Follow 45 rows by hand: pooled, then doubled. Is the result 45? And for 46?",
+        "Doubling is wrong if the map before the pooling has an odd side. Go through the poolings "
+        "and keep the current height and width.",
+        "for number in range(1, depth + 1): if height % 2 or width % 2, append number; then "
+        "height, width = (height + 1) // 2, (width + 1) // 2.",
+    ),
+    describe=lambda height, width, depth: f"{height} x {width} and {counted(depth, 'pooling')}",
+)
+
+
+# ── 7.3 ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def repaired(kernel: Sequence[float], stride: int) -> list[float]:
+    """Mend the kernel of a transposed convolution so that a constant row stays constant.
+
+    The 1-D layer has the weights ``kernel`` (a list of numbers) and an integer ``stride``, without
+    padding or bias. Far from both ends, an output position receives the weights that are
+    ``stride`` places apart in the kernel, one of each neighbouring input. Divide all weights that
+    arrive at the same position by one common number, so that a long row of ones becomes a row of
+    ones. The weights that meet at one position never add up to 0. Return the new weights as a list.
+    For example, 1, 3 with stride 1 become 0.25, 0.75.
+    """
+    return [weight / sum(kernel[place % stride :: stride]) for place, weight in enumerate(kernel)]
+
+
+def divided_by_the_total(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight / sum(kernel) for weight in kernel]
+
+
+def divided_by_the_mean_of_positions(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight * stride / sum(kernel) for weight in kernel]
+
+
+def divided_by_counts(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight / len(kernel[place % stride :: stride]) for place, weight in enumerate(kernel)]
+
+
+def divided_by_neighbours(kernel: Sequence[float], stride: int) -> list[float]:
+    pieces = [kernel[start : start + stride] for start in range(0, len(kernel), stride)]
+    return [weight / sum(piece) for piece in pieces for weight in piece]
+
+
+def divided_by_themselves(kernel: Sequence[float], stride: int) -> list[float]:
+    return [1.0 for _ in kernel]
+
+
+def divided_by_the_largest_sum(kernel: Sequence[float], stride: int) -> list[float]:
+    largest = max(sum(kernel[phase::stride]) for phase in range(stride))
+    return [weight / largest for weight in kernel]
+
+
+def multiplied_by_sums(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight * sum(kernel[place % stride :: stride]) for place, weight in enumerate(kernel)]
+
+
+def only_the_sums(kernel: Sequence[float], stride: int) -> list[float]:
+    return [sum(kernel[phase::stride]) for phase in range(stride)]
+
+
+def divided_from_the_end(kernel: Sequence[float], stride: int) -> list[float]:
+    return repaired(kernel[::-1], stride)
+
+
+def divided_by_later_weights(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight / sum(kernel[place::stride]) for place, weight in enumerate(kernel)]
+
+
+def divided_by_means(kernel: Sequence[float], stride: int) -> list[float]:
+    parts = [kernel[phase::stride] for phase in range(stride)]
+    return [
+        weight * len(parts[place % stride]) / sum(parts[place % stride])
+        for place, weight in enumerate(kernel)
+    ]
+
+
+def divided_in_groups(kernel: Sequence[float], stride: int) -> list[float]:
+    return [
+        weight / sum(kernel[phase::stride])
+        for phase in range(stride)
+        for weight in kernel[phase::stride]
+    ]
+
+
+def divided_for_stride_two(kernel: Sequence[float], stride: int) -> list[float]:
+    return repaired(kernel, min(stride, 2))
+
+
+def divided_by_whole_numbers(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight // sum(kernel[place % stride :: stride]) for place, weight in enumerate(kernel)]
+
+
+cure = Exercise(
+    "7.3 Mend a kernel",
+    solution=repaired,
+    cases=[
+        ([1, 3], 1),
+        ([1, 1, 1], 2),
+        ([1, 2, 4, 8], 2),
+        ([1, 2, 4, 8, 16], 2),
+        ([1, 2, 4, 8, 16, 32, 64], 3),
+        ([3, 5], 2),
+        ([2, 6, 7], 1),
+        ([0.5, -3, 5, 2], 2),
+        ([2, 0, 5, 1, 1, 1, 4], 3),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], 4),
+    ],
+    mistakes=(
+        Mistake(
+            divided_by_the_total,
+            "All weights are divided by the sum of the kernel. Only some of the weights arrive at "
+            "one position: those that are `stride` places apart.",
+        ),
+        Mistake(
+            divided_by_the_mean_of_positions,
+            "All weights are multiplied by one common factor. Then the positions still receive "
+            "unequal sums, and only their mean is 1.",
+        ),
+        Mistake(
+            divided_by_counts,
+            "The weights are divided by how many of them meet. Divide by their sum.",
+        ),
+        Mistake(
+            divided_by_neighbours,
+            "Neighbouring weights go to neighbouring positions, so they do not meet. Add the "
+            "weights that are `stride` places apart.",
+        ),
+        Mistake(
+            divided_by_themselves,
+            "Every weight becomes 1. Then a position receives as many ones as weights meet there.",
+        ),
+        Mistake(
+            divided_by_the_largest_sum,
+            "All positions are divided by the largest sum, so only one of them becomes 1. Every "
+            "position has its own sum.",
+        ),
+        Mistake(multiplied_by_sums, "The weights are multiplied by the sums. Divide by them."),
+        Mistake(
+            only_the_sums,
+            "These are the sums that arrive at the positions. Return the weights, divided by them.",
+        ),
+        Mistake(
+            divided_from_the_end,
+            "The result is reversed. Weight 0 of the result replaces weight 0 of the kernel.",
+        ),
+        Mistake(
+            divided_by_later_weights,
+            "kernel[place::stride] begins at this weight, so earlier weights that meet it are "
+            "missing. The group begins at place % stride.",
+        ),
+        Mistake(
+            divided_by_means,
+            "The weights are divided by the mean of those that meet. Their sum is then their "
+            "number, and not 1.",
+        ),
+        Mistake(
+            divided_in_groups,
+            "The weights are right, but sorted by position. They must keep the order of the "
+            "kernel.",
+        ),
+        Mistake(
+            divided_for_stride_two,
+            "Every stride above 1 is treated as 2 here. Use the argument.",
+        ),
+        Mistake(
+            divided_by_whole_numbers,
+            "// rounds down to a whole number. The new weights are decimal numbers: use /.",
+        ),
+    ),
+    hints=(
+        "Exercise 6.3 predicts what the positions receive. Which weights meet at a position?",
+        "Weight i meets the weights i + stride, i - stride, i + 2 * stride, and so on. They are "
+        "kernel[i % stride :: stride].",
+        "Divide weight i by sum(kernel[i % stride :: stride]).",
+    ),
+    describe=lambda kernel, stride: f"the kernel {kernel} and stride {stride}",
+)
+
+
+# ── 7.4 ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def darkest(x: Tensor) -> Tensor:
+    """Construct a counterexample: the darkest map that pooling cannot tell apart from ``x``.
+
+    ``x`` is a map (H, W) of decimal numbers without negative ones. It is pooled with 2 x 2 windows,
+    ceil_mode=True and return_indices=True. Construct the map ``y`` (H, W), also without negative
+    numbers, that gives the same pooled values *and* the same indices, and whose sum is as small as
+    possible. If the maximum occurs several times in a window, the index names the first position,
+    counted row by row. Return ``y``.
+    """
+    values, indices = F.max_pool2d(x[None, None], 2, ceil_mode=True, return_indices=True)
+    return F.max_unpool2d(values, indices, 2, output_size=x.shape)[0, 0]
+
+
+def spread(x: Tensor) -> Tensor:
+    """The maximum of the window at every position: (H, W) -> (H, W)."""
+    values = pooled(x[None, None])[0]
+    return F.interpolate(values, scale_factor=2)[0, 0, : x.shape[0], : x.shape[1]]
+
+
+def dark_with_all_maxima(x: Tensor) -> Tensor:
+    return torch.where(x == spread(x), x, 0)
+
+
+def dark_everywhere(x: Tensor) -> Tensor:
+    return torch.zeros_like(x)
+
+
+def dark_as_bright_as_possible(x: Tensor) -> Tensor:
+    return spread(x)
+
+
+def dark_as_it_is(x: Tensor) -> Tensor:
+    return x.clone()
+
+
+def dark_in_the_corner(x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    y[::2, ::2] = pooled(x[None, None])[0][0, 0]
+    return y
+
+
+def dark_but_for_the_minima(x: Tensor) -> Tensor:
+    least = F.interpolate(-pooled(-x[None, None])[0], scale_factor=2)[0, 0]
+    return torch.where(darkest(x) > 0, x, least[: x.shape[0], : x.shape[1]])
+
+
+def dark_without_the_border(x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    height, width = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
+    y[:height, :width] = darkest(x[:height, :width]) if height and width else 0
+    return y
+
+
+def dark_of_the_whole_map(x: Tensor) -> Tensor:
+    return torch.where(x == x.max(), x, 0)
+
+
+def dark_doubled(x: Tensor) -> Tensor:
+    values, indices = pooled(x[None, None])
+    return F.max_unpool2d(values, indices, 2)[0, 0]
+
+
+def dark_doubled_and_cut(x: Tensor) -> Tensor:
+    return dark_doubled(x)[: x.shape[0], : x.shape[1]]
+
+
+def dark_indices(x: Tensor) -> Tensor:
+    return torch.where(darkest(x) > 0, 1.0, 0.0)
+
+
+def dark_at_the_last_of_equals(x: Tensor) -> Tensor:
+    height, width = x.shape
+    wide = F.pad(x, (0, width % 2, 0, height % 2), value=-1)
+    return darkest(wide.flip(0, 1)).flip(0, 1)[:height, :width].clamp(min=0)
+
+
+def dark_pooled(x: Tensor) -> Tensor:
+    return pooled(x[None, None])[0][0, 0]
+
+
+def dark_halved(x: Tensor) -> Tensor:
+    y = darkest(x)
+    return torch.where(y > 0, y, x / 2)
+
+
+counterexample = Exercise(
+    "7.4 Construct a counterexample",
+    solution=darkest,
+    cases=[
+        (torch.tensor([[1.0, 3, 2, 0], [0, 2, 1, 1], [4, 0, 0, 1], [2, 1, 5, 0]]),),
+        (torch.tensor([[2.0, 2, 1, 3], [2, 2, 3, 0]]),),
+        (torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [1, 1, 0, 6], [0, 1, 6, 6]]),),
+        (random_map(1, 6, 8),),
+        (random_map(2, 5, 7),),
+        (random_map(3, 4, 3) / 7,),
+        (random_map(4, 3, 6),),
+        (torch.tensor([[3.0]]),),
+        (torch.tensor([[2.0, 5, 5]]),),
+    ],
+    mistakes=(
+        Mistake(
+            dark_with_all_maxima,
+            "In a window with several equal maxima, all of them are kept. One is enough: the one "
+            "that the index names.",
+        ),
+        Mistake(dark_everywhere, "The pooled values of this map are all 0. They must not change."),
+        Mistake(
+            dark_as_bright_as_possible,
+            "This map has the right pooled values, but each window is constant, so its index names "
+            "the first position. It is also the brightest map.",
+        ),
+        Mistake(
+            dark_as_it_is,
+            "x itself has the same values and indices, but a smaller sum is possible: what may "
+            "happen to the values that are no maxima?",
+        ),
+        Mistake(
+            dark_in_the_corner,
+            "Each maximum stands in the upper left corner of its window here, so the indices "
+            "change. Use return_indices=True.",
+        ),
+        Mistake(
+            dark_but_for_the_minima,
+            "The other values became the minimum of the window. Pooling does not see them, so they "
+            "can be 0.",
+        ),
+        Mistake(
+            dark_without_the_border,
+            "The last row or column of an odd side is lost. With ceil_mode=True, it belongs to "
+            "smaller windows that have maxima too.",
+        ),
+        Mistake(
+            dark_of_the_whole_map,
+            "Only the maximum of the whole map is kept. Every 2 x 2 window needs its own.",
+        ),
+        Mistake(
+            dark_doubled,
+            "For an odd side the result is too large, and for an odd width its values also stand "
+            "in wrong columns: pass output_size.",
+        ),
+        Mistake(
+            dark_doubled_and_cut,
+            "For an odd width, the values stand in wrong columns: the indices were counted in a "
+            "map of another width. Pass output_size instead of cutting.",
+        ),
+        Mistake(
+            dark_indices,
+            "This shows with 1 where the maxima are. The map must hold their values.",
+        ),
+        Mistake(
+            dark_at_the_last_of_equals,
+            "Of equal maxima, the last one is kept. The index names the first one, row by row.",
+        ),
+        Mistake(dark_pooled, "This is the pooled map. Return a map of the size of x."),
+        Mistake(
+            dark_halved,
+            "Halved values keep the pooled values and indices, but the sum can be smaller still.",
+        ),
+    ),
+    hints=(
+        "Which values of x can you change without changing what the pooling returns?",
+        "A value that is no maximum may be anything below the maximum. The smallest number that is "
+        "allowed is 0.",
+        "Pool x with return_indices=True, and unpool the same values with output_size=x.shape.",
+    ),
+    describe=lambda x: f"x = {x.tolist()}" if x.numel() <= 16 else f"a map {tuple(x.shape)}",
+)
+
+
+# ── 7.5 ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def unpool_planes(values: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Find the fault in an unpooling that was written with NumPy, and mend it.
+
+    ``values`` and ``indices`` are arrays (N, C, h, w): a decoder's values, and the indices that
+    PyTorch's max_pool2d returned for maps (N, C, H, W) and 2 x 2 windows. ``size`` is (H, W). This
+    function is right for a single map, N = C = 1. For more maps it runs, but its result is wrong:
+
+        out = np.zeros((*values.shape[:2], *size))
+        np.put(out, indices, values)  # writes at positions of the flattened array
+        return out
+
+    Return the unpooled maps, an array (N, C, H, W).
+    """
+    out = np.zeros((*values.shape[:2], *size))
+    for n, c in np.ndindex(values.shape[:2]):
+        np.put(out[n, c], indices[n, c], values[n, c])
+    return out
+
+
+def put_with_offsets(
+    values: np.ndarray, indices: np.ndarray, size: tuple[int, int], offsets: np.ndarray
+) -> np.ndarray:
+    """Write at the indices plus a number for each of the maps (N, C); what lies outside is lost."""
+    out = np.zeros((*values.shape[:2], *size))
+    where = indices + offsets[:, :, None, None]
+    inside = where < out.size
+    np.put(out, where[inside], values[inside])
+    return out
+
+
+def planes_forgotten(values, indices, size):
+    out = np.zeros((*values.shape[:2], *size))
+    np.put(out, indices, values)
+    return out
+
+
+def planes_of_channels(values, indices, size):
+    n, c = values.shape[:2]
+    offsets = np.tile(np.arange(c), (n, 1)) * size[0] * size[1]
+    return put_with_offsets(values, indices, size, offsets)
+
+
+def planes_of_images(values, indices, size):
+    n, c = values.shape[:2]
+    offsets = np.tile(np.arange(n)[:, None], (1, c)) * size[0] * size[1]
+    return put_with_offsets(values, indices, size, offsets)
+
+
+def planes_of_images_and_channels(values, indices, size):
+    n, c = values.shape[:2]
+    offsets = np.arange(n)[:, None] * c * size[0] * size[1] + np.zeros((1, c), int)
+    return put_with_offsets(values, indices, size, offsets)
+
+
+def planes_of_the_pooled_size(values, indices, size):
+    n, c, height, width = values.shape
+    offsets = np.arange(n * c).reshape(n, c) * height * width
+    return put_with_offsets(values, indices, size, offsets)
+
+
+def planes_of_the_doubled_size(values, indices, size):
+    n, c, height, width = values.shape
+    offsets = np.arange(n * c).reshape(n, c) * 4 * height * width
+    return put_with_offsets(values, indices, size, offsets)
+
+
+def planes_added(values, indices, size):
+    n, c = values.shape[:2]
+    offsets = (np.arange(n)[:, None] + np.arange(c)) * size[0] * size[1]
+    return put_with_offsets(values, indices, size, offsets)
+
+
+def planes_in_the_wrong_order(values, indices, size):
+    n, c = values.shape[:2]
+    offsets = (np.arange(c) * n + np.arange(n)[:, None]) * size[0] * size[1]
+    return put_with_offsets(values, indices, size, offsets)
+
+
+def planes_without_the_plane(values, indices, size):
+    n, c = values.shape[:2]
+    return put_with_offsets(values, indices, size, np.arange(n * c).reshape(n, c))
+
+
+def planes_with_sides_exchanged(values, indices, size):
+    rows, columns = indices % size[0], indices // size[0]
+    return unpool_planes(values, np.minimum(rows * size[1] + columns, size[0] * size[1] - 1), size)
+
+
+def planes_of_the_first_indices(values, indices, size):
+    return unpool_planes(values, np.broadcast_to(indices[:1, :1], values.shape), size)
+
+
+def planes_of_the_first_image(values, indices, size):
+    return unpool_planes(values, np.broadcast_to(indices[:1], values.shape), size)
+
+
+def planes_one_only(values, indices, size):
+    out = unpool_planes(values, indices, size)
+    return out[:1, :1]
+
+
+def planes_transposed(values, indices, size):
+    return unpool_planes(values, indices, size).swapaxes(2, 3)
+
+
+def planes_spread(values, indices, size):
+    up = values.repeat(2, axis=2).repeat(2, axis=3)
+    return up[..., : size[0], : size[1]]
+
+
+def planes_cut(values, indices, size):
+    """Doubled, then cut: an odd width tilts the map."""
+    height, width = values.shape[2:]
+    doubled = unpool_planes(values, indices, (2 * height, 2 * width))
+    return doubled[..., : size[0], : size[1]]
+
+
+def planes_case(seed: int, shape: tuple[int, int, int, int]) -> tuple:
+    """Values, indices and size of maps of such a shape."""
+    maxima, indices = pooled(random_map(seed, *shape))
+    values = random_map(seed + 50, *maxima.shape)
+    return values.numpy(), indices.numpy(), tuple(shape[2:])
+
+
+planes = Exercise(
+    "7.5 Find the fault",
+    solution=unpool_planes,
+    cases=[
+        planes_case(0, (1, 1, 4, 4)),
+        planes_case(1, (1, 3, 4, 6)),
+        planes_case(2, (3, 1, 6, 4)),
+        planes_case(3, (2, 3, 4, 4)),
+        planes_case(4, (3, 2, 5, 7)),
+        planes_case(5, (2, 2, 3, 8)),
+        planes_case(6, (2, 4, 6, 3)),
+        planes_case(7, (1, 2, 1, 5)),
+    ],
+    mistakes=(
+        Mistake(
+            planes_forgotten,
+            "PyTorch counts an index from the first position of its own map. In the flattened "
+            "array, only the first map begins at position 0.",
+        ),
+        Mistake(
+            planes_of_channels,
+            "The offset counts the channels only. The maps of the second image begin behind all "
+            "channels of the first one.",
+        ),
+        Mistake(
+            planes_of_images,
+            "The offset counts the images only, and by one map each. An image holds C maps.",
+        ),
+        Mistake(
+            planes_of_images_and_channels,
+            "All channels of an image are written into its first map. Channel c begins c maps "
+            "later.",
+        ),
+        Mistake(
+            planes_of_the_pooled_size,
+            "The offset is a multiple of h * w, the size of the pooled map. A map of the result "
+            "has H * W positions.",
+        ),
+        Mistake(
+            planes_of_the_doubled_size,
+            "The offset is a multiple of 2h * 2w. For an odd side, that is more than the H * W "
+            "positions of a map.",
+        ),
+        Mistake(
+            planes_added,
+            "The offset of image n and channel c is n + c maps here. Before this map lie n * C + c "
+            "maps.",
+        ),
+        Mistake(
+            planes_in_the_wrong_order,
+            "The maps of an array (N, C, H, W) are stored image by image, and within an image "
+            "channel by channel. This offset counts the other way round.",
+        ),
+        Mistake(
+            planes_without_the_plane,
+            "The offset counts maps, but one map takes H * W positions: multiply by H * W.",
+        ),
+        Mistake(
+            planes_with_sides_exchanged,
+            "An index is row * W + column, so divide it by the width. Here it is divided by the "
+            "height.",
+        ),
+        Mistake(
+            planes_of_the_first_indices,
+            "All maps use the indices of the first one. Every image and every channel has its own.",
+        ),
+        Mistake(
+            planes_of_the_first_image,
+            "All images use the indices of the first one. Every image has its own.",
+        ),
+        Mistake(planes_one_only, "Only the first map is returned. Return all N * C of them."),
+        Mistake(planes_transposed, "The last two axes are exchanged: they are height and width."),
+        Mistake(
+            planes_spread,
+            "Every value fills its whole window. Unpooling writes it to one position only.",
+        ),
+        Mistake(
+            planes_cut,
+            "The maps are doubled first and cut afterwards. For an odd width, the index then means "
+            "another row and column: write into maps of H x W from the start.",
+        ),
+    ),
+    hints=(
+        "Run the function for two channels and print both maps. Where are the values of the second "
+        "one?",
+        "np.put counts positions in the whole flattened array. Map (n, c) begins at position "
+        "(n * C + c) * H * W.",
+        "Either add these offsets to the indices, or go through the maps one by one: "
+        "np.put(out[n, c], indices[n, c], values[n, c]).",
+    ),
+    describe=lambda values, indices, size: (
+        f"values of shape {values.shape} and the size {size[0]} x {size[1]}"
+    ),
+)
+
+
+# ── 7.6 ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def combine(size: tuple[int, int], proposals: Sequence[Proposal]) -> Tensor:
+    """Combine the scores of overlapping proposals, as DeconvNet does: -> label map (H, W).
+
+    ``size`` is (H, W), the size of the image. ``proposals`` is a list of one or more (top, left,
+    scores). ``scores`` is a tensor (K, h, w) with one score for each of K classes, positive or
+    negative. Its upper left pixel lies at row ``top`` and column ``left`` of the image, and all of
+    it lies inside the image. For each pixel and class, the largest score of all proposals that
+    cover the pixel counts. Return the class with the largest score for each pixel, and class 0, the
+    background, for a pixel that no proposal covers. Of equal scores, the smaller class wins.
+    """
+    num_classes = len(proposals[0][2])
+    best = torch.full((num_classes, *size), -torch.inf)
+    for top, left, scores in proposals:
+        height, width = scores.shape[1:]
+        window = best[:, top : top + height, left : left + width]
+        window.copy_(torch.maximum(window, scores))
+    return best.argmax(dim=0)
+
+
+def paste(size, proposals, start, update):
+    """Go through the proposals and update what is known of each window."""
+    best = torch.full((len(proposals[0][2]), *size), float(start))
+    for top, left, scores in proposals:
+        height, width = scores.shape[1:]
+        window = best[:, top : top + height, left : left + width]
+        window.copy_(update(window, scores))
+    return best
+
+
+def covered(size, proposals):
+    """How many proposals cover each pixel: (H, W)."""
+    ones = [(top, left, torch.ones(1, *scores.shape[1:])) for top, left, scores in proposals]
+    return paste(size, ones, 0, torch.add)[0]
+
+
+def combined_from_zero(size, proposals):
+    return paste(size, proposals, 0, torch.maximum).argmax(dim=0)
+
+
+def combined_by_sum(size, proposals):
+    return paste(size, proposals, 0, torch.add).argmax(dim=0)
+
+
+def combined_by_the_last(size, proposals):
+    return paste(size, proposals, -torch.inf, lambda old, new: new).argmax(dim=0)
+
+
+def combined_by_the_first(size, proposals):
+    return combined_by_the_last(size, proposals[::-1])
+
+
+def combined_by_minimum(size, proposals):
+    best = paste(size, proposals, torch.inf, torch.minimum)
+    return torch.where(covered(size, proposals) > 0, best.argmax(dim=0), 0)
+
+
+def combined_by_largest_label(size, proposals):
+    labels = [(top, left, scores.argmax(0, keepdim=True)) for top, left, scores in proposals]
+    return paste(size, labels, 0, torch.maximum)[0].long()
+
+
+def combined_with_sides_exchanged(size, proposals):
+    moved = [(left, top, scores) for top, left, scores in proposals]
+    return combine(size, moved)
+
+
+def combined_at_the_corner(size, proposals):
+    return combine(size, [(0, 0, scores) for _, _, scores in proposals])
+
+
+def combined_with_void(size, proposals):
+    return torch.where(covered(size, proposals) > 0, combine(size, proposals), 255)
+
+
+def combined_probabilities(size, proposals):
+    soft = [(top, left, scores.softmax(dim=0)) for top, left, scores in proposals]
+    return combine(size, soft)
+
+
+def combined_scores(size, proposals):
+    return paste(size, proposals, -torch.inf, torch.maximum)
+
+
+def combined_by_the_largest_mean(size, proposals):
+    order = sorted(proposals, key=lambda proposal: proposal[2].max().item())
+    return combined_by_the_last(size, order)
+
+
+def combined_of_things(size, proposals):
+    best = paste(size, proposals, -torch.inf, torch.maximum)
+    label = best[1:].argmax(dim=0) + 1
+    return torch.where(covered(size, proposals) > 0, label, 0)
+
+
+def combined_until_the_size(size, proposals):
+    best = torch.full((len(proposals[0][2]), *size), -torch.inf)
+    for top, left, scores in proposals:
+        height, width = scores.shape[1:]
+        window = best[:, top:height, left:width]
+        window.copy_(torch.maximum(window, scores))
+    return best.argmax(dim=0)
+
+
+def scores_of(seed: int, classes: int, height: int, width: int, shift: float = 0.0) -> Tensor:
+    """Different scores around ``shift``, between about -1 and 1 beside it."""
+    order = random_map(seed, classes, height, width)
+    return order / order.numel() * 2 - 1 + shift
+
+
+proposals_of = Exercise(
+    "7.6 Combine proposals",
+    solution=combine,
+    cases=[
+        ((2, 3), [(0, 0, torch.tensor([[[1.0, 2.0]], [[3.0, 1.0]]]))]),
+        ((4, 5), [(1, 2, scores_of(1, 3, 2, 3))]),
+        ((4, 6), [(0, 0, scores_of(2, 3, 3, 4)), (1, 2, scores_of(3, 3, 3, 4))]),
+        ((4, 6), [(1, 2, scores_of(4, 3, 3, 4, -2)), (0, 0, scores_of(5, 3, 3, 4, -1.5))]),
+        (
+            (5, 5),
+            [
+                (0, 0, scores_of(6, 4, 5, 5)),
+                (2, 1, scores_of(7, 4, 2, 3, 0.5)),
+                (1, 2, scores_of(8, 4, 4, 2, -0.5)),
+            ],
+        ),
+        (
+            (3, 3),
+            [
+                (0, 0, scores_of(9, 2, 3, 3, 0.2)),
+                (0, 0, scores_of(10, 2, 3, 3)),
+                (0, 0, scores_of(11, 2, 3, 3, -0.2)),
+                (0, 0, scores_of(12, 2, 3, 3)),
+            ],
+        ),
+        ((6, 3), [(3, 0, scores_of(13, 3, 3, 2)), (0, 1, scores_of(14, 3, 4, 2))]),
+        ((2, 2), [(0, 0, torch.tensor([[[1.0]], [[4.0]], [[4.0]]]))]),
+        ((1, 3), [(0, 0, torch.full((2, 1, 2), -3.0)), (0, 1, torch.tensor([[[-5.0]], [[-4.0]]]))]),
+    ],
+    mistakes=(
+        Mistake(
+            combined_from_zero,
+            "The maximum starts from 0, so negative scores are lost. A covered pixel whose scores "
+            "are all negative also has a class with the largest score.",
+        ),
+        Mistake(
+            combined_by_sum,
+            "Scores are added or averaged where proposals overlap. The largest of them counts.",
+        ),
+        Mistake(
+            combined_by_the_last,
+            "Each proposal overwrites the ones before. The order must not matter: take the maximum "
+            "of the old and the new scores.",
+        ),
+        Mistake(
+            combined_by_the_first,
+            "Where proposals overlap, only the first one counts. Take the maximum over all.",
+        ),
+        Mistake(
+            combined_by_minimum,
+            "The smallest score of the proposals is taken. The largest one counts.",
+        ),
+        Mistake(
+            combined_by_largest_label,
+            "This compares class numbers, which have no order of that kind. Compare the scores "
+            "first, and take the class at the end.",
+        ),
+        Mistake(
+            combined_with_sides_exchanged,
+            "top and left are exchanged: top is a row, left is a column.",
+        ),
+        Mistake(
+            combined_at_the_corner,
+            "All proposals lie at the upper left corner of the image here. Use top and left.",
+        ),
+        Mistake(
+            combined_with_void,
+            "Pixels without a proposal become void here. They belong to class 0, the background.",
+        ),
+        Mistake(
+            combined_probabilities,
+            "A softmax changes which proposal has the largest value, because it compares the "
+            "classes of one proposal with each other. Use the scores as they are.",
+        ),
+        Mistake(combined_scores, "These are the scores. Return the class of the largest one."),
+        Mistake(
+            combined_by_the_largest_mean,
+            "The proposal with the largest score wins its whole rectangle. The maximum is taken "
+            "for each pixel and class.",
+        ),
+        Mistake(
+            combined_of_things,
+            "Class 0 can never win here on covered pixels. It competes like all others.",
+        ),
+        Mistake(
+            combined_until_the_size,
+            "A slice a : b ends before index b; b is not a length. The rectangle ends at "
+            "top + height and left + width.",
+        ),
+    ),
+    hints=(
+        "Keep a map (K, H, W) of the best scores so far. What must it hold before the first "
+        "proposal, so that every score is larger?",
+        "Start from -inf. For each proposal, replace the rectangle by the maximum of what it holds "
+        "and the scores.",
+        "best[:, top : top + h, left : left + w] = torch.maximum(that, scores); at the end, "
+        "best.argmax(dim=0). Where all values are -inf, argmax returns 0.",
+    ),
+    describe=lambda size, proposals: (
+        f"an image of {size[0]} x {size[1]} and "
+        + ", ".join(
+            f"scores {tuple(scores.shape)} at ({top}, {left})" for top, left, scores in proposals
+        )
+    ),
+)
