@@ -202,6 +202,7 @@ class Exercise:
         A mistake that gives the same results on every case is certain. One that shares at least
         two different wrong results, and half of those that it has, and fails nowhere where the
         answer is right, is named with "perhaps": an answer with two mistakes is told about one.
+        Where names are to be chosen, the first wrong choice gets the advice of this choice alone.
         """
         wrong = self.failing(got, want)
         best, advice, shown = 0, "", wrong[0]
@@ -217,6 +218,10 @@ class Exercise:
             enough = len(values) >= 2 and 2 * len(shared) >= len(fails)
             if enough and set(fails) <= set(wrong) and len(shared) > best:
                 best, advice, shown = len(shared), f"Perhaps: {mistake.advice}", shared[0]
+        if self.options and not advice:
+            for mistake, known in zip(self.mistakes, self.known, strict=True):
+                if self.failing(known, want) == [shown] and self.agree(got[shown], known[shown]):
+                    return mistake.advice, shown
         return advice, shown
 
     def failing(self, got: list, want: list) -> list[int]:

@@ -354,6 +354,9 @@ def test_a_choice_among_names():
     )
     assert right_but(shade, {"sky": "green"})("grass") == "green"
     assert exercise.verdict(right_but(shade, {"sky": "green"}))[1].endswith("Look up.")
+    both = right_but(shade, {"sky": "green", "grass": "blue"})
+    assert exercise.verdict(both)[1].endswith("Look up.")
+    assert "Look up" not in exercise.verdict(right_but(shade, {"grass": "blue"}))[1]
     _, message = exercise.verdict(right_but(shade, {"grass": "lime"}))
     assert "'lime' is not right" in message and "names that the question lists" in message
     assert "function is asked for" in exercise.verdict({"sky": "blue", "grass": "green"})[1]
