@@ -114,7 +114,7 @@ overlap = Exercise(
         Mistake(
             cells_of_fixed_size,
             "All cells have side // cells positions here. If the side is not a multiple of the "
-            "number of cells, the cells have different sizes, or they overlap.",
+            "number of cells, some neighbouring cells overlap.",
         ),
         Mistake(
             cells_of_rounded_up_size,
@@ -381,7 +381,7 @@ dilution = Exercise(
 def head_parameters(
     channels: int, num_classes: int, inter_channels: int, grids: Sequence[int]
 ) -> int:
-    """Count the numbers that PSPNet learns behind its encoder.
+    """Count the learnable parameters of PSPNet's head.
 
     The encoder has ``channels`` output channels, and ``grids`` lists the cells per side of each
     grid, for example [1, 2, 3, 6]. Every grid has a branch of its own: a 1 x 1 convolution from all
@@ -389,7 +389,8 @@ def head_parameters(
     of all branches are concatenated. A 3 x 3 convolution leads to ``inter_channels`` channels, and
     a 1 x 1 convolution to ``num_classes``. Only the last convolution has a bias. Each of the others
     has a batch normalisation behind it, which learns two numbers per output channel. Return an
-    integer. The released network for Pascal VOC, 2048, 21, 512, [1, 2, 3, 6], has 23,084,565.
+    integer. The head of the released network for Pascal VOC, 2048, 21, 512, [1, 2, 3, 6], has
+    23,084,565 parameters.
     """
     reduced = channels // len(grids)
     branch = (channels + 2) * reduced
@@ -544,7 +545,7 @@ count = Exercise(
         ),
         Mistake(
             head_with_one_branch_counted,
-            "The weights of one branch are counted only. Every grid has a branch with weights of "
+            "Only the weights of one branch are counted. Every grid has a branch with weights of "
             "its own.",
         ),
     ),
@@ -570,8 +571,8 @@ def total_loss(main: Tensor, aux: Tensor, target: Tensor, weight: float) -> Tens
 
     ``main`` holds logits (N, K, H, W), ``aux`` holds the auxiliary head's logits (N, K, h, w) at a
     lower resolution, and ``target`` holds the labels (N, H, W): classes 0 to K - 1, or 255 for
-    void. At least one pixel is not void. ``weight`` is the weight of the auxiliary loss. Find what
-    is wrong in the given code, and write the function correctly. The logits of the auxiliary head
+    void. At least one pixel is not void. ``weight`` is the weight of the auxiliary loss. Find the
+    faults of the chapter's code, and write the function correctly. The logits of the auxiliary head
     are to be upsampled bilinearly (with PyTorch's default, ``align_corners=False``) to the size of
     the target. Both losses are means over the pixels that are not void. Return their weighted sum,
     a scalar.
@@ -590,19 +591,44 @@ def _entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def loss_as_given(main, aux, target, weight):
+    return weight * F.cross_entropy(main, target) + F.cross_entropy(aux, _blended(aux, target))
+
+
+def _blended(aux: Tensor, target: Tensor) -> Tensor:
     small = F.interpolate(target[:, None].float(), aux.shape[-2:], mode="bilinear")
-    small = small[:, 0].long()
-    return weight * F.cross_entropy(main, target) + F.cross_entropy(aux, small)
+    return small[:, 0].long()
 
 
 def loss_of_blended_labels(main, aux, target, weight):
-    small = F.interpolate(target[:, None].float(), aux.shape[-2:], mode="bilinear")
-    return _entropy(main, target) + weight * _blended(aux, small[:, 0].long())
+    return _entropy(main, target) + weight * _entropy(aux, _blended(aux, target))
 
 
-def _blended(aux: Tensor, small: Tensor) -> Tensor:
-    """Blended labels may name classes that do not exist; these count as void here."""
-    return _entropy(aux, torch.where(small < aux.shape[1], small, IGNORE))
+def loss_of_blended_labels_with_void(main, aux, target, weight):
+    return F.cross_entropy(main, target) + weight * F.cross_entropy(aux, _blended(aux, target))
+
+
+def loss_of_blended_labels_weighted_wrongly(main, aux, target, weight):
+    return weight * _entropy(main, target) + _entropy(aux, _blended(aux, target))
+
+
+def loss_of_blended_labels_without_invented_classes(main, aux, target, weight):
+    small = _blended(aux, target)
+    small = torch.where(small < aux.shape[1], small, IGNORE)
+    return _entropy(main, target) + weight * _entropy(aux, small)
+
+
+def loss_as_mean_of_images(main, aux, target, weight):
+    parts = zip(main.split(1), aux.split(1), target.split(1), strict=True)
+    return torch.stack([total_loss(*part, weight) for part in parts]).mean()
+
+
+def loss_of_two_probabilities(main, aux, target, weight):
+    large = _upsampled(aux, target).softmax(dim=1)
+    return _entropy(main.softmax(dim=1), target) + weight * _entropy(large, target)
+
+
+def loss_with_void_as_class_0(main, aux, target, weight):
+    return total_loss(main, aux, torch.where(target == IGNORE, 0, target), weight)
 
 
 def loss_of_small_labels(main, aux, target, weight):
@@ -698,6 +724,7 @@ def _logits_and_labels() -> list[tuple[Tensor, Tensor, Tensor, float]]:
         target = torch.randint(classes, shape, generator=draw)
         if void:
             target[:, :2, :3] = IGNORE
+            target[0, 1] = IGNORE  # not as many in each image
         cases.append((main, aux, target, weight))
     return cases
 
@@ -712,10 +739,31 @@ fix_loss = Exercise(
             "This is the code as it was given. What does bilinear interpolation make of labels, "
             "which loss gets the weight, and what happens at void pixels?",
         ),
+        *(
+            Mistake(
+                answer,
+                "The labels are still resized bilinearly: between class 0 and class 2, this "
+                "invents class 1. Resize the logits instead." + more,
+            )
+            for answer, more in (
+                (loss_of_blended_labels, ""),
+                (loss_of_blended_labels_without_invented_classes, ""),
+                (loss_of_blended_labels_with_void, " Void pixels are a second fault."),
+                (loss_of_blended_labels_weighted_wrongly, " The weight is a second fault."),
+            )
+        ),
         Mistake(
-            loss_of_blended_labels,
-            "The labels are still resized bilinearly: between class 0 and class 2, this invents "
-            "class 1. Resize the logits instead.",
+            loss_as_mean_of_images,
+            "This is the mean of one loss for each image. Each loss is a mean over all pixels of "
+            "the batch that are not void, and images may have different numbers of them.",
+        ),
+        Mistake(
+            loss_of_two_probabilities,
+            "F.cross_entropy applies softmax itself. Give it the logits of both heads.",
+        ),
+        Mistake(
+            loss_with_void_as_class_0,
+            "Void pixels count as class 0 here. Leave them out of both means.",
         ),
         Mistake(
             loss_of_small_labels,
@@ -809,7 +857,7 @@ def occlusion(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> Tens
     ``net`` is a function from images (N, 3, H, W) to logits (N, K, H, W), and ``image`` is (3, H,
     W). H and W are multiples of ``side``, and the image has at least two blocks of ``side`` x
     ``side`` pixels. Cover one block after the other, and only this block: give all of its pixels
-    the mean color of the whole uncovered image, one number per channel. Compare the predicted
+    the mean colour of the whole uncovered image, one number per channel. Compare the predicted
     classes (the largest logit) with those of the uncovered image. Return (H / side, W / side): for
     each block, the share of the pixels *outside* of the block whose predicted class changes.
     """
@@ -997,7 +1045,7 @@ cover = Exercise(
         ),
         Mistake(
             occlusion_in_black,
-            "The blocks are covered with black. Use the mean color of the uncovered image.",
+            "The blocks are covered with black. Use the mean colour of the uncovered image.",
         ),
         Mistake(
             occlusion_in_grey,
@@ -1005,16 +1053,16 @@ cover = Exercise(
         ),
         Mistake(
             occlusion_in_half,
-            "The blocks are covered with 0.5. Use the mean color of the uncovered image.",
+            "The blocks are covered with 0.5. Use the mean colour of the uncovered image.",
         ),
         Mistake(
             occlusion_in_the_blocks_color,
-            "The block is covered with its own mean color. Use the mean over the whole image.",
+            "The block is covered with its own mean colour. Use the mean over the whole image.",
         ),
         Mistake(
             occlusion_of_logits,
-            "The logits are compared, and they change almost everywhere. Compare the predicted "
-            "classes.",
+            "The logits are compared. A logit may change although the predicted class stays the "
+            "same. Compare the predicted classes.",
         ),
         Mistake(
             occlusion_against_the_one_before,
@@ -1043,25 +1091,25 @@ cover = Exercise(
         "False in it, and divide its sum by height * width - side ** 2.",
     ),
     describe=lambda net, image, side: (
-        f"the function {net.__name__}, an image of {image.shape[1]} x {image.shape[2]} and blocks "
-        f"of {side} x {side}"
+        f"{net.__doc__[0].lower()}{net.__doc__[1:-1]}, an image of {image.shape[1]} x "
+        f"{image.shape[2]} and blocks of {side} x {side}"
     ),
 )
 
 
 # ── 10.6 ─────────────────────────────────────────────────────────────────────────────────────────
 
-REMEDIES = {  # what each of them does, and where its limit is
+DESIGNS = {  # what each of them does, and where its limit is
     "no pooling": "Convolutions of stride 8 without pooling compute classes from a neighbourhood.",
-    "1 x 1": "Pooling to 1 x 1 gives every pixel the same mean over the whole image, which does "
-    "not say in which part of the image something is.",
-    "grid": "A grid of cells gives every pixel the mean over its own cell, so that it is known in "
-    "which part of the image something is.",
+    "1 x 1": "Pooling to 1 x 1 gives every pixel the same mean over the whole image. A mean of "
+    "colours and textures is the same in whichever part of the image they are.",
+    "grid": "A grid gives every pixel a mixture of the means of the cells near it, so that the "
+    "pooled means differ between the parts of the image.",
     "larger input": "A larger input shows the network parts of the scene that were cut off.",
     "skip connection": "A skip connection adds features of a finer stride, which are computed from "
     "a smaller neighbourhood.",
 }
-OPTIONS = tuple(REMEDIES)
+OPTIONS = tuple(DESIGNS)
 TASKS = {
     "night": "Scenes by day and by night. The sky has two classes, and which of them is right "
     "depends on the brightness of the whole image.",
@@ -1080,17 +1128,19 @@ WANTED = {
     "halves": "Here the half of the image in which the lamp stands decides.",
     "tiles": "Here the decisive part of the scene is not in the network's input.",
     "wires": "Here no context is missing: details are lost at stride 8.",
-    "texture": "Here a small neighbourhood decides, and the rest of the image says nothing.",
+    "texture": "Here a window that features of stride 8 contain decides. Neither detail nor the "
+    "rest of the image is missing.",
 }
 
 
-def choose_remedy(task: str) -> str:
-    """Decide which remedy a task needs first: a key of ``ex.TASKS`` -> one of ``ex.OPTIONS``.
+def choose_design(task: str) -> str:
+    """Decide which design a task needs: a key of ``ex.TASKS`` -> one of ``ex.OPTIONS``.
 
     "no pooling": a network of stride 8 as it is. "1 x 1": the same with the mean over the whole
     image as context. "grid": with means over the cells of a grid. "larger input": the network gets
-    more of the scene. "skip connection": features of a finer stride are added. Choose the simplest
-    one that brings the missing information. Each of them is the answer exactly once.
+    more of the scene. "skip connection": features of a finer stride are added. Assume that the
+    features contain colours and textures, but not where in the image something is. Choose the
+    simplest design that brings the missing information. Each is the answer exactly once.
     """
     answers = {
         "night": "1 x 1",
@@ -1102,18 +1152,18 @@ def choose_remedy(task: str) -> str:
     return answers[task]
 
 
-list_in_question(choose_remedy, TASKS, {"Remedies": ", ".join(OPTIONS)})
+list_in_question(choose_design, TASKS, {"Designs": ", ".join(OPTIONS)})
 
 
 decide = Exercise(
     "10.6 Decide which context a task needs",
-    solution=choose_remedy,
+    solution=choose_design,
     cases=[(task,) for task in TASKS],
     mistakes=tuple(
-        Mistake(right_but(choose_remedy, {task: option}), f"{REMEDIES[option]} {WANTED[task]}")
+        Mistake(right_but(choose_design, {task: option}), f"{DESIGNS[option]} {WANTED[task]}")
         for task in TASKS
         for option in OPTIONS
-        if option != choose_remedy(task)
+        if option != choose_design(task)
     ),
     hints=(
         "Ask first whether the decisive information is in the network's input at all.",

@@ -411,5 +411,5 @@ def test_the_count_is_the_networks():
     assert chapter.head_parameters(2048, 21, 512, [1, 2, 3, 6]) == head == 23_084_565
 
 
-def test_every_remedy_is_right_once():
-    assert sorted(map(chapter.choose_remedy, chapter.TASKS)) == sorted(chapter.OPTIONS)
+def test_every_design_is_right_once():
+    assert sorted(map(chapter.choose_design, chapter.TASKS)) == sorted(chapter.OPTIONS)
