@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "deconvnet": ["DeconvNet"],
+        "dense_fcn": ["chain", "remove_strides", "shift_and_stitch", "upsample_dense"],
         "deeplab_v1": ["DeepLabV1"],
         "deeplab_v2": ["DeepLabV2"],
         "deeplab_v3": ["DeepLabV3"],
