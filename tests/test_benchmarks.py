@@ -14,6 +14,7 @@ from PIL import Image
 from benchmarks import (
     architectures,
     camvid,
+    deeplab_v3,
     detectors,
     dsb2018,
     instances,
@@ -466,6 +467,22 @@ def settings_of(steps: int) -> dict:
 
 def renewed(name: str, *arguments: str):
     return runs.parser("A bench.", ["a", "b"], steps=9).parse_args(["--only", name, *arguments])
+
+
+@pytest.mark.parametrize("offset, shift", [(0, -0.5), (1, 0.5)])
+def test_a_map_of_half_the_stride_is_moved_back_to_where_the_old_one_was(offset, shift):
+    old = torch.linspace(0, 1, 6).expand(2, 3, 8, 6) + torch.linspace(0, 5, 8)[:, None]
+    places = torch.arange(16), torch.arange(12)
+    rows, columns = ((each - offset) / 2 for each in places)  # old position i is 2i + offset
+    fine = (columns / 5 + 5 * rows[:, None] / 7).expand(2, 3, 16, 12)
+    assert torch.allclose(fine[..., offset::2, offset::2], old)
+    inner = (..., slice(16, -16), slice(16, -16))
+    expected = F.interpolate(old, (128, 96), mode="bilinear")[inner]
+    moved = deeplab_v3.resize_moved(fine, (128, 96), shift)[inner]
+    assert torch.allclose(moved, expected, atol=1e-5)
+    straight = F.interpolate(fine, (128, 96), mode="bilinear")
+    assert torch.allclose(deeplab_v3.resize_moved(fine, (128, 96), 0), straight, atol=1e-5)
+    assert not torch.allclose(straight[inner], expected, atol=1e-2)
 
 
 def test_rows_that_are_not_run_again_are_kept_in_their_order(monkeypatch, tmp_path):

@@ -29,7 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pixels": ["edge_strength", "gray", "lab"],
         "region_merging": ["felzenszwalb"],
         "regions": ["region_growing"],
-        "superpixels": ["slic"],
+        "superpixels": ["join_small_pieces", "slic"],
         "thresholds": [
             "apply_thresholds",
             "between_class_variance",

@@ -3,7 +3,10 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +15,30 @@ from segcourse.exercises.core import Exercise, Mistake, counted, list_in_questio
 
 Moments = tuple[int, float, float]  # number of pixels, mean, variance
 Score = Callable[[Moments, list[Moments]], float]
+
+
+@dataclass(repr=False)
+class Guided(Exercise):
+    """An exercise with a sentence for wrong answers that no catalogued mistake explains.
+
+    Args:
+        guide: the arguments, the wrong result and the expected one -> advice, or "" for none.
+    """
+
+    guide: Callable[[tuple, Any, Any], str] = lambda arguments, got, want: ""
+
+    def recognise(self, got: list, want: list) -> tuple[str, int]:
+        """As for every exercise; if no mistake is recognised, the guide is asked."""
+        advice, shown = super().recognise(got, want)
+        if not advice:
+            inputs = self.inputs()
+            for place in self.failing(got, want):
+                if not isinstance(got[place], BaseException):
+                    advice = self.guide(inputs[place], got[place], want[place])
+                if advice:
+                    return advice, place
+        return advice, shown
+
 
 # ── 4.1 ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -25,7 +52,8 @@ def two_thresholds(counts: Sequence[int]) -> tuple[int, int, float] | None:
     three classes, of the class's share of the pixels times the squared distance of the class's
     mean from the mean of all pixels. Find the pair (a, b) for which this sum is largest, and return
     a, b and the sum. If a value does not occur, several pairs divide the pixels in the same way:
-    take the smallest a, and then the smallest b. If fewer than three values occur, return None.
+    take the smallest a, and then the smallest b. (The tests contain no other ties.) If fewer than
+    three values occur, return None.
 
     Then predict: does the brightest of three classes find the optic disc of the retina?
     """
@@ -174,6 +202,28 @@ def _one_threshold(counts: Sequence[int]) -> int | None:
     return best
 
 
+def thresholds_by_a_product(counts: Sequence[int]) -> tuple[int, int, float] | None:
+    """The formula of two classes, with a third share as one more factor."""
+
+    def score(every, parts):
+        (n, low, _), (k, *_), (size, high, _) = parts
+        return n * k * size * (high - low) ** 2 / every[0] ** 3
+
+    return _first_best(counts, score)
+
+
+def thresholds_with_squared_shares(counts: Sequence[int]) -> tuple[int, int, float] | None:
+    return _first_best(
+        counts,
+        lambda every, parts: sum((n / every[0]) ** 2 * (m - every[1]) ** 2 for n, m, _ in parts),
+    )
+
+
+def thresholds_in_falling_order(counts: Sequence[int]) -> tuple[int, int, float] | None:
+    best = two_thresholds(counts)
+    return best and (best[1], best[0], best[2])
+
+
 def thresholds_into_thirds(counts: Sequence[int]) -> tuple[int, int, float] | None:
     best = _first_best(counts, lambda every, parts: -sum(n * n for n, *_ in parts))
     return best and (*best[:2], _between(counts, *best[:2]))
@@ -265,6 +315,19 @@ otsu_three = Exercise(
             thresholds_one_after_the_other,
             "Otsu's threshold was computed first, and then a second one for a part of the pixels. "
             "The best pair need not contain the best single threshold: try all pairs.",
+        ),
+        Mistake(
+            thresholds_by_a_product,
+            "The three shares are multiplied, as in the formula for two classes. With three "
+            "classes, add up share times squared distance from the mean of all pixels.",
+        ),
+        Mistake(
+            thresholds_with_squared_shares,
+            "The shares are squared too. Only the distances of the means are squared.",
+        ),
+        Mistake(
+            thresholds_in_falling_order,
+            "The larger threshold stands first. Return a, then b, with a < b.",
         ),
         Mistake(
             thresholds_into_thirds,
@@ -470,13 +533,39 @@ def _masks() -> list[tuple[Tensor]]:
         ["...#", "#..."],
         ["....##", ".#.#.#", "##.#.#", ".....#", "#.####", "#....."],
         ["#...", "#..#", "..##", "#.#."],
+        ["...#", "#.##", "###."],
+        [".##.##.", "#####.#", "##...##", "#.#.###", "#..##.#", "####.##"],
+        ["#.#####", ".##.##.", "#..##..", "####.#.", "#..#.##", "##..###"],
     )
     masks = [torch.tensor([[mark == "#" for mark in row] for row in rows]) for rows in drawings]
     noise = torch.rand(9, 14, generator=torch.Generator().manual_seed(3)) < 0.58
     return [(mask,) for mask in (*masks, noise)]
 
 
-two_passes = Exercise(
+def _split_components(arguments: tuple, got: Any, want: Any) -> str:
+    """Advice for labels that divide a true component, and join nothing."""
+    if (
+        not isinstance(got, np.ndarray)
+        or got.shape != np.shape(want)
+        or got.dtype.kind not in "iuf"
+    ):
+        return ""
+    found, true = got, np.asarray(want)
+    if ((found != 0) != (true != 0)).any():
+        return ""
+    pairs = {(float(a), float(b)) for a, b in zip(found.flat, true.flat, strict=True) if b}
+    numbers = {a for a, _ in pairs}
+    if not len(pairs) == len(numbers) > len({b for _, b in pairs}):
+        return ""
+    return (
+        f"Your labels divide this mask into {counted(len(numbers), 'component')}, but it has "
+        f"{len({b for _, b in pairs})}. If you use a table: a note may lead to another note, so "
+        "follow the table to its end, for both numbers, and join these two ends. A note that "
+        "replaces an older one loses it."
+    )
+
+
+two_passes = Guided(
     "4.2 Connected components in two passes",
     solution=label_components,
     cases=_masks,
@@ -539,6 +628,7 @@ two_passes = Exercise(
         "2, ... in the order in which you meet them: names.setdefault(root, len(names) + 1).",
     ),
     describe=lambda mask: "the mask\n" + draw(mask) + "\n",
+    guide=_split_components,
 )
 
 
@@ -553,7 +643,7 @@ def draw(mask: Tensor) -> str:
 def largest_tolerance(
     image: Tensor, seed_point: tuple[int, int], outside: tuple[int, int]
 ) -> int | None:
-    """Find the largest tolerance at which region growing does not leak.
+    """Find the largest tolerance at which region growing does not reach a given pixel.
 
     ``image`` is a tensor (H, W) of type uint8, with grey values from 0 to 255. ``seed_point`` and
     ``outside`` are two different pixels (row, column). The region grows from the seed to
@@ -561,7 +651,7 @@ def largest_tolerance(
     the value of the seed. Return the largest integer tolerance for which the region does not
     contain the pixel ``outside``. Return None if the region contains it even with tolerance 0.
 
-    Then predict: is the largest tolerance of each coin large enough to fill the coin?
+    Then predict: does the region with this tolerance have an IoU of at least 0.9 with the coin?
     """
     for tolerance in range(256):
         if region_growing(image, seed_point, tolerance=tolerance)[outside]:
@@ -620,6 +710,29 @@ def tolerance_with_the_points_exchanged(image, seed_point, outside):
     return largest_tolerance(image, outside, seed_point)
 
 
+def tolerance_of_minus_one_for_none(image, seed_point, outside):
+    result = largest_tolerance(image, seed_point, outside)
+    return -1 if result is None else result
+
+
+def tolerance_that_does_not_fill_the_image(image, seed_point, outside):
+    for tolerance in range(256):
+        if region_growing(image, seed_point, tolerance=tolerance).all():
+            return tolerance - 1 if tolerance else None
+
+
+def tolerance_of_divided_values(image, seed_point, outside):
+    for tolerance in range(256):
+        if region_growing(image / 255, seed_point, tolerance=tolerance / 255)[outside]:
+            return tolerance - 1 if tolerance else None
+    return 255
+
+
+def tolerance_down_and_along(image, seed_point, outside):
+    """The largest step on another way: along the column, then along the row."""
+    return tolerance_without_a_path(image.T, seed_point[::-1], outside[::-1])
+
+
 def tolerance_without_a_path(image, seed_point, outside):
     """The largest step on the straight way: along the row, then along the column."""
     (y, x), (row, column) = seed_point, outside
@@ -647,28 +760,28 @@ def _walls() -> list[tuple]:
     noise = torch.randint(0, 256, (8, 11), generator=torch.Generator().manual_seed(5))
     extremes = torch.tensor([[0, 255, 0], [0, 255, 255], [0, 0, 128]])
     cases = (
+        (torch.tensor([[100, 101, 100]]), (0, 0), (0, 2)),
+        (torch.tensor([[5], [3], [250], [4]]), (0, 0), (3, 0)),
+        (down, (0, 0), (3, 1)),
+        (extremes, (0, 0), (0, 2)),
+        (extremes, (0, 0), (2, 1)),
+        (torch.full((3, 4), 17), (0, 0), (2, 3)),
+        (detour, (0, 0), (0, 4)),
+        (detour, (3, 4), (0, 0)),
         (ring, (3, 3), (0, 0)),
         (gap, (3, 3), (6, 8)),
         (bright, (3, 3), (6, 0)),
         (corner, (1, 1), (3, 3)),
         (stairs, (1, 0), (1, 16)),
         (stairs, (0, 17), (2, 3)),
-        (detour, (0, 0), (0, 4)),
-        (detour, (3, 4), (0, 0)),
-        (down, (0, 0), (3, 1)),
         (noise, (4, 5), (0, 0)),
         (noise, (7, 2), (1, 9)),
-        (torch.full((3, 4), 17), (0, 0), (2, 3)),
-        (extremes, (0, 0), (0, 2)),
-        (extremes, (0, 0), (2, 1)),
-        (torch.tensor([[100, 101, 100]]), (0, 0), (0, 2)),
-        (torch.tensor([[5], [3], [250], [4]]), (0, 0), (3, 0)),
     )
     return [(image.to(torch.uint8), seed, outside) for image, seed, outside in cases]
 
 
-leak = Exercise(
-    "4.3 The tolerance at which a region leaks",
+keep_outside = Exercise(
+    "4.3 The largest tolerance that keeps a pixel outside",
     solution=largest_tolerance,
     cases=_walls,
     mistakes=(
@@ -718,14 +831,34 @@ leak = Exercise(
             "that it does not.",
         ),
         Mistake(
+            tolerance_of_minus_one_for_none,
+            "If the region contains the pixel even with tolerance 0, return None: no tolerance "
+            "from 0 on keeps the pixel outside, and -1 is no tolerance.",
+        ),
+        Mistake(
+            tolerance_that_does_not_fill_the_image,
+            "This asks when the region fills the whole image. Look only at the pixel "
+            "``outside``: other pixels may join later.",
+        ),
+        Mistake(
+            tolerance_of_divided_values,
+            "Values divided by 255 are rounded, so a difference that equals the tolerance may "
+            "count as larger. Compare whole numbers.",
+        ),
+        Mistake(
+            tolerance_down_and_along,
+            "Only the way along the column and then along the row is looked at. The region may "
+            "take any other way, if its values are more similar to the seed.",
+        ),
+        Mistake(
             tolerance_with_the_points_exchanged,
             "The region starts at ``outside`` here. It must start at the seed, whose value decides "
             "which pixels are similar.",
         ),
         Mistake(
             tolerance_without_a_path,
-            "Only one way to the pixel is looked at. The region may take a longer way whose values "
-            "are more similar to the seed.",
+            "Only the way along the row and then along the column is looked at. The region may "
+            "take a longer way whose values are more similar to the seed.",
         ),
     ),
     hints=(
@@ -737,7 +870,9 @@ leak = Exercise(
         "- 1, or None if tolerance is 0.",
     ),
     describe=lambda image, seed_point, outside: (
-        f"{image.tolist() if image.numel() <= 24 else tuple(image.shape)}, the seed "
+        f"the image {image.tolist()}, the seed {tuple(seed_point)} and the pixel {tuple(outside)}"
+        if image.numel() <= 24
+        else f"an image of {image.shape[0]} x {image.shape[1]} pixels, the seed "
         f"{tuple(seed_point)} and the pixel {tuple(outside)}"
     ),
 )
@@ -821,6 +956,35 @@ def cut_of_the_highest_price(source, sink, links):
         ),
         choose=max,
     )
+
+
+def _price(source, sink, links):
+    def price(side):
+        ends = [sink[node] if node in side else source[node] for node in range(len(source))]
+        return sum(ends) + sum(w for i, j, w in links if (i in side) != (j in side))
+
+    return price
+
+
+def cut_that_is_never_empty(source, sink, links):
+    nodes = range(len(source))
+    sides = (c for size in nodes for c in itertools.combinations(nodes, size + 1))
+    return sorted(min(map(set, sides), key=_price(source, sink, links), default=set()))
+
+
+def cut_that_is_never_full(source, sink, links):
+    nodes = range(len(source))
+    sides = (c for size in nodes for c in itertools.combinations(nodes, size))
+    return sorted(min(map(set, sides), key=_price(source, sink, links), default=set()))
+
+
+def cut_in_falling_order(source, sink, links):
+    return source_side(source, sink, links)[::-1]
+
+
+def cut_with_its_price(source, sink, links):
+    side = source_side(source, sink, links)
+    return side, _price(source, sink, links)(side)
 
 
 def cut_on_the_side_of_the_sink(source, sink, links):
@@ -923,6 +1087,24 @@ tiny_cut = Exercise(
             "These are the nodes on the side of the sink. Return the others.",
         ),
         Mistake(
+            cut_that_is_never_empty,
+            "The empty side is left out. All nodes may lie on the side of the sink: begin with "
+            "size 0.",
+        ),
+        Mistake(
+            cut_that_is_never_full,
+            "The full side is left out. All nodes may lie on the side of the source: range(n) ends "
+            "with n - 1.",
+        ),
+        Mistake(
+            cut_in_falling_order,
+            "The nodes are right, but their order is not: return a sorted list, smallest first.",
+        ),
+        Mistake(
+            cut_with_its_price,
+            "The price is returned too. Return only the list of nodes.",
+        ),
+        Mistake(
             cut_with_the_most_nodes,
             "Among cuts of the same price this is the one with the most nodes on the source's "
             "side. Return the one with the fewest.",
@@ -987,16 +1169,16 @@ REASONS = {
     "ramp": {
         "Otsu": "The bright side of the ramp is brighter than the disc, so no threshold separates "
         "the disc.",
-        "region growing": "Beside the disc, the ramp soon reaches the value of the seed, and on "
-        "the disc it soon leaves it.",
+        "region growing": "Beside the disc, the ramp reaches the values of the disc, so the region "
+        "grows into the background.",
         "forest": "A forest works too, but it needs 100 marked pixels. The edge of the disc is "
         "intact, and another method uses it with less help.",
     },
     "noise": {
         "Otsu": "The values of the object and of the background overlap.",
-        "region growing": "Neighbouring values differ too much: with noise, hardly any neighbour "
-        "is similar to the seed.",
-        "watershed": "Noise makes edges everywhere, and many are as strong as the boundary.",
+        "region growing": "Only about a third of the pixels of the disc are similar to the seed, "
+        "too few to form one connected region.",
+        "watershed": "Noise makes edges everywhere, and some are as strong as the boundary.",
     },
     "spot": {
         "Otsu": "The spot is small. The two large groups of values are the black background and "
@@ -1016,11 +1198,12 @@ REASONS = {
 def choose_method(picture: str) -> str:
     """Which method is enough for a picture? A key of ``ex.PICTURES`` -> one of ``ex.METHODS``.
 
-    Each picture has 72 x 96 pixels. Return the method that reaches an IoU of at least 0.8 with the
-    *least help*. Otsu's threshold needs no help. Region growing (compared with the seed, tolerance
-    0.15) needs one click. The watershed of the edge strength needs a click and a box. The random
-    forest needs 50 marked pixels of the object and 50 of the background; it does not know the
-    position of a pixel.
+    Each image has 72 x 96 pixels. Return the method that usually reaches an IoU of at least 0.8
+    with the *least help*; ex.METHODS lists the methods from the least help to the most. Otsu's
+    threshold needs no help. Region growing (compared with the seed, tolerance 0.15) needs one
+    click deep inside the object. The watershed of the edge strength needs such a click and a box.
+    The random forest needs 50 marked pixels of the object and 50 of the background; the position
+    of a pixel is not one of its features.
     """
     answers = {
         "dots": "Otsu",
@@ -1071,7 +1254,13 @@ def position_of_the_method(picture: str) -> int:
     return METHODS.index(choose_method(picture))
 
 
-choose = Exercise(
+def _reason(arguments: tuple, got: Any, want: Any) -> str:
+    (name,) = arguments
+    reason = REASONS[name].get(got, "") if isinstance(got, str) else ""
+    return reason and f"{reason} (This is about {name}.)"
+
+
+choose = Guided(
     "4.5 Predict: which method is enough?",
     solution=choose_method,
     cases=[(name,) for name in PICTURES],
@@ -1096,6 +1285,7 @@ choose = Exercise(
     describe=lambda name: f'"{name}"',
     shows_expected=False,
     options=METHODS,
+    guide=_reason,
 )
 
 
@@ -1114,8 +1304,8 @@ def slic_distance(
 
     ``pixel`` and ``center`` are lists of five numbers: three for the colour, then row and column.
     The function must return D, the root of the squared distance in this chapter. It is right for
-    some values of the arguments. In general it is not: if the image is enlarged, so that rows,
-    columns and spacing become twice as large, a right distance stays the same.
+    some values of the arguments, but not in general. One test: if rows, columns and spacing become
+    twice as large, D must stay the same, and in this function it does not.
     """
     color = sum((pixel[k] - center[k]) ** 2 for k in (0, 1, 2))
     place = sum((pixel[k] - center[k]) ** 2 for k in (3, 4))
@@ -1161,6 +1351,15 @@ def distance_that_weights_the_color(pixel, center, spacing, compactness):
     return math.sqrt(color * compactness**2 + place / spacing**2)
 
 
+def distance_divided_by_the_compactness(pixel, center, spacing, compactness):
+    return slic_distance(pixel, center, spacing, compactness) / compactness
+
+
+def distance_with_a_root_of_the_place(pixel, center, spacing, compactness):
+    color, place = _parts(pixel, center)
+    return color + math.sqrt(place) * compactness / spacing
+
+
 def distance_without_spacing(pixel, center, spacing, compactness):
     color, place = _parts(pixel, center)
     return math.sqrt(color + place * compactness**2)
@@ -1194,6 +1393,7 @@ fix_slic = Exercise(
     "4.6 Find the fault in a superpixel distance",
     solution=slic_distance,
     cases=[
+        ([52, -3, 6, 3, 4], [50, 0, 0, 0, 0], 20, 10),
         ([50, 0, 0, 3, 4], [50, 0, 0, 0, 0], 10, 10),
         ([50, 0, 0, 3, 4], [50, 0, 0, 0, 0], 20, 10),
         ([52, -3, 6, 8, 8], [50, 0, 0, 8, 8], 16, 10),
@@ -1238,6 +1438,15 @@ fix_slic = Exercise(
             "The compactness multiplies the colour here. It belongs to the place.",
         ),
         Mistake(
+            distance_divided_by_the_compactness,
+            "Colour and place are both divided by the compactness. D leaves the colour as it is "
+            "and multiplies the place by the compactness.",
+        ),
+        Mistake(
+            distance_with_a_root_of_the_place,
+            "The root is taken of the place only. Add both squared distances, then take one root.",
+        ),
+        Mistake(
             distance_without_spacing,
             "The distance of places is not divided by the spacing, so it grows with the image.",
         ),
@@ -1260,7 +1469,7 @@ fix_slic = Exercise(
         ),
         Mistake(
             distance_with_a_whole_ratio,
-            "// rounds down, so a compactness below the spacing becomes 0. Use /.",
+            "// rounds down: the ratio becomes 0 if the compactness is below the spacing. Use /.",
         ),
     ),
     hints=(

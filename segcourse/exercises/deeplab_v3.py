@@ -232,6 +232,11 @@ def macs_rounded_down(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
     return positions * k * k * c * d, positions * (k * k * c + c * d)
 
 
+def macs_rounded_to_nearest(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
+    positions = round(h / s) * round(w / s)
+    return positions * k * k * c * d, positions * (k * k * c + c * d)
+
+
 def macs_without_stride(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
     return multiply_adds(h, w, c, d, k, 1)
 
@@ -339,12 +344,18 @@ macs = Exercise(
         (12, 8, 6, 1, 3, 2),
         (5, 5, 1, 4, 7, 4),
         (96, 128, 3, 32, 3, 2),
+        (11, 7, 4, 5, 3, 4),
     ],
     mistakes=(
         Mistake(
             macs_rounded_down,
             "The sides of the output are rounded down. A side of 33 with stride 2 gives 17 "
             "positions: round up, for example with -(-33 // 2).",
+        ),
+        Mistake(
+            macs_rounded_to_nearest,
+            "The sides of the output are rounded to the nearest number. A side of 10 with stride 3 "
+            "gives 4 positions: round up.",
         ),
         Mistake(
             macs_as_floats,
@@ -648,8 +659,8 @@ trade = Exercise(
         ),
         Mistake(
             dilated_with_all_strides,
-            "Removed strides are counted in the product that is compared with `output_stride`. "
-            "Count only the strides that are kept.",
+            "After the first removed stride, all later ones are removed, too. A later stride stays "
+            "if its product with the strides that are kept is at most `output_stride`.",
         ),
         Mistake(
             dilated_by_every_stride,
@@ -1041,6 +1052,22 @@ def separable_by_norm(weight: Tensor) -> bool:
     return bool(torch.allclose(kernels, kernels[:1].expand_as(kernels)))
 
 
+def separable_by_the_first_output(weight: Tensor) -> bool:
+    kernels = weight.flatten(2).double()
+    return all(
+        torch.linalg.matrix_rank(torch.stack([first, other])) <= 1
+        for first, *others in kernels.unbind(1)
+        for other in others
+    )
+
+
+def separable_by_the_mean(weight: Tensor) -> bool:
+    kernels = weight.flatten(2).double()
+    mean = kernels.mean(dim=0)
+    factors = (kernels * mean).sum(-1) / mean.square().sum(-1).clamp(min=1e-12)
+    return bool(torch.allclose(factors[..., None] * mean, kernels))
+
+
 def separable_if_small(weight: Tensor) -> bool:
     return weight.shape[0] == 1
 
@@ -1055,6 +1082,7 @@ def kernels_of(*outputs: Sequence[Sequence[float]]) -> Tensor:
 def convolutions() -> list[tuple[Tensor]]:
     a, b, c = [1.0, 2, 3, 4], [0.0, 1, -1, 0], [2.0, 0, 0, 0]
     zero, double, minus = [0.0] * 4, [2.0, 4, 6, 8], [-0.5, -1, -1.5, -2]
+    opposite = [-2.0, -4, -6, -8]
     blur = [1.0, 2, 1, 2, 4, 2, 1, 2, 1]
     edge = [1.0, 0, -1, 2, 0, -2, 1, 0, -1]
     return [
@@ -1066,6 +1094,8 @@ def convolutions() -> list[tuple[Tensor]]:
         (kernels_of([a, b, c]),),
         (kernels_of([a], [b]),),
         (kernels_of([a], [double]),),
+        (kernels_of([zero], [a], [b]),),
+        (kernels_of([double], [opposite]),),
         (kernels_of([a, zero], [double, zero]),),
         (kernels_of([zero, b], [a, zero], [minus, b]),),
         (kernels_of([a, b], [zero, zero], [b, b]),),
@@ -1119,8 +1149,8 @@ separable = Exercise(
         ),
         Mistake(
             separable_always,
-            "The answer is always True. A separable convolution has fewer weights than an ordinary "
-            "one, so it cannot compute all that an ordinary one computes.",
+            "The answer is always True. But all outputs share one depthwise kernel per channel, "
+            "and the kernels of an ordinary convolution can differ by more than a factor.",
         ),
         Mistake(
             separable_never,
@@ -1137,6 +1167,16 @@ separable = Exercise(
             separable_by_pairs_of_neighbours,
             "Only neighbouring outputs are compared. If the kernel between two others is zero, "
             "those two are never compared.",
+        ),
+        Mistake(
+            separable_by_the_first_output,
+            "Each kernel is compared with that of the first output only. If the first kernel is "
+            "zero, the others are never compared with each other.",
+        ),
+        Mistake(
+            separable_by_the_mean,
+            "The kernels are compared with their mean. The mean of a kernel and its opposite is "
+            "zero, although one kernel and two factors give both.",
         ),
         Mistake(
             separable_by_norm,
@@ -1269,6 +1309,14 @@ def choose_by_variance(options: Options, budget: float, bound: float) -> str | N
     return decide(options, budget, bound, error=lambda each: statistics.variance(each) / len(each))
 
 
+def choose_with_the_best_median(options: Options, budget: float, bound: float) -> str | None:
+    affordable = {name: each for name, each in options.items() if each[0] <= budget}
+    if not affordable:
+        return None
+    best = max(affordable.values(), key=lambda option: statistics.median(option[1]))
+    return decide(affordable, budget, bound, reference={"best": best})
+
+
 def choose_without_pairs(options: Options, budget: float, bound: float) -> str | None:
     return decide(options, budget, bound, paired=False)
 
@@ -1363,6 +1411,11 @@ FIRST = {  # the best mean does not begin with the best score
     "u": (3.0, [0.70, 0.50, 0.50]),
     "v": (4.0, [0.60, 0.62, 0.61]),
 }
+MIDDLE = {  # the best median is not the best mean
+    "m": (30.0, [0.70, 0.70, 0.80]),
+    "d": (20.0, [0.71, 0.72, 0.55]),
+    "e": (10.0, [0.65, 0.645, 0.755]),
+}
 
 
 budget = Exercise(
@@ -1390,6 +1443,7 @@ budget = Exercise(
         (SPREAD, 8.0, 2.05),
         (SPREAD, 8.0, 2.2),
         (FIRST, 5.0, 0.5),
+        (MIDDLE, 50.0, 4.30),
     ],
     mistakes=(
         Mistake(
@@ -1419,7 +1473,8 @@ budget = Exercise(
         ),
         Mistake(
             choose_by_population,
-            "The standard deviation is divided by n. For a sample, divide by n - 1.",
+            "The sum of the squared deviations is divided by n. Divide it by n - 1, as "
+            "statistics.stdev does.",
         ),
         Mistake(
             choose_without_root,
@@ -1429,6 +1484,10 @@ budget = Exercise(
         Mistake(
             choose_by_variance,
             "The variance is used. The standard error is the root of variance / n.",
+        ),
+        Mistake(
+            choose_with_the_best_median,
+            "The option with the highest *median* is taken as the best. Compare the means.",
         ),
         Mistake(
             choose_without_pairs,

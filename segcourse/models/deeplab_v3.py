@@ -11,8 +11,9 @@ Chen, Papandreou, Schroff, Adam. "Rethinking Atrous Convolution for Semantic Ima
 
 A ResNet that halves the image five times leaves one score for 32 x 32 pixels. Here the last stages
 dilate instead of striding, and the output stride stays at 16; or at 8, with every rate doubled. At
-8 the same weights give the same features at every second place, and new ones in between: so the
-paper trains at 16 and predicts at 8.
+8 an encoder with the same weights gives the same features at every second place, and new ones in
+between. Only image pooling changes, because its mean includes the new ones. The paper also tests at
+8 what it trained at 16.
 
 The defaults build the paper's network. ``DeepLabV3(21, backbone=ResNet, output_stride=8,
 dropout=0.5, conv_after_aspp=True)`` is torchvision's deeplabv3_resnet50, names included: no

@@ -350,7 +350,7 @@ RIGHT = [
         components_by_scipy, components_by_scikit_image, components_by_flooding,
         components_by_spreading_the_smallest, components_in_two_passes,
     )),
-    (chapter.leak, (
+    (chapter.keep_outside, (
         tolerance_by_the_best_way, tolerance_by_bisection, tolerance_by_components,
         tolerance_in_scikit_image, tolerance_among_the_differences,
     )),
@@ -398,6 +398,58 @@ def test_the_choice_does_not_give_itself_away():
                 assert mark == "✗" and "expected" not in message
 
 
+def components_by_overwriting(pixel, note, to_the_end):
+    """Two passes with a plain table, in which a later note replaces an older one."""
+
+    def answer(mask):
+        labels, same, last = torch.zeros(mask.shape, dtype=torch.int64), {}, 0
+        for y, x in mask.nonzero().tolist():
+            above = labels[y - 1, x].item() if y else 0
+            left = labels[y, x - 1].item() if x else 0
+            if above and left:
+                labels[y, x] = {"above": above, "left": left}.get(pixel, min(above, left))
+                if above != left:
+                    low, high = sorted((above, left))
+                    pairs = {"left": (left, above), "above": (above, left), "max": (high, low)}
+                    key, value = pairs.get(note, (low, high))
+                    same[key] = value
+            elif above or left:
+                labels[y, x] = above or left
+            else:
+                labels[y, x] = last = last + 1
+        names = {}
+        for y, x in mask.nonzero().tolist():
+            number = labels[y, x].item()
+            for _ in range(last if to_the_end else 1):
+                number = same.get(number, number)
+            labels[y, x] = names.setdefault(number, len(names) + 1)
+        return labels
+
+    return answer
+
+
+@pytest.mark.parametrize("pixel", ["above", "left", "min"])
+@pytest.mark.parametrize("note", ["left", "above", "max", "min"])
+@pytest.mark.parametrize("to_the_end", [True, False])
+def test_a_table_that_forgets_notes_is_rejected_with_advice(pixel, note, to_the_end):
+    mark, message = chapter.two_passes.verdict(components_by_overwriting(pixel, note, to_the_end))
+    assert mark == "✗"
+    assert "follow the table to its end" in message
+
+
+def test_several_wrong_choices_get_advice_for_the_first():
+    mark, message = chapter.choose.verdict(lambda picture: "forest")
+    assert mark == "✗" and message.endswith("(This is about dots.)")
+
+
+def test_a_distance_divided_by_the_compactness_is_not_said_to_ignore_it():
+    def answer(pixel, center, spacing, compactness):
+        color = math.dist(pixel[:3], center[:3])
+        return math.hypot(color / compactness, math.dist(pixel[3:], center[3:]) / spacing)
+
+    assert "is not used" not in chapter.fix_slic.verdict(answer)[1]
+
+
 @pytest.mark.parametrize("most", [100, 200])
 def test_a_search_that_stops_too_early_is_rejected(most):
     def answer(image, seed_point, outside):
@@ -406,7 +458,7 @@ def test_a_search_that_stops_too_early_is_rejected(most):
                 return tolerance - 1 if tolerance else None
         return most - 1
 
-    assert chapter.leak.verdict(answer)[0] == "✗"
+    assert chapter.keep_outside.verdict(answer)[0] == "✗"
 
 
 # ── what the solutions compute is true ──────────────────────────────────────────────────────────

@@ -366,6 +366,53 @@ def test_a_constant_decision_is_told_that_it_is_constant(constant):
     assert mark == "✗" and f"always {constant}" in message
 
 
+def test_a_decision_from_one_reference_kernel_is_rejected():
+    def compared_with_the_first(weight):
+        first = weight[:1].flatten(2)
+        pairs = torch.stack([first.expand_as(weight.flatten(2)), weight.flatten(2)], dim=2)
+        return bool((torch.linalg.matrix_rank(pairs) <= 1).all())
+
+    mark, message = chapter.separable.verdict(compared_with_the_first)
+    assert mark == "✗" and "first output only" in message
+
+    def projected_on_the_mean(weight):
+        kernels = weight.flatten(2)
+        mean = kernels.mean(0)
+        norm = mean.square().sum(-1, keepdim=True).clamp(min=1e-9)
+        unit = mean / norm.sqrt()
+        return torch.allclose((kernels * unit).sum(-1, keepdim=True) * unit, kernels)
+
+    mark, message = chapter.separable.verdict(projected_on_the_mean)
+    assert mark == "✗" and "their mean" in message
+
+
+def test_the_best_median_is_not_the_best_mean():
+    def by_median(options, budget, bound):
+        affordable = {name: each for name, each in options.items() if each[0] <= budget}
+        if not affordable:
+            return None
+        best = max(affordable, key=lambda name: statistics.median(affordable[name][1]))
+        for name in sorted(affordable, key=lambda name: affordable[name][0]):
+            gaps = np.subtract(affordable[best][1], affordable[name][1])
+            if name == best or gaps.mean() <= bound * gaps.std(ddof=1) / len(gaps) ** 0.5:
+                return name
+
+    mark, message = chapter.budget.verdict(by_median)
+    assert mark == "✗" and "median" in message
+
+
+def test_rounding_to_the_nearest_side_is_not_called_rounding_down():
+    def nearest(height, width, in_channels, out_channels, kernel, stride):
+        positions = round(height / stride) * round(width / stride)
+        window = kernel**2 * in_channels
+        return positions * window * out_channels, positions * in_channels * (
+            kernel**2 + out_channels
+        )
+
+    mark, message = chapter.macs.verdict(nearest)
+    assert mark == "✗" and "to the nearest" in message
+
+
 def test_numbers_of_the_chapter_written_by_hand_are_rejected():
     for wrong in (
         lambda height, width, rate: chapter.mean_taps(6, 8, rate),
