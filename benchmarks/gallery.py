@@ -1,117 +1,65 @@
-"""Every network of the book on the same street scenes: the picture of the first page.
+"""Every semantic network of the course on the same street scene: the picture of the first page.
 
     python -m benchmarks.gallery
 
-Each network is trained alone, on the same batches of Toytown, with the same loss and as many steps,
-and scored on scenes that it has not seen. Writes book/_static/gallery.png and results/gallery.json.
+Draws book/_static/gallery.png from results/comparison.json, where the predictions of all networks
+are stored that were trained with the first seed (benchmarks/comparison.py). Trains nothing.
 """
 
-import argparse
 import io
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks import fcn_strides
-from benchmarks.recipe import learn
-from benchmarks.report import write
-from segcourse.classroom import FCN_OPTIONS, UNET_OPTIONS, course_loss
-from segcourse.data.sample import Cached, Sample, batches, stack
+from benchmarks.architectures import TEST_SEED
+from segcourse.data.results import measured, unpack_array
 from segcourse.data.toytown import CLASSES, PALETTE, Toytown
-from segcourse.metrics.semantic import iou, mean_iou
-from segcourse.models.fcn import FCN
-from segcourse.models.unet import UNet
 from segcourse.ops.labels import colorize
-from segcourse.training import evaluate, poly, predict, warmup
 
 PICTURE = Path(__file__).parents[1] / "book" / "_static" / "gallery.png"
-TRAINING = dict(steps=800, batch=4, learning_rate=1e-2, scenes=1600)
-TEST = 2  # the seed of Toytown that no chapter trains on or chooses with
-ROWS = 3
+SHOWN = 0  # of the scenes whose predictions are stored
+COLUMNS = 6
 
 
-# The networks at classroom size, as in their chapters.
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    **{
-        f"FCN-{stride}s": partial(FCN, len(CLASSES), stride=stride, **FCN_OPTIONS)
-        for stride in fcn_strides.STRIDES
-    },
-    "U-Net": partial(UNet, len(CLASSES), **UNET_OPTIONS),
-}
-
-
-def main() -> None:
-    """Train, score and draw all networks."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    steps = TRAINING["steps"]
-    parser.add_argument("--steps", type=int, default=steps, help="training steps for each network")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    train = Cached(Toytown(TRAINING["scenes"]))
-    test = Cached(Toytown(100, seed=TEST))
-    loss = course_loss(train)
-    shown = telling_scenes(test)
-    rows, outputs = {}, {}
-    for name, build in NETWORKS.items():
-        started = time.process_time()
-        model = learn(
-            build,
-            train,
-            loss,
-            seed=0,
-            steps=options.steps,
-            batch=TRAINING["batch"],
-            learning_rate=TRAINING["learning_rate"],
-            schedule=warmup(poly(0.9)),
-            progress=True,
+def panels() -> dict[str, Tensor]:
+    """The image, what each network predicts, and the ground truth: (H, W, 3) each, uint8."""
+    results = measured("comparison")
+    number = results["pictured"][SHOWN]
+    scene = Toytown(number + 1, seed=TEST_SEED)[number]
+    maps = {
+        results["published"][name]["title"]: torch.from_numpy(
+            unpack_array(row["runs"][0]["pictures"])[SHOWN]
         )
-        matrix = evaluate(
-            model, batches(test, batch_size=25, shuffle=False), num_classes=len(CLASSES)
-        )
-        rows[name] = {
-            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            "miou": float(mean_iou(matrix)),
-            **{f"iou_{c}": float(v) for c, v in zip(CLASSES, iou(matrix), strict=True)},
-            "training_seconds": time.process_time() - started,
-        }
-        outputs[name] = predict(model, shown.image)
-        print(f"{name}: mIoU {rows[name]['miou']:.3f} in {rows[name]['training_seconds']:.0f} s")
-    draw(shown, outputs)
-    print(f"drew book/_static/{PICTURE.name}")
-    write("gallery", {**TRAINING, "steps": options.steps, "seed": 0, "networks": rows})
-
-
-def telling_scenes(dataset: Cached) -> Sample:
-    """The first scenes in which every class occurs, as one batch."""
-    whole = [sample for sample in dataset if len(sample.semantic.unique()) == len(CLASSES)]
-    return stack(whole[:ROWS])
-
-
-def draw(shown: Sample, outputs: dict[str, Tensor]) -> None:
-    """Save rows of: image | what each network predicts | ground truth, under one legend."""
-    matplotlib.use("agg")
-    columns = {
-        "image": [(image.movedim(0, -1) * 255).round().byte() for image in shown.image],
-        **{name: list(colorize(output, PALETTE)) for name, output in outputs.items()},
-        "ground truth": list(colorize(shown.semantic, PALETTE)),
+        for name, row in results["networks"].items()
     }
-    height, width = shown.semantic.shape[-2:]
-    side, head, foot = 1.9, 0.3, 0.4  # inches: a picture, the titles, the legend
-    tall = side * height / width * ROWS + head + foot
-    figure, axes = plt.subplots(ROWS, len(columns), figsize=(side * len(columns), tall), dpi=140)
-    figure.subplots_adjust(0, foot / tall, 1, 1 - head / tall, wspace=0.03, hspace=0.03)
-    for place, (title, pictures) in zip(axes.T, columns.items(), strict=True):
-        place[0].set_title(title, fontsize=12, pad=5)
-        for axis, picture in zip(place, pictures, strict=True):
-            axis.imshow(picture.numpy(), interpolation="nearest")
-            axis.axis("off")
+    return {
+        "image": (scene.image.movedim(0, -1) * 255).round().byte(),
+        **{title: colorize(labels, PALETTE) for title, labels in maps.items()},
+        "ground truth": colorize(scene.semantic, PALETTE),
+    }
+
+
+def draw(pictures: dict[str, Tensor]) -> None:
+    """Save the pictures in rows, each under its title, above one legend."""
+    matplotlib.use("agg")
+    rows = -(-len(pictures) // COLUMNS)
+    height, width, _ = next(iter(pictures.values())).shape
+    side, title, legend = 1.9, 0.28, 0.4  # inches: a picture, the line above it, the last line
+    row_height = side * height / width + title
+    tall = row_height * rows + legend
+    figure = plt.figure(figsize=(side * COLUMNS, tall), dpi=140)
+    for place, (name, picture) in enumerate(pictures.items()):
+        row, column = divmod(place, COLUMNS)
+        bottom = tall - (row + 1) * row_height
+        size = (0.985 / COLUMNS, (row_height - title) / tall)
+        axes = figure.add_axes((column / COLUMNS, bottom / tall, *size))
+        axes.imshow(picture.numpy(), interpolation="nearest")
+        axes.set_title(name, fontsize=11, pad=4)
+        axes.axis("off")
     patches = [
         plt.Rectangle((0, 0), 1, 1, color=[part / 255 for part in color]) for color in PALETTE
     ]
@@ -135,4 +83,5 @@ def draw(shown: Sample, outputs: dict[str, Tensor]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    draw(panels())
+    print(f"drew book/_static/{PICTURE.name}")

@@ -594,6 +594,74 @@ def show_bars(groups: Mapping[str, Mapping[str, Any]], *, ylabel: str, alt: str)
 
 
 @_closed_on_error
+def show_points(
+    points: Mapping[str, Sequence[Any]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    line: Sequence[str] = (),
+) -> None:
+    """Points under their names: each is (x, y), or (x, y, spread) with a bar of y ± spread.
+
+    The points named in ``line`` have another color, and stairs lead from one to the next.
+
+    Raises:
+        ValueError: if there are no points, or ``line`` names one that is not there.
+    """
+    if not points or not set(line) <= set(points):
+        raise ValueError(
+            f"there are points for {list(points)}, and a line through {list(line)}: give at least "
+            "one point, and draw the line through points that are there."
+        )
+    figure = _canvas(1, 1, width=7.0, height=4.4)
+    axes = figure.subplots()
+    places = {name: (*_numbers(values), 0.0)[:3] for name, values in points.items()}
+    corners = sorted(places[name][:2] for name in line)
+    axes.step(*(zip(*corners, strict=True) if corners else ([], [])), where="post",
+              color=OKABE_ITO[1], linewidth=1)  # fmt: skip
+    for name, (x, y, spread) in places.items():
+        color = OKABE_ITO[1 if name in line else 0]
+        axes.errorbar(x, y, spread or None, fmt="o", color=color, markersize=6, capsize=3)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.margins(x=0.14, y=0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.draw_without_rendering()
+    _name_points(axes, {name: place[:2] for name, place in places.items()})
+    present(figure, alt=alt)
+
+
+_SIDES = ((8, 0, "left"), (-8, 0, "right"), (0, 11, "center"), (0, -11, "center"),
+          (8, 10, "left"), (8, -10, "left"), (-8, 10, "right"), (-8, -10, "right"))  # fmt: skip
+
+
+def _name_points(axes: Axes, places: Mapping[str, tuple[float, float]]) -> None:
+    """Write every name beside its point, where no other name or point stands if possible."""
+    taken, dots = [], [axes.transData.transform(place) for place in places.values()]
+    frame = axes.get_window_extent()
+
+    def write(name: str, right: int, up: int, side: str) -> Any:
+        text = axes.annotate(name, places[name], (right, up), textcoords="offset points",
+                             ha=side, va="center", fontsize=8)  # fmt: skip
+        text.set_in_layout(False)
+        return text
+
+    for name in sorted(places, key=places.get):
+        for where in _SIDES:
+            text = write(name, *where)
+            box = text.get_window_extent()
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
+            crowded = any(box.overlaps(other) for other in taken)
+            if inside and not crowded and not any(box.contains(*dot) for dot in dots):
+                break
+            text.remove()
+        else:
+            box = write(name, *_SIDES[0]).get_window_extent()
+        taken.append(box)
+
+
+@_closed_on_error
 def show_feature_maps(features: Tensor, *, alt: str, max_channels: int = 16) -> None:
     """The channels of (C, H, W) features that vary most, each scaled to its own range.
 

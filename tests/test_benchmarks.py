@@ -14,6 +14,7 @@ from PIL import Image
 from benchmarks import (
     architectures,
     camvid,
+    comparison,
     deeplab_v3,
     detectors,
     dsb2018,
@@ -34,7 +35,8 @@ from benchmarks import (
     unpooling,
 )
 from segcourse.classroom import NETWORKS, UNET_OPTIONS
-from segcourse.data.sample import Cached, batches
+from segcourse.data.results import measured, unpack_array
+from segcourse.data.sample import Cached, batches, stack
 from segcourse.data.toytown import CLASSES, Toytown
 from segcourse.losses.pixelwise import cross_entropy
 from segcourse.losses.set_matching import hungarian_match, set_mask_loss
@@ -42,6 +44,7 @@ from segcourse.models.gfrnet import GatedRefinement
 from segcourse.models.unet import UNet
 from segcourse.ops.boxes import from_cxcywh
 from segcourse.ops.instances import Detections, Instances
+from segcourse.ops.labels import IGNORE
 
 RESULTS = sorted(report.RESULTS.glob("*.json"))
 UNET = json.loads((report.RESULTS / "unet.json").read_text())  # as stored
@@ -136,6 +139,62 @@ def test_the_architectures_go_through_camvid_too(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SEGCOURSE_DATA", str(tmp_path))
     assert architectures.main(["--data", "camvid", "--only", "unet"]) == camvid.MISSING
     assert "701 frames with masks" in capsys.readouterr().err
+
+
+@pytest.fixture
+def few_scenes(monkeypatch, tmp_path):
+    """The bench of the comparison on few small scenes, with folders of its own."""
+    test = stack(list(Toytown(6, seed=3, size=(48, 64))))
+    monkeypatch.setattr(
+        comparison, "scenes_of", lambda data: (Cached(Toytown(8, size=(48, 64))), test)
+    )
+    monkeypatch.setattr(comparison, "MARKS", (2,))
+    monkeypatch.setattr(comparison, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    threads = torch.get_num_threads()
+    yield test
+    torch.set_num_threads(threads)
+
+
+def test_the_comparison_keeps_counts_curves_and_pictures(few_scenes, tmp_path):
+    whole = comparison.kept("unet", 0, "toytown", 4, True)
+    assert whole == comparison.kept("unet", 0, "toytown", 4, True)  # from its file
+    assert set(whole["curve"]) == {"2", "4"} and whole["curve"]["4"]["miou"] == whole["miou"]
+    short = comparison.kept("unet", 0, "toytown", 2, False)
+    assert set(short) == {"seed", "miou", "iou"}
+    comparison.store("toytown", 4, {"unet": {"runs": [whole], "short": {"2": [short]}}})
+    stored = json.loads((tmp_path / "comparison.json").read_text())
+    hits, predicted, true = (
+        unpack_array(text) for text in (whole["hits"], whole["predicted"], stored["true"])
+    )
+    assert hits.shape == (6, 8) and (predicted.sum(axis=1) == 48 * 64).all()
+    ious = hits.sum(axis=0) / (predicted + true - hits).sum(axis=0)
+    assert ious.round(4).tolist() == pytest.approx(list(whole["iou"].values()), abs=1e-4)
+    assert unpack_array(whole["pictures"]).shape == (len(stored["pictured"]), 48, 64)
+
+
+def test_counts_leave_void_out():
+    target = torch.tensor([[[0, 1, IGNORE], [1, 1, IGNORE]]])
+    hits, predicted, true = comparison.counts(torch.tensor([[[0, 1, 0], [0, 1, 1]]]), target, 2)
+    assert (hits.tolist(), predicted.tolist(), true.tolist()) == ([[1, 2]], [[2, 2]], [[1, 3]])
+
+
+def test_the_comparison_on_camvid_without_data_says_what_is_missing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("SEGCOURSE_DATA", str(tmp_path))
+    assert comparison.main(["--data", "camvid"]) == camvid.MISSING
+    assert "CamVid is needed" in capsys.readouterr().err
+
+
+def test_the_stored_comparison_has_the_scores_of_the_architectures():
+    """Both benches train the same networks with the same seeds."""
+    first, again = measured("architectures")["networks"], measured("comparison")["networks"]
+    assert list(first) == list(again)
+    for name, row in again.items():
+        for one, other in zip(first[name]["runs"], row["runs"], strict=True):
+            assert one["seed"] == other["seed"]
+            assert one["miou"] == pytest.approx(other["miou"], abs=0.003)
+    known = json.loads((Path(__file__).parents[1] / "book" / "published.json").read_text())
+    assert measured("comparison")["published"] == known
 
 
 @pytest.mark.parametrize("name", peers.PEERS)

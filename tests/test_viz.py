@@ -71,6 +71,13 @@ FIGURES = {
     "bars": lambda: viz.show_bars(
         {"8s": {"mIoU": (0.7, 0.02), "BF": 0.5}, "16s": {"mIoU": (0.6, 0.01)}}, ylabel="", alt=ALT
     ),
+    "points": lambda: viz.show_points(
+        {"a": (1, 0.5), "b": (2, 0.7, 0.1), "c": (3, torch.tensor(0.6))},
+        xlabel="cost",
+        ylabel="IoU",
+        alt=ALT,
+        line=["b", "a"],
+    ),
     "features": lambda: viz.show_feature_maps(torch.randn(20, 6, 8), alt=ALT),
     "architecture": lambda: viz.show_architecture(
         [
@@ -409,6 +416,31 @@ def test_a_window_of_no_point_is_refused(smooth):
 def test_bars_of_unknown_height(shown):
     viz.show_bars({"a": {"b": np.nan, "c": (np.nan, np.nan)}, "d": {}}, ylabel="", alt=ALT)
     shown[0][0].canvas.draw()
+
+
+def test_points_have_their_names_and_the_line_goes_from_left_to_right(shown):
+    FIGURES["points"]()
+    axes = shown[0][0].axes[0]
+    assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
+    stairs = axes.lines[0]
+    assert stairs.get_xdata().tolist() == [1, 2] and stairs.get_ydata().tolist() == [0.5, 0.7]
+
+
+def test_names_of_points_in_one_place_do_not_cover_each_other(shown):
+    viz.show_points({name: (1, 1) for name in "abc"}, xlabel="x", ylabel="y", alt=ALT)
+    boxes = [text.get_window_extent() for text in shown[0][0].axes[0].texts]
+    assert not any(a.overlaps(b) for a, b in zip(boxes, [*boxes[1:], boxes[0]], strict=True))
+
+
+def test_names_stand_somewhere_even_where_there_is_no_room(shown):
+    viz.show_points({f"point {n}": (1, 1) for n in range(30)}, xlabel="x", ylabel="y", alt=ALT)
+    assert len(shown[0][0].axes[0].texts) == 30
+
+
+@pytest.mark.parametrize("points, line", [({}, []), ({"a": (1, 2)}, ["b"])])
+def test_no_points_and_lines_through_no_point_are_refused(points, line):
+    with pytest.raises(ValueError, match="at least one point"):
+        viz.show_points(points, xlabel="x", ylabel="y", alt=ALT, line=line)
 
 
 class TestGrid:

@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "label_alignment": ["Alignment", "alignment"],
         "pennfudan": ["PennFudan"],
         "photographs": ["Photographs", "load_photographs"],
-        "results": ["measured"],
+        "results": ["measured", "pack_array", "unpack_array"],
         "sample": ["Cached", "Sample", "batches", "stack"],
         "signs": ["Signed"],
         "toytown": ["Toytown"],
