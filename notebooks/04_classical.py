@@ -170,8 +170,8 @@ for value, b in zip(values, between, strict=False):
 
 # %% [markdown]
 # The figure shows the histogram of each photograph, the curve of $B(\tau)$ and the
-# threshold at its maximum. The high value of the black surroundings of the retina is
-# cut off.
+# threshold at its maximum. The value of the black surroundings of the retina is cut
+# off.
 
 # %%
 panels = {}
@@ -199,10 +199,11 @@ viz.show_curve_panels(
 )
 
 # %% [markdown]
-# The values of the cell and its background lie far apart. In the retina, the two large
-# groups of values are the black surroundings and the red retina. The optic disc covers
-# only 1.4 % of the image, with values close to the retina's, so a threshold at the disc
-# has a small $B$. **Multi-Otsu** finds several thresholds (exercise 4.1).
+# The values of the cell, around 200 and too few to see, lie far from those of its
+# background. In the retina, the large groups are the black surroundings and the red
+# retina. The optic disc covers 1.4 % of the image, with values close to the retina's,
+# so a threshold at the disc has a small $B$. **Multi-Otsu** finds several thresholds
+# (exercise 4.1).
 #
 # ### Region growing
 #
@@ -411,9 +412,9 @@ same = torch.equal(stages["water at 5"], watershed(elevation, markers))
 print("same basins as in the package:", same)
 
 # %% [markdown]
-# The numbers are elevations; the markers are the 0 in row 3 and the first 1 in row 4.
-# At level 3, a ridge of 4s and 5s still separates the basins. At the end, each pixel of
-# the ridge belongs to the basin that reached the pixel first.
+# The numbers are elevations; the markers are at row 2, column 2 and at row 3, column 5.
+# With water at 3, a ridge of 4s and 5s still separates the basins. At the end, each
+# pixel of the ridge belongs to the basin that reached the pixel first.
 
 # %% tags=["hide-input"]
 viz.show_grid(
@@ -860,8 +861,8 @@ tables.show_table(rows, digits=2)
 
 # %% [markdown]
 # All four disappear: weak edges and overlapping colours need not break these methods,
-# if the parameters fit. Region growing even *gains* from half the contrast, which has
-# the same effect as twice the tolerance. All coins come from one photograph.
+# if the parameters fit. Region growing *gains* from half the contrast, which has the
+# same effect as twice the tolerance. All coins come from one photograph.
 #
 # ### All photographs and Toytown
 #

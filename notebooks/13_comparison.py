@@ -98,14 +98,15 @@ viz.show_predictions(
     {title: predicted_maps[title][:2] for title in ("DeepLab v3+", "G-FRNet")},
     CLASSES,
     PALETTE,
-    alt="Two street scenes with the predictions of DeepLab v3+ and G-FRNet and the ground "
-    "truth. Both networks find all objects; in both predictions, the posts of the lamps are "
-    "too wide in places.",
+    alt="Two street scenes with the predictions of DeepLab v3+ and G-FRNet and the "
+    "ground truth. Both networks find all objects; in both predictions, the "
+    "posts of the lamps are too wide in places.",
 )
 
 # %% [markdown]
-# Both predictions are similar, and DeepLab v3+ is ahead by less than 0.01. Would it also be ahead on other scenes, with
-# other random seeds, after a longer training, or on photographs?
+# Both predictions are similar, and DeepLab v3+ is ahead by less than 0.01. Would it
+# also be ahead on other scenes, with other random seeds, after a longer training, or on
+# photographs?
 #
 # Published scores do not answer the question. The table lists the networks in the order
 # of the [history page](../book/history.md). Look at the column *on*, the images of each
@@ -146,9 +147,8 @@ tables.show_table(rows)
 
 # %% [markdown]
 # The published scores come from different data sets, and they belong to networks with
-# different encoders, training data and post-processing. (The score of U-Net is the IoU
-# of cells; the history page names the source of each score.) So their order does not
-# rank the ideas.
+# different encoders, training data and post-processing. (U-Net's is the IoU of cells.)
+# So their order does not rank the ideas.
 #
 # The last column is our own measurement: mean of three seeds ± half of their range. Its
 # conditions are equal for all networks: the same 1600 training scenes in the same
@@ -204,8 +204,8 @@ for name, values in ious.items():
 # chapter 8, we divide the mean of the paired differences by its standard error, which
 # gives $t$. With three seeds, $|t|$ must exceed 4.30.
 #
-# **The rule of this chapter:** network A is *clearly* better than B if the interval lies
-# above 0 and $t$ exceeds 4.30. If neither is clearly better, we write *no clear
+# **The rule of this chapter:** network A is *clearly* better than B if the interval
+# lies above 0 and $t$ exceeds 4.30. If neither is clearly better, we write *no clear
 # difference*.
 #
 # **Accuracy and cost.** Network P *dominates* network Q if P is at least as good in
@@ -234,19 +234,19 @@ print(f"tau of ABCD and ABDC: {kendall([4, 3, 2, 1], [4, 3, 1, 2]):.2f}")
 print(f"random orders with at least this tau: {np.mean(np.array(orders) >= 0.66):.2f}")
 
 # %% [markdown]
-# One random order in six agrees as well. A rank correlation of few networks therefore
-# means little. Below, we report with each $\tau$ how often a random order agrees or
-# disagrees as strongly (the *p* value).
+# One random order in six agrees as well, so a rank correlation of few networks means
+# little. With each $\tau$ below, we report how often a random order agrees or disagrees
+# as strongly (the *p* value).
 
 # %% [markdown]
 # ## Build it
 #
 # ### Counts for every scene
 #
-# The benchmark `comparison` trained each network again with the first seed. For each test
-# scene and class, it stored how many pixels are right (the intersection) and how many
-# were predicted. The union is the number of predicted pixels plus the number of true
-# pixels minus the intersection.
+# The benchmark `comparison` trained each network again with the first seed. For each
+# test scene and class, it stored how many pixels are right (the intersection) and how
+# many were predicted. The union is the number of predicted pixels plus the number of
+# true pixels minus the intersection.
 
 # %%
 true = unpack_array(detail["true"])  # (scenes, classes), in pixels
@@ -342,9 +342,9 @@ tables.show_table(rows)
 
 # %% [markdown]
 # The lead of DeepLab v3+ over G-FRNet, with which the chapter began, is not clear. For
-# U-Net and DeepLab v1, interval and *t* disagree: with the first seed, U-Net is better on
-# nearly all draws, but the difference varies so much from seed to seed that its mean is
-# not clearly above 0. The other two pairs differ clearly.
+# U-Net and DeepLab v1, interval and *t* disagree: with the first seed, U-Net is better
+# on nearly all draws, but the difference varies so much from seed to seed that its mean
+# is not clearly above 0. The other two pairs differ clearly.
 #
 # ### The Pareto front
 
@@ -371,10 +371,9 @@ print(pareto_front({"P": (100, 0.8), "Q": (50, 0.7), "R": (120, 0.75)}))
 #
 # ### A photograph
 #
-# Does the order of three networks on Toytown also hold on a photograph? We train U-Net,
-# SegNet and FCN-8s on the left half of the photograph *coins*, as in chapter 8, with
-# three seeds each, and test them on the right half. Compare the sizes of the
-# differences in the two columns of IoU.
+# Does the order of three networks on Toytown also hold on a photograph? As in chapter
+# 8, we train on the left half of *coins* and test on the right half, with three seeds.
+# Compare the differences in the two columns of IoU.
 
 # %%
 coins = Photographs("coins")[0]
@@ -427,22 +426,21 @@ viz.show_images(
     {"photograph": (right.image - low) / (high - low), **coin_maps,
      "ground truth": right.semantic == 1},
     columns=5,
-    alt="The right half of a photograph of coins, the coins found by U-Net, SegNet and "
-    "FCN-8s, and the ground truth.",
+    alt="The right half of a photograph of coins, the coins found by U-Net, SegNet "
+    "and FCN-8s, and the ground truth.",
 )  # fmt: skip
 
 # %% [markdown]
-# U-Net is first on both, but its lead over FCN-8s is much smaller on the coins. SegNet and
-# FCN-8s differ clearly on Toytown, and hardly on the coins. One possible reason is that
-# no class of the photograph is as thin as a lamp. So a difference of two networks
-# belongs to the images on which it was measured.
+# The order is the same, but U-Net's lead over FCN-8s is much smaller on the coins. One
+# possible reason is that no class of the photograph is as thin as a lamp. So a
+# difference of two networks belongs to the images on which it was measured.
 #
 # ### Frames of a real street
 #
-# CamVid (Brostow, Fauqueur and Cipolla, 2009) contains frames of videos from a
-# car. The benchmark trained all networks on its 367 training frames, reduced to 96 x 128
-# pixels, with the recipe of Toytown but with one seed only. The test set has 233 frames.
-# In the figure, look for networks whose order changes.
+# CamVid (Brostow, Fauqueur and Cipolla, 2009) contains frames of videos from a car. The
+# benchmark trained all networks on its 367 training frames, reduced to 96 x 128 pixels,
+# with the recipe of Toytown but with one seed only. The test set has 233 frames. In the
+# figure, look for networks whose order changes.
 
 # %%
 camvid = measured("comparison_camvid")
@@ -454,28 +452,27 @@ def on_camvid(name):
 
 # %% tags=["hide-input"]
 viz.show_points(
-    {
-        TITLES[name]: (scores(name).mean(), on_camvid(name)) for name in results
-    },
+    {TITLES[name]: (scores(name).mean(), on_camvid(name)) for name in results},
     xlabel="mean IoU on Toytown, mean of three seeds",
     ylabel="mean IoU on CamVid, one seed",
-    alt="Mean IoU on CamVid against mean IoU on Toytown of fifteen networks. U-Net is first "
-    "and FCN-32s last on both. PSPNet and FCN-8s lie above SegNet on CamVid only.",
+    alt="Mean IoU on CamVid against mean IoU on Toytown of fifteen networks. U-Net "
+    "is first and FCN-32s last on both. PSPNet and FCN-8s lie above SegNet on "
+    "CamVid only.",
 )
 
 # %% [markdown]
-# U-Net and DeepLab v1 are first on CamVid too, and FCN-32s is last. In between, the order
-# changes: PSPNet and FCN-8s are ahead of SegNet and RefineNet on CamVid, and behind them
-# on Toytown. All scores are low, because the frames are small and the training short.
-# With one seed, we cannot say which of these differences are clear.
+# U-Net and DeepLab v1 are first on CamVid too, and FCN-32s is last. In between, the
+# order changes: PSPNet and FCN-8s are ahead of SegNet and RefineNet on CamVid, and
+# behind them on Toytown. With one seed, we cannot say which of these differences are
+# clear.
 #
 # ## What did the idea buy?
 #
 # ### What pairing buys
 #
 # Fifteen networks form 105 pairs. For each pair, we compute the interval of the
-# difference twice: with the same drawn scenes for both networks, and with scenes that
-# are drawn separately for each. Nothing else differs.
+# difference twice: with the same drawn scenes for both networks, and with separate
+# draws.
 
 # %%
 shuffled = {name: rng.permutation(values) for name, values in drawn.items()}
@@ -526,7 +523,9 @@ def score_stride(name):
     model, widths = NETWORKS[name](11).eval(), []  # no other layer has 11 channels
     for layer in model.modules():
         if isinstance(layer, torch.nn.Conv2d) and layer.out_channels == 11:
-            layer.register_forward_hook(lambda *parts: widths.append(parts[2].shape[-1]))
+            layer.register_forward_hook(
+                lambda *parts: widths.append(parts[2].shape[-1])
+            )
     with torch.inference_mode():
         model(torch.rand(1, 3, 96, 128))
     return round(128 / max(widths))
@@ -542,23 +541,23 @@ for name in ranking:
 tables.show_table(rows)
 
 # %% [markdown]
-# U-Net and DeepLab v1 lead, without a clear difference. DeepLab v2, PSPNet, DeepLab v3 and
-# FCN-8s compute scores at stride 8 and reach nearly the same mean IoU, although their
-# modules for context differ. All networks above SegNet-Basic compute scores at stride 1
-# or 2, but so do SegNet-Basic and DeconvNet. So a small stride may help, but does not
-# suffice, and the table does not isolate its effect, because the networks also differ in
-# encoder and width. Only the three FCNs share an encoder; there, each skip connection
-# to a finer stride raised all four scores.
+# U-Net and DeepLab v1 lead, without a clear difference. DeepLab v2, PSPNet, DeepLab v3
+# and FCN-8s compute scores at stride 8 and reach nearly the same mean IoU, although
+# their modules for context differ. The first seven networks compute scores at stride 1
+# or 2, but so does DeconvNet. So a small stride may help, but does not suffice. The
+# table cannot isolate its effect, because the networks also differ in encoder and
+# width. Only the three FCNs share an encoder; there, each skip connection raised all
+# four scores.
 #
-# The thinnest class shows the largest differences: the mean IoU of U-Net is twice that
-# of FCN-32s, but FCN-32s finds nearly no lamps. Since we tested 105 pairs, a few of the
-# clear differences may be due to chance.
+# Lamps, the thinnest class, show the largest differences: FCN-32s finds nearly none.
+# Since we tested 105 pairs, a few of the clear differences may be due to chance.
 #
 # ### Cost, and the Pareto front
 #
-# *MACs* (multiply-accumulate operations) are the multiplications, each with an addition,
-# for one scene. *Step* is a training step with four scenes on one CPU thread, *memory*
-# the peak of the whole process. In the last column, look for networks on no front.
+# *MACs* (multiply-accumulate operations) are the multiplications, each with an
+# addition, for one scene. *Step* is a training step with four scenes on one CPU thread,
+# *memory* the peak of the whole process. In the last column, look for networks on no
+# front.
 
 # %%
 COSTS = {"parameters": "parameters", "million MACs": "macs", "step in ms": "step_ms"}
@@ -586,23 +585,24 @@ viz.show_points(
     line=[TITLES[name] for name in fronts["step in ms"]],
     xlabel="training step in ms",
     ylabel="mean IoU on Toytown, ± half of the range",
-    alt="Mean IoU against step time of fifteen networks. The front rises from SegNet at "
-    "50 ms over DeepLab v1 at 80 ms to U-Net at 109 ms; FCN-32s is far below it.",
+    alt="Mean IoU against step time of fifteen networks. The front rises from "
+    "SegNet at 50 ms over DeepLab v1 at 80 ms to U-Net at 109 ms; FCN-32s is "
+    "far below it.",
 )  # fmt: skip
 
 # %% [markdown]
-# The line joins the front of step time: SegNet, DeepLab v1 and U-Net. Each other network
-# needs more time than one of these three, and is not more accurate. From DeepLab v1 to
-# U-Net, a step takes a third longer, without a clear gain.
+# The line joins the front of step time: SegNet, DeepLab v1 and U-Net. Each other
+# network needs more time than one of these three, and is not more accurate. From
+# DeepLab v1 to U-Net, a step takes a third longer, without a clear gain.
 #
 # The three costs do not agree. SegNet-Basic has the fewest parameters, but more MACs
-# than U-Net. DeconvNet has the fewest MACs, but SegNet is faster. Memory does not decide
-# here: the peaks differ by less than 0.1 GiB, and each process also holds PyTorch and
-# the 1600 scenes.
+# than U-Net. DeconvNet has the fewest MACs, but SegNet is faster. The memory hardly
+# differs; each process also holds PyTorch and the 1600 scenes.
 #
 # ### Do rankings agree?
 #
-# The table compares rankings of the same networks by different seeds, scores and images.
+# The table compares rankings of the same networks by different seeds, scores and
+# images.
 
 
 # %%
@@ -629,16 +629,16 @@ comparisons = {
 rows = []
 for title, (x, y) in comparisons.items():
     row = {"rankings": title, "networks": len(x), "tau": kendall(x, y)}
-    rows.append({**row, "p": float(scipy.stats.kendalltau(x, y).pvalue)})
+    p = scipy.stats.kendalltau(x, y).pvalue
+    rows.append({**row, "p": "< 0.001" if p < 0.001 else f"{p:.3f}"})
 tables.show_table(rows)
 
 # %% [markdown]
-# The rankings of different seeds agree in nearly all pairs, and so do those of different
-# scores. Toytown and CamVid agree less, but more than random orders would. The published
-# ranking of eight networks has as many pairs in our order as in the opposite one. This
-# does not say that one of the rankings is wrong: the published networks are larger,
-# pretrained, and differ in encoder and post-processing. And with eight networks, only a
-# strong agreement could be told from chance.
+# Different seeds and different scores give nearly the same ranking. Toytown and CamVid
+# agree less, but more than random orders do. Of the 28 pairs of published networks,
+# half have our order and half the opposite one. Neither ranking is wrong, because the
+# published networks are larger, pretrained, and differ in encoder and post-processing.
+# And with eight networks, only a strong agreement can be told from chance.
 #
 # ### Learning curves
 #
@@ -660,9 +660,9 @@ viz.show_curves(
     {TITLES[n]: (list(curves[n]), list(curves[n].values())) for n in ahead},
     xlabel="step of a training of 760 steps",
     ylabel="mean IoU on the test scenes",
-    alt="Learning curves of the networks that are among the three best at step 100, 300 or "
-    "760. DeepLab v1 and DeepLab v3+ are ahead at first; U-Net starts lower and is first at the "
-    "end.",
+    alt="Learning curves of the networks that are among the three best at step 100, "
+    "300 or 760. DeepLab v1 and DeepLab v3+ are ahead at first; U-Net starts "
+    "lower and is first at the end.",
 )
 
 # %%
@@ -676,16 +676,14 @@ for step, order in reversed(best_at.items()):
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# The order changes during the training. DeepLab v1 is ahead at steps 100 and 300. U-Net is
-# not among the first three there, but is first at step 760. With fewer steps, we would
-# have reported another winner, and the table cannot say who would win after more steps.
-# A training of only 300 steps would need a measurement of its own, because its learning
-# rate would fall earlier.
+# The order changes during the training. DeepLab v1 is ahead at steps 100 and 300. U-Net
+# is not among the first three there, but is first at step 760. So the result belongs to
+# 760 steps, and another network may lead after more. (A training of only 300 steps is
+# not in the table: its learning rate would fall earlier.)
 #
 # ### The errors of all networks
 #
-# All networks segment the same test scene (first seed). Look at the lamps, the person
-# and the outlines.
+# All networks segment the same test scene. Look at the lamps and the person.
 
 # %% tags=["hide-input"]
 viz.show_labels(
@@ -694,18 +692,17 @@ viz.show_labels(
     CLASSES,
     PALETTE,
     columns=4,
-    alt="The ground truth of a scene with three lamps, and the predictions of fifteen "
-    "networks, sorted by mean IoU. FCN-32s shows large patches without lamps, FCN-8s and the "
-    "DeepLab v2 and v3 show lamps as wide blobs, U-Net and DeepLab v1 as thin posts.",
+    alt="The ground truth of a scene with lamps, and the predictions of fifteen "
+    "networks, sorted by mean IoU. FCN-32s shows large patches without lamps. FCN-8s, "
+    "DeepLab v3 and PSPNet show lamps as wide blobs, U-Net and DeepLab v1 as posts.",
 )
 
 # %% [markdown]
-# FCN-32s has no lamp. In the maps of FCN-8s, DeepLab v3 and PSPNet, lamps are blobs, and
-# legs and arms of the person are missing. DeconvNet shows single wrong pixels in many
-# places. From SegNet-Basic on, posts are thin, and their outlines improve towards U-Net.
+# FCN-32s has no lamp. In the maps of FCN-8s, DeepLab v3 and PSPNet, lamps are blobs,
+# and the legs of the person are missing. DeconvNet has single wrong pixels in many
+# places. From SegNet-Basic on, most posts are thin.
 #
-# Now we count, for each pixel of four scenes, how many of the fifteen networks are
-# wrong.
+# Now we count for each pixel how many of the fifteen networks are wrong.
 
 # %% tags=["hide-input"]
 truth = torch.stack([scene.semantic for scene in test_scenes])
@@ -715,8 +712,9 @@ viz.show_images(
     | {f"scene {n}: wrong networks": wrong[n] for n in range(4)},
     columns=4,
     limits=(0, 15),
-    alt="Four street scenes, and below each a map of the number of wrong networks. Bright "
-    "lines follow the outlines of all objects. In scenes 0 and 2, a horizontal strip is bright.",
+    alt="Four street scenes, and below each a map of the number of wrong networks. "
+    "Bright lines follow the outlines of all objects. In scenes 0 and 2, a "
+    "horizontal strip is bright.",
 )
 
 # %%
@@ -730,17 +728,16 @@ for k, name in enumerate(CLASSES):
 # %% [markdown]
 # Most errors lie at outlines, where networks differ. Less than 1 % of the pixels are
 # wrong for all networks. Almost half of these pixels are grass, most of them in a strip
-# at the horizon of scene 0. No lamp pixel is among them: each one is found by at least
-# one network. A difference of architecture can only concern the pixels on which networks
-# disagree.
+# at the horizon of scene 0. No lamp pixel is among them: at least one network is right
+# at each of them.
 #
 # ## Where it breaks
 #
 # ### Scenes alone do not compare architectures
 #
-# The bootstrap over scenes compares two *trained* networks. Another training of the same
-# architectures may reverse their order. The cell counts the intervals without 0, and
-# lists those of them for which $|t|$ does not exceed 4.30.
+# The bootstrap over scenes compares two *trained* networks. Another training of the
+# same architectures may reverse their order. The cell counts the intervals without 0,
+# and lists those of them for which $|t|$ does not exceed 4.30.
 
 # %%
 decided, doubtful = 0, []
@@ -755,9 +752,9 @@ print(f"{decided} of {len(pairs)} intervals do not contain 0")
 tables.show_table(doubtful)
 
 # %% [markdown]
-# In each of these pairs, the scenes decide and the seeds do not. U-Net is ahead of
-# DeepLab v1 with the first two seeds, and behind with the third one. So a small interval
-# over scenes, even over thousands of them, does not replace further trainings.
+# For these pairs, the scenes decide and the seeds do not. U-Net is ahead of DeepLab v1
+# with the first two seeds, and behind with the third one. So an interval over scenes,
+# even over thousands of them, does not replace further trainings.
 #
 # ### Frames of a video are not independent
 #
@@ -794,9 +791,9 @@ for title, members in units.items():
 tables.show_table(rows)
 
 # %% [markdown]
-# The blocks make the median interval much longer, and fewer pairs are decided. Frames that
-# are drawn singly pretend more evidence than the videos contain. Even the blocks come
-# from two videos only, so their intervals say little about other streets.
+# With blocks, the median interval is much longer, and fewer intervals are without 0. So
+# the intervals from single frames are too short. Even the blocks come from two videos
+# only, so that their intervals say little about other streets.
 #
 # ## In practice
 #
@@ -828,15 +825,16 @@ print(f"SciPy: {answer.low:+.3f} to {answer.high:+.3f}")
 print("ours:  " + "{:+.3f} to {:+.3f}".format(*interval(gap)))
 
 # %% [markdown]
-# SciPy draws other samples, so the limits differ slightly. The statistic receives the
-# numbers of the scenes, so that both networks are scored on the same draw. The method
+# SciPy draws other samples, but the limits agree. The statistic receives the numbers of
+# the scenes, so that both networks are scored on the same draw. The method
 # `"percentile"` is the interval of this chapter; SciPy's default is another one, BCa.
 #
 # ### Measuring cost
 #
 # `FlopCounterMode` counts floating-point operations; half of them are the MACs.
 # `torch.utils.benchmark.Timer` measures time: it warms up, repeats the call, and uses
-# one thread unless it is told otherwise.
+# one thread unless it is told otherwise. Times depend on the machine: measure them on
+# yours.
 
 # %% tags=["nbval-ignore-output"]
 scene = test_scenes[0].image[None]
@@ -853,9 +851,6 @@ for name in ("segnet", "segnet_basic", "unet"):
 tables.show_table(rows, digits=1)
 
 # %% [markdown]
-# SegNet-Basic has more MACs than U-Net and is faster here. So a count of operations does
-# not replace a measurement of time.
-#
 # ### A decision guide
 #
 # The guide applies one rule to every need. Of the networks within the limit, *best* has
@@ -893,21 +888,21 @@ needs.append(guide("mean IoU, below 200,000 parameters", scores, ("parameters", 
 tables.show_table(needs)
 
 # %% [markdown]
-# The column *choose* names two networks: DeepLab v1, and SegNet where the limits of time
-# or parameters are low. (Our DeepLab v1 has the paper's branches that compute scores of
-# the image itself, and no CRF.) U-Net has the highest mean for three needs, but its lead
-# is not clear and its steps are longer.
+# The column *choose* names two networks: DeepLab v1, and SegNet where time or
+# parameters are limited. (Our DeepLab v1 has the branch that computes scores of the
+# image itself, and no CRF.) U-Net has the highest mean for three needs, but its lead is
+# not clear and its steps are longer.
 #
 # The guide holds for small networks that start from random weights, and for images like
 # Toytown. For other images, follow the method and not the table:
 #
-# 1. Before you train, write down the score that counts (thin objects? outlines?) and the
-#    limits of time and memory.
-# 2. Train two or three networks alike with at least three seeds, and spend the same
-#    effort on their settings. Use validation images for it.
-# 3. Compare in pairs: the interval over independent images (whole videos or patients)
-#    and $t$ over the seeds. Report all pairs.
-# 4. Of the networks without a clear difference, take the cheapest.
+# 1. Before you train, write down the score that counts and the limits of time and
+#    memory.
+# 2. Train two or three networks alike with at least three seeds. Choose settings on
+#    validation images, with the same effort for each network.
+# 3. Compare in pairs, by the interval over independent images and by $t$ over the
+#    seeds. Report all pairs, and of the networks without a clear difference, take the
+#    cheapest.
 #
 # ## Common mistakes
 #
@@ -931,11 +926,11 @@ print(f"tau of the two rankings: {kendall(*both):.2f}")
 
 # %% [markdown]
 # All scores fall, because a small object in one scene counts as much as a large one in
-# another. The ranking hardly changes here. But scores that were computed in different
-# ways must not stand in one table.
+# another. The ranking hardly changes, but scores of both kinds must not stand in one
+# table.
 #
-# **2. "The intervals overlap, so there is no difference."** Wrong: one interval for each
-# network. Right: an interval for the difference.
+# **2. "The intervals overlap, so there is no difference."** Wrong: one interval for
+# each network. Right: an interval for the difference.
 
 # %%
 own = {name: interval(values) for name, values in drawn.items()}
@@ -975,9 +970,8 @@ print(f"tau of MACs and step time: {kendall(macs, step):.2f}")
 print(f"pairs in which fewer MACs take longer: {len(faster)} of {len(pairs)}")
 
 # %% [markdown]
-# In a quarter of the pairs, the network with fewer MACs takes longer. The count contains
-# convolutions and matrix products only, and leaves out, for example, normalisation and
-# interpolation.
+# In a quarter of the pairs, the network with fewer MACs takes longer. The count leaves
+# out, for example, normalisation and interpolation.
 
 # %% [markdown]
 # ## Exercises
@@ -1061,9 +1055,9 @@ for count in (1, 2, 4, 8):
     print(f"best of {count}: {ex.best_report.solution(eight, count):.3f}")
 
 # %% [markdown]
-# With four trainings, the report is about 0.02 above the mean, without any change of the
-# network. The lead of DeepLab v3+ over G-FRNet in this chapter is smaller (although its
-# training was longer).
+# With four trainings, the report is about 0.02 above the mean, without any change of
+# the network. The lead of DeepLab v3+ over G-FRNet in this chapter is smaller (although
+# its training was longer).
 #
 # ### 13.4 Find the fault: a rank correlation
 #
@@ -1276,8 +1270,8 @@ ex.choose_network.show_solution()
 # - A comparison has several sources of chance. The paired bootstrap over independent
 #   images compares trained networks; *t* over seeds compares their architectures under
 #   one training. A claim about architectures needs both.
-# - On Toytown, U-Net and DeepLab v1 lead without a clear difference, and SegNet, DeepLab
-#   v1 and U-Net form the front of accuracy and step time.
+# - On Toytown, U-Net and DeepLab v1 lead without a clear difference, and SegNet,
+#   DeepLab v1 and U-Net form the front of accuracy and step time.
 # - Rankings of different seeds and scores agree here. Rankings of different step counts
 #   and data sets agree less, and the published scores do not rank our networks.
 # - Say how the score was computed, on which images and with how many seeds, and report
