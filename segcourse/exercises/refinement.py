@@ -158,6 +158,34 @@ def chain_without_weights(row: Sequence[float], steps: Steps) -> list[float]:
     return chained_pooling(row, [(window, 1) for window, _ in steps])
 
 
+def chain_of_later_windows(row: Sequence[float], steps: Steps) -> list[float]:
+    x = [max(value, 0) for value in row]
+    rows = [x]
+    for window, weight in steps:
+        before = x
+        x = [weight * max(before[p : p + window]) for p in range(len(before))]
+        rows.append(x)
+    return added(rows)
+
+
+def chain_with_a_relu_in_every_step(row: Sequence[float], steps: Steps) -> list[float]:
+    x = [max(value, 0) for value in row]
+    rows = [x]
+    for window, weight in steps:
+        x = [weight * value for value in pooled([max(value, 0) for value in x], window)]
+        rows.append(x)
+    return added(rows)
+
+
+def chain_weighted_in_the_sum(row: Sequence[float], steps: Steps) -> list[float]:
+    x = [max(value, 0) for value in row]
+    rows = [x]
+    for window, weight in steps:
+        x = pooled(x, window)
+        rows.append([weight * value for value in x])
+    return added(rows)
+
+
 chain = Exercise(
     "11.1 A chain of poolings",
     solution=chained_pooling,
@@ -233,6 +261,19 @@ chain = Exercise(
             chain_of_negative_slices,
             "At the left end, p - window // 2 is negative, and Python then counts from the end of "
             "the list: start the slice at max(p - window // 2, 0).",
+        ),
+        Mistake(
+            chain_of_later_windows,
+            "The windows begin at the position. They must be centred on it: half of the window "
+            "lies before the position.",
+        ),
+        Mistake(
+            chain_with_a_relu_in_every_step,
+            "The ReLU comes once, before the first step. Here every step has one.",
+        ),
+        Mistake(
+            chain_weighted_in_the_sum,
+            "The next step must pool the result after the multiplication by the weight.",
         ),
         Mistake(
             chain_without_weights,
@@ -313,6 +354,15 @@ def unit_with_one_convolution(x: Tensor, conv1: Layer, conv2: Layer) -> Tensor:
     return x + conv1(F.relu(conv1(F.relu(x))))
 
 
+def unit_that_adds_the_middle(x: Tensor, conv1: Layer, conv2: Layer) -> Tensor:
+    y = conv1(F.relu(x))
+    return y + conv2(F.relu(y))
+
+
+def unit_without_relus(x: Tensor, conv1: Layer, conv2: Layer) -> Tensor:
+    return x + conv2(conv1(x))
+
+
 def double(x: Tensor) -> Tensor:
     """A layer to calculate with: twice its input."""
     return 2 * x
@@ -379,6 +429,11 @@ unit = Exercise(
             unit_with_late_relus,
             "Here each ReLU follows its convolution. In this unit, each ReLU comes before it.",
         ),
+        Mistake(
+            unit_that_adds_the_middle,
+            "The result of ``conv1`` is added. The unit adds its input ``x``.",
+        ),
+        Mistake(unit_without_relus, "Both ReLUs are missing."),
         Mistake(unit_with_one_convolution, "``conv1`` is used twice, and ``conv2`` is not used."),
     ),
     hints=(
@@ -527,6 +582,27 @@ def loss_of_softmax_twice(all_logits: Sequence[Tensor], target: Tensor) -> Tenso
     return loss_of_all_stages([z.softmax(dim=1) for z in all_logits], target)
 
 
+def loss_of_the_first_stage(all_logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    return every_stage(all_logits, target)[0]
+
+
+def loss_without_softmax(all_logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    total = torch.zeros(())
+    for z in all_logits:
+        labels = reduced(target, *z.shape[-2:])
+        if (labels != IGNORE).any():
+            total = total + F.nll_loss(z, labels, ignore_index=IGNORE)
+    return total
+
+
+def loss_of_aligned_logits(all_logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    size = target.shape[-2:]
+    return sum(
+        stage_loss(F.interpolate(z, size, mode="bilinear", align_corners=True), target)
+        for z in all_logits
+    )
+
+
 def stages() -> list[tuple[list[Tensor], Tensor]]:
     """Logits and labels whose sides are multiples of each other, or not; void in all amounts."""
     found = []
@@ -560,6 +636,14 @@ supervision = Exercise(
             loss_of_the_last_stage,
             "Only the last stage is supervised. Add the losses of all of them.",
         ),
+        Mistake(
+            loss_of_the_first_stage,
+            "Only the first stage is supervised. Add the losses of all of them.",
+        ),
+        Mistake(
+            loss_without_softmax,
+            "F.nll_loss expects the logarithms of probabilities. F.cross_entropy takes logits.",
+        ),
         Mistake(loss_on_average, "The losses are averaged over the stages. Return their sum."),
         Mistake(
             loss_of_upper_left_pixels,
@@ -572,8 +656,13 @@ supervision = Exercise(
             "does. The question reduces the labels to the size of the logits.",
         ),
         Mistake(
+            loss_of_aligned_logits,
+            "Here the logits are upsampled to the size of the labels, with aligned corners. The "
+            "question reduces the labels to the size of the logits.",
+        ),
+        Mistake(
             loss_of_repeated_logits,
-            "Here the logits are enlarged to the size of the labels. The question reduces the "
+            "Here the logits are upsampled to the size of the labels. The question reduces the "
             "labels to the size of the logits.",
         ),
         Mistake(
@@ -634,13 +723,15 @@ supervision = Exercise(
 def source(position: int, fine: int, coarse: int, align_corners: bool) -> float:
     """Predict where bilinear upsampling reads, along one axis.
 
-    A map with ``coarse`` positions is upsampled to ``fine`` positions. Fine position ``position``
+    A map with ``coarse`` positions is resized to ``fine`` positions. Fine position ``position``
     (0 to ``fine`` - 1) reads the coarse map at a place that may lie between two positions, such as
-    2.25. With ``align_corners=True``, positions are points, and the first and the last one of both
-    maps lie on top of each other, with equal steps between them; if ``fine`` is 1, the place is 0.
-    With ``align_corners=False``, positions are squares whose centres lie at 0.5, 1.5, ..., and the
-    maps cover the same length; a place before the first centre or behind the last one is moved to
-    that centre. Return the place as a number from 0 to ``coarse`` - 1.
+    2.25. Places are counted from the first coarse position: coarse position k has the place k.
+    With ``align_corners=True``, positions are points. The first positions of the two maps lie on
+    top of each other, and so do the last positions. The positions of each map have equal
+    distances. If ``fine`` is 1, the place is 0. With ``align_corners=False``, positions are
+    squares, and both maps cover the same length. A fine position reads the coarse map where its
+    own centre lies. If this is before the centre of the first coarse square or after the centre of
+    the last one, it reads at that centre. Return the place as a number from 0 to ``coarse`` - 1.
     """
     if align_corners:
         return position * (coarse - 1) / (fine - 1) if fine > 1 else 0
@@ -710,6 +801,26 @@ def source_the_other_way(position: int, fine: int, coarse: int, align_corners: b
     return max((position + 0.5) * fine / coarse - 0.5, 0)
 
 
+def source_without_halves_bounded(
+    position: int, fine: int, coarse: int, align_corners: bool
+) -> float:
+    if align_corners:
+        return source(position, fine, coarse, True)
+    return min(position * coarse / fine, coarse - 1)
+
+
+def source_minus_a_half(position: int, fine: int, coarse: int, align_corners: bool) -> float:
+    if align_corners:
+        return source(position, fine, coarse, True)
+    return min(max(position * coarse / fine - 0.5, 0), coarse - 1)
+
+
+def source_of_too_many_steps(position: int, fine: int, coarse: int, align_corners: bool) -> float:
+    if align_corners:
+        return position * (coarse - 1) / fine
+    return source(position, fine, coarse, False)
+
+
 place = Exercise(
     "11.4 Where does upsampling read?",
     solution=source,
@@ -746,6 +857,19 @@ place = Exercise(
             "subtract 0.5.",
         ),
         Mistake(
+            source_without_halves_bounded,
+            "Position 0 has its centre at 0.5, in both maps: add 0.5 to the fine position, scale, "
+            "and subtract 0.5.",
+        ),
+        Mistake(
+            source_minus_a_half,
+            "The centre of the fine position is position + 0.5. Add 0.5 before you scale.",
+        ),
+        Mistake(
+            source_of_too_many_steps,
+            "Between the first and the last of ``fine`` points there are fine - 1 steps.",
+        ),
+        Mistake(
             source_with_one_half,
             "This is the distance from the left border. Coarse position 0 has its centre at 0.5, "
             "so subtract 0.5.",
@@ -778,8 +902,7 @@ place = Exercise(
         ),
         Mistake(
             source_the_other_way,
-            "The factor is upside down: the coarse map has fewer positions, so a step of one fine "
-            "position is less than one coarse position.",
+            "The factor is upside down: multiply by the coarse size and divide by the fine size.",
         ),
     ),
     hints=(

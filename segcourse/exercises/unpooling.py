@@ -29,11 +29,11 @@ def pooled(x: Tensor) -> tuple[Tensor, Tensor]:
 def window_codes(indices: Tensor, width: int) -> Tensor:
     """Turn every index into its place in the window, which two bits can store.
 
-    ``indices`` is a tensor (h, w) of whole numbers: the indices of the maxima of one map, as
-    F.max_pool2d returns them for 2 x 2 windows. The map had ``width`` columns, an even or an odd
-    number, and every side was rounded up. The places in a window are 0 (upper left), 1 (upper
-    right), 2 (lower left) and 3 (lower right). Return the places, (h, w). For example, in a map
-    with 6 columns the index 14 means row 2 and column 2, which is place 0.
+    ``indices`` is a tensor (h, w) of integers: the indices of the maxima of one map, as
+    F.max_pool2d returns them for 2 x 2 windows and ceil_mode=True. The map had ``width`` columns,
+    an even or an odd number. The places in a window are 0 (upper left), 1 (upper right), 2 (lower
+    left) and 3 (lower right). Return the places, (h, w). For example, in a map with 6 columns the
+    index 14 means row 2 and column 2, which is place 0.
     """
     row, column = indices // width, indices % width
     return 2 * (row % 2) + column % 2
@@ -137,9 +137,15 @@ two_bits = Exercise(
             "Compute the column first: index % width.",
         ),
         Mistake(codes_from_one, "The places are counted from 1 here. Two bits store 0 to 3."),
-        Mistake(codes_of_rows, "Only the row is used. The column decides between left and right."),
         Mistake(
-            codes_of_columns, "Only the column is used. The row decides between upper and lower."
+            codes_of_rows,
+            "Only the row has an effect. The column decides between left and right. (In Python, "
+            "2 * column % 2 means (2 * column) % 2, which is always 0.)",
+        ),
+        Mistake(
+            codes_of_columns,
+            "Only the column has an effect. The row decides between upper and lower. (In Python, "
+            "2 * row % 2 means (2 * row) % 2, which is always 0.)",
         ),
         Mistake(
             codes_with_equal_weights,
@@ -148,7 +154,7 @@ two_bits = Exercise(
         ),
         Mistake(
             codes_with_decimal_rows,
-            "The row must be a whole number: use // instead of /.",
+            "The row must be an integer: use // instead of /.",
         ),
         Mistake(
             codes_of_windows,
@@ -173,14 +179,16 @@ two_bits = Exercise(
 
 
 def need_size(height: int, width: int, depth: int) -> list[int]:
-    """Predict which unpoolings must be told the size of their map.
+    """Predict which unpooling layers need ``output_size``.
 
     A map of ``height`` x ``width`` is pooled ``depth`` times with 2 x 2 windows and
-    ceil_mode=True. The poolings have the numbers 1 to ``depth``, in the order of the encoder, and
-    unpooling n undoes pooling n. Without ``output_size``, an unpooling doubles both sides. Return
-    the numbers of the unpoolings for which this is wrong, in increasing order, as a list.
+    ceil_mode=True. The pooling layers have the numbers 1 to ``depth``, in the order of the encoder,
+    and unpooling layer n belongs to pooling layer n: it returns to the size before that pooling.
+    Without ``output_size``, an unpooling layer doubles both sides. Return the numbers of the
+    unpooling layers for which this gives a wrong size, in increasing order, as a list.
 
-    Then predict: which are they for SegNet, with five poolings and images of 360 x 480 pixels?
+    Then predict: which are they for SegNet, with five pooling layers and images of 360 x 480
+    pixels?
     """
     numbers = []
     for number in range(1, depth + 1):
@@ -249,12 +257,34 @@ def sizes_of_even_maps(height: int, width: int, depth: int) -> list[int]:
     return [number for number in range(1, depth + 1) if number not in odd]
 
 
+def sizes_of_odd_sums(height: int, width: int, depth: int) -> list[int]:
+    numbers = []
+    for number in range(1, depth + 1):
+        if (height + width) % 2:
+            numbers.append(number)
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return numbers
+
+
+def sizes_rounded_to_even(height: int, width: int, depth: int) -> list[int]:
+    numbers = []
+    for number in range(1, depth + 1):
+        if height % 2 or width % 2:
+            numbers.append(number)
+        height, width = round(height / 2), round(width / 2)
+    return numbers
+
+
+def sizes_as_truth_values(height: int, width: int, depth: int) -> list[bool]:
+    return [number in need_size(height, width, depth) for number in range(1, depth + 1)]
+
+
 def sizes_counted(height: int, width: int, depth: int) -> int:
     return len(need_size(height, width, depth))
 
 
 sizes = Exercise(
-    "7.2 Which unpoolings must know their size?",
+    "7.2 Which unpooling layers need output_size?",
     solution=need_size,
     cases=[
         (360, 480, 5),
@@ -291,17 +321,17 @@ sizes = Exercise(
         ),
         Mistake(
             sizes_numbered_by_the_decoder,
-            "These numbers count from the last pooling. Pooling 1 is the first of the encoder, and "
-            "unpooling 1 undoes it.",
+            "These numbers count from the last pooling layer. Layer 1 is the first of the encoder, "
+            "and unpooling layer 1 belongs to it.",
         ),
         Mistake(
             sizes_after_the_pooling,
-            "The sides are tested after the pooling. Unpooling n returns the map *before* pooling "
-            "n, so test its sides.",
+            "The sides are tested after the pooling. Unpooling layer n returns to the size "
+            "*before* pooling layer n, so test that size.",
         ),
         Mistake(
             sizes_that_do_not_divide,
-            "After the first odd side, all later poolings are reported. But that side was rounded "
+            "After the first odd side, all later layers are reported. But that side was rounded "
             "up, so the next one may be even again: 46 becomes 23, and 23 becomes 12.",
         ),
         Mistake(
@@ -315,33 +345,51 @@ sizes = Exercise(
         Mistake(sizes_without_the_last, "The last pooling is left out: there are `depth` of them."),
         Mistake(
             sizes_of_even_maps,
-            "These are the unpoolings for which doubling is right. The others are asked for.",
+            "These are the layers for which doubling is right. Return the others.",
+        ),
+        Mistake(
+            sizes_of_odd_sums,
+            "The sum of two odd sides is even, so a map with two odd sides is missed. Test each "
+            "side on its own.",
+        ),
+        Mistake(
+            sizes_rounded_to_even,
+            "round(22.5) is 22 in Python, because round prefers even numbers. With ceil_mode=True, "
+            "45 rows become 23.",
+        ),
+        Mistake(
+            sizes_as_truth_values,
+            "This has one True or False per layer. Return the numbers of the layers that are True.",
         ),
         Mistake(sizes_counted, "This is their number. Return the list of the numbers."),
     ),
     hints=(
         "Follow 45 rows by hand: pooled, then doubled. Is the result 45? And for 46?",
-        "Doubling is wrong if the map before the pooling has an odd side. Go through the poolings "
+        "Doubling is wrong if the map before the pooling has an odd side. Go through the layers "
         "and keep the current height and width.",
         "for number in range(1, depth + 1): if height % 2 or width % 2, append number; then "
         "height, width = (height + 1) // 2, (width + 1) // 2.",
     ),
-    describe=lambda height, width, depth: f"{height} x {width} and {counted(depth, 'pooling')}",
+    describe=lambda height, width, depth: (
+        f"{height} x {width} and {counted(depth, 'pooling layer')}"
+    ),
 )
 
 
 # ── 7.3 ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def repaired(kernel: Sequence[float], stride: int) -> list[float]:
-    """Mend the kernel of a transposed convolution so that a constant row stays constant.
+def normalized(kernel: Sequence[float], stride: int) -> list[float]:
+    """Normalise the kernel of a transposed convolution so that a constant signal stays constant.
 
     The 1-D layer has the weights ``kernel`` (a list of numbers) and an integer ``stride``, without
-    padding or bias. Far from both ends, an output position receives the weights that are
-    ``stride`` places apart in the kernel, one of each neighbouring input. Divide all weights that
-    arrive at the same position by one common number, so that a long row of ones becomes a row of
-    ones. The weights that meet at one position never add up to 0. Return the new weights as a list.
-    For example, 1, 3 with stride 1 become 0.25, 0.75.
+    padding or bias. Far from both ends of the output, each position receives the sum of some
+    weights: every ``stride``-th weight of the kernel. For example, with the kernel 1, 2, 3 and
+    stride 2, a long signal of ones becomes 1 + 3, 2, 1 + 3, 2, … Divide each weight by the sum in
+    which it occurs, so that every position receives 1. The example becomes 0.25, 1, 0.75. No sum
+    is 0. Return the new weights as a list.
+
+    Then predict: what does the kernel 1, 1, 1 with stride 2 become?
     """
     return [weight / sum(kernel[place % stride :: stride]) for place, weight in enumerate(kernel)]
 
@@ -381,7 +429,7 @@ def only_the_sums(kernel: Sequence[float], stride: int) -> list[float]:
 
 
 def divided_from_the_end(kernel: Sequence[float], stride: int) -> list[float]:
-    return repaired(kernel[::-1], stride)
+    return normalized(kernel[::-1], stride)
 
 
 def divided_by_later_weights(kernel: Sequence[float], stride: int) -> list[float]:
@@ -396,6 +444,28 @@ def divided_by_means(kernel: Sequence[float], stride: int) -> list[float]:
     ]
 
 
+def divided_by_the_largest_weight(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight / max(kernel[place % stride :: stride]) for place, weight in enumerate(kernel)]
+
+
+def divided_by_absolute_sums(kernel: Sequence[float], stride: int) -> list[float]:
+    sizes = [abs(weight) for weight in kernel]
+    return [weight / sum(sizes[place % stride :: stride]) for place, weight in enumerate(kernel)]
+
+
+def divided_by_the_nearest(kernel: Sequence[float], stride: int) -> list[float]:
+    sums = [
+        sum(kernel[near] for near in (place - stride, place, place + stride) if near in indices)
+        for indices in [range(len(kernel))]
+        for place in indices
+    ]
+    return [weight / total if total else 0.0 for weight, total in zip(kernel, sums, strict=True)]
+
+
+def divided_by_the_stride(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight / stride for weight in kernel]
+
+
 def divided_in_groups(kernel: Sequence[float], stride: int) -> list[float]:
     return [
         weight / sum(kernel[phase::stride])
@@ -405,17 +475,18 @@ def divided_in_groups(kernel: Sequence[float], stride: int) -> list[float]:
 
 
 def divided_for_stride_two(kernel: Sequence[float], stride: int) -> list[float]:
-    return repaired(kernel, min(stride, 2))
+    return normalized(kernel, min(stride, 2))
 
 
 def divided_by_whole_numbers(kernel: Sequence[float], stride: int) -> list[float]:
     return [weight // sum(kernel[place % stride :: stride]) for place, weight in enumerate(kernel)]
 
 
-cure = Exercise(
-    "7.3 Mend a kernel",
-    solution=repaired,
+kernel = Exercise(
+    "7.3 Normalise a kernel",
+    solution=normalized,
     cases=[
+        ([1, 2, 3], 2),
         ([1, 3], 1),
         ([1, 1, 1], 2),
         ([1, 2, 4, 8], 2),
@@ -440,16 +511,16 @@ cure = Exercise(
         ),
         Mistake(
             divided_by_counts,
-            "The weights are divided by how many of them meet. Divide by their sum.",
+            "Each weight is divided by the number of weights in its sum. Divide by the sum.",
         ),
         Mistake(
             divided_by_neighbours,
-            "Neighbouring weights go to neighbouring positions, so they do not meet. Add the "
-            "weights that are `stride` places apart.",
+            "Here, each sum contains `stride` neighbouring weights. But neighbouring weights go to "
+            "different positions if the stride is above 1. Add every `stride`-th weight.",
         ),
         Mistake(
             divided_by_themselves,
-            "Every weight becomes 1. Then a position receives as many ones as weights meet there.",
+            "Every weight becomes 1. Then a position receives as many ones as its sum has weights.",
         ),
         Mistake(
             divided_by_the_largest_sum,
@@ -467,13 +538,30 @@ cure = Exercise(
         ),
         Mistake(
             divided_by_later_weights,
-            "kernel[place::stride] begins at this weight, so earlier weights that meet it are "
-            "missing. The group begins at place % stride.",
+            "kernel[place::stride] begins at this weight, so earlier weights of the same sum are "
+            "missing. The sum begins at place % stride.",
         ),
         Mistake(
             divided_by_means,
-            "The weights are divided by the mean of those that meet. Their sum is then their "
-            "number, and not 1.",
+            "Each weight is divided by the mean of its group, not by the sum. The sum of the group "
+            "then becomes the number of its weights, and not 1.",
+        ),
+        Mistake(
+            divided_by_the_largest_weight,
+            "Each weight is divided by the largest weight of its sum. Divide by the sum itself.",
+        ),
+        Mistake(
+            divided_by_absolute_sums,
+            "The sums use absolute values. A negative weight lowers its sum, so keep its sign.",
+        ),
+        Mistake(
+            divided_by_the_nearest,
+            "Only the weights at the distance of one stride are added. In a long kernel, the sum "
+            "also contains the weights at two and more strides.",
+        ),
+        Mistake(
+            divided_by_the_stride,
+            "All weights are divided by the same number. Divide each weight by its own sum.",
         ),
         Mistake(
             divided_in_groups,
@@ -486,12 +574,12 @@ cure = Exercise(
         ),
         Mistake(
             divided_by_whole_numbers,
-            "// rounds down to a whole number. The new weights are decimal numbers: use /.",
+            "// rounds down to an integer. The new weights are floats: use /.",
         ),
     ),
     hints=(
-        "Exercise 6.3 predicts what the positions receive. Which weights meet at a position?",
-        "Weight i meets the weights i + stride, i - stride, i + 2 * stride, and so on. They are "
+        "Exercise 6.3 predicts what the positions receive. Which weights are added there?",
+        "Weight i is added to the weights i + stride, i - stride, i + 2 * stride, and so on: "
         "kernel[i % stride :: stride].",
         "Divide weight i by sum(kernel[i % stride :: stride]).",
     ),
@@ -502,14 +590,13 @@ cure = Exercise(
 # ── 7.4 ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def darkest(x: Tensor) -> Tensor:
-    """Construct a counterexample: the darkest map that pooling cannot tell apart from ``x``.
+def smallest_map(x: Tensor) -> Tensor:
+    """Construct a counterexample: another map with the same pooled values and indices as ``x``.
 
-    ``x`` is a map (H, W) of decimal numbers without negative ones. It is pooled with 2 x 2 windows,
-    ceil_mode=True and return_indices=True. Construct the map ``y`` (H, W), also without negative
-    numbers, that gives the same pooled values *and* the same indices, and whose sum is as small as
-    possible. If the maximum occurs several times in a window, the index names the first position,
-    counted row by row. Return ``y``.
+    ``x`` is a map (H, W) of non-negative floats. It is pooled with 2 x 2 windows, ceil_mode=True
+    and return_indices=True. Construct the map ``y`` (H, W), also non-negative, that has the same
+    pooled values *and* the same indices, and the smallest possible sum. If the maximum occurs
+    several times in a window, the index names the first position, counted row by row. Return ``y``.
     """
     values, indices = F.max_pool2d(x[None, None], 2, ceil_mode=True, return_indices=True)
     return F.max_unpool2d(values, indices, 2, output_size=x.shape)[0, 0]
@@ -545,13 +632,13 @@ def dark_in_the_corner(x: Tensor) -> Tensor:
 
 def dark_but_for_the_minima(x: Tensor) -> Tensor:
     least = F.interpolate(-pooled(-x[None, None])[0], scale_factor=2)[0, 0]
-    return torch.where(darkest(x) > 0, x, least[: x.shape[0], : x.shape[1]])
+    return torch.where(smallest_map(x) > 0, x, least[: x.shape[0], : x.shape[1]])
 
 
 def dark_without_the_border(x: Tensor) -> Tensor:
     y = torch.zeros_like(x)
     height, width = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
-    y[:height, :width] = darkest(x[:height, :width]) if height and width else 0
+    y[:height, :width] = smallest_map(x[:height, :width]) if height and width else 0
     return y
 
 
@@ -569,27 +656,43 @@ def dark_doubled_and_cut(x: Tensor) -> Tensor:
 
 
 def dark_indices(x: Tensor) -> Tensor:
-    return torch.where(darkest(x) > 0, 1.0, 0.0)
+    return torch.where(smallest_map(x) > 0, 1.0, 0.0)
 
 
 def dark_at_the_last_of_equals(x: Tensor) -> Tensor:
     height, width = x.shape
     wide = F.pad(x, (0, width % 2, 0, height % 2), value=-1)
-    return darkest(wide.flip(0, 1)).flip(0, 1)[:height, :width].clamp(min=0)
+    return smallest_map(wide.flip(0, 1)).flip(0, 1)[:height, :width].clamp(min=0)
 
 
 def dark_pooled(x: Tensor) -> Tensor:
     return pooled(x[None, None])[0][0, 0]
 
 
+def dark_with_negatives(x: Tensor) -> Tensor:
+    return torch.where(smallest_map(x) > 0, x, -1.0)
+
+
+def dark_but_for_the_least(x: Tensor) -> Tensor:
+    return torch.where(smallest_map(x) > 0, x, x.min())
+
+
+def dark_halved_everywhere(x: Tensor) -> Tensor:
+    return x / 2
+
+
+def dark_with_four_axes(x: Tensor) -> Tensor:
+    return smallest_map(x)[None, None]
+
+
 def dark_halved(x: Tensor) -> Tensor:
-    y = darkest(x)
+    y = smallest_map(x)
     return torch.where(y > 0, y, x / 2)
 
 
 counterexample = Exercise(
     "7.4 Construct a counterexample",
-    solution=darkest,
+    solution=smallest_map,
     cases=[
         (torch.tensor([[1.0, 3, 2, 0], [0, 2, 1, 1], [4, 0, 0, 1], [2, 1, 5, 0]]),),
         (torch.tensor([[2.0, 2, 1, 3], [2, 2, 3, 0]]),),
@@ -611,7 +714,7 @@ counterexample = Exercise(
         Mistake(
             dark_as_bright_as_possible,
             "This map has the right pooled values, but each window is constant, so its index names "
-            "the first position. It is also the brightest map.",
+            "the first position. Its sum is also the largest possible one, not the smallest.",
         ),
         Mistake(
             dark_as_it_is,
@@ -625,8 +728,8 @@ counterexample = Exercise(
         ),
         Mistake(
             dark_but_for_the_minima,
-            "The other values became the minimum of the window. Pooling does not see them, so they "
-            "can be 0.",
+            "The other values became the minimum of the window. They do not change the result "
+            "of pooling, so they can be 0.",
         ),
         Mistake(
             dark_without_the_border,
@@ -639,13 +742,13 @@ counterexample = Exercise(
         ),
         Mistake(
             dark_doubled,
-            "For an odd side the result is too large, and for an odd width its values also stand "
-            "in wrong columns: pass output_size.",
+            "For an odd side the result is too large, and for an odd width its values are also "
+            "written to wrong positions: pass output_size.",
         ),
         Mistake(
             dark_doubled_and_cut,
-            "For an odd width, the values stand in wrong columns: the indices were counted in a "
-            "map of another width. Pass output_size instead of cutting.",
+            "For an odd width, the values are written to wrong positions: the indices were counted "
+            "in a map of another width. Pass output_size instead of cutting.",
         ),
         Mistake(
             dark_indices,
@@ -656,6 +759,22 @@ counterexample = Exercise(
             "Of equal maxima, the last one is kept. The index names the first one, row by row.",
         ),
         Mistake(dark_pooled, "This is the pooled map. Return a map of the size of x."),
+        Mistake(
+            dark_with_negatives,
+            "The other values are negative. Numbers below 0 are not allowed, so 0 is the smallest.",
+        ),
+        Mistake(
+            dark_but_for_the_least,
+            "The other values became the minimum of the whole map. They can be 0.",
+        ),
+        Mistake(
+            dark_halved_everywhere,
+            "All values are halved, so the pooled values are halved too. They must not change.",
+        ),
+        Mistake(
+            dark_with_four_axes,
+            "The values are right, but the result has four axes. Return a map (H, W).",
+        ),
         Mistake(
             dark_halved,
             "Halved values keep the pooled values and indices, but the sum can be smaller still.",
@@ -675,7 +794,7 @@ counterexample = Exercise(
 
 
 def unpool_planes(values: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Find the fault in an unpooling that was written with NumPy, and mend it.
+    """Find and correct the fault in an unpooling that was written with NumPy.
 
     ``values`` and ``indices`` are arrays (N, C, h, w): a decoder's values, and the indices that
     PyTorch's max_pool2d returned for maps (N, C, H, W) and 2 x 2 windows. ``size`` is (H, W). This
@@ -775,6 +894,32 @@ def planes_one_only(values, indices, size):
     return out[:1, :1]
 
 
+def planes_of_the_width(values, indices, size):
+    n, c = values.shape[:2]
+    return put_with_offsets(values, indices, size, np.arange(n * c).reshape(n, c) * size[1])
+
+
+def planes_of_the_height(values, indices, size):
+    n, c = values.shape[:2]
+    return put_with_offsets(values, indices, size, np.arange(n * c).reshape(n, c) * size[0])
+
+
+def planes_beyond_the_end(values, indices, size):
+    """Offsets of the doubled size, without a test that they lie inside."""
+    n, c, height, width = values.shape
+    offsets = np.arange(n * c).reshape(n, c, 1, 1) * 4 * height * width
+    out = np.zeros((n, c, *size))
+    np.put(out, indices + offsets, values)
+    return out
+
+
+def planes_in_copies(values, indices, size):
+    out = np.zeros((*values.shape[:2], *size))
+    for n, c in np.ndindex(values.shape[:2]):
+        np.put(out[n, c].flatten(), indices[n, c], values[n, c])
+    return out
+
+
 def planes_transposed(values, indices, size):
     return unpool_planes(values, indices, size).swapaxes(2, 3)
 
@@ -785,7 +930,7 @@ def planes_spread(values, indices, size):
 
 
 def planes_cut(values, indices, size):
-    """Doubled, then cut: an odd width tilts the map."""
+    """Doubled, then cut: wrong for an odd width."""
     height, width = values.shape[2:]
     doubled = unpool_planes(values, indices, (2 * height, 2 * width))
     return doubled[..., : size[0], : size[1]]
@@ -868,6 +1013,24 @@ planes = Exercise(
             planes_of_the_first_image,
             "All images use the indices of the first one. Every image has its own.",
         ),
+        Mistake(
+            planes_of_the_width,
+            "The offset is a multiple of W. A map of the result has H * W positions.",
+        ),
+        Mistake(
+            planes_of_the_height,
+            "The offset is a multiple of H. A map of the result has H * W positions.",
+        ),
+        Mistake(
+            planes_beyond_the_end,
+            "The offset is a multiple of 2h * 2w. For an odd side, that is more than the H * W "
+            "positions of a map, so some positions lie behind the last map.",
+        ),
+        Mistake(
+            planes_in_copies,
+            "The result contains only zeros. If the values were written into `x.flatten()`: "
+            "flatten returns a copy, and the array x does not change.",
+        ),
         Mistake(planes_one_only, "Only the first map is returned. Return all N * C of them."),
         Mistake(planes_transposed, "The last two axes are exchanged: they are height and width."),
         Mistake(
@@ -898,14 +1061,18 @@ planes = Exercise(
 
 
 def combine(size: tuple[int, int], proposals: Sequence[Proposal]) -> Tensor:
-    """Combine the scores of overlapping proposals, as DeconvNet does: -> label map (H, W).
+    """Combine the scores of overlapping proposals: -> label map (H, W).
 
     ``size`` is (H, W), the size of the image. ``proposals`` is a list of one or more (top, left,
     scores). ``scores`` is a tensor (K, h, w) with one score for each of K classes, positive or
-    negative. Its upper left pixel lies at row ``top`` and column ``left`` of the image, and all of
-    it lies inside the image. For each pixel and class, the largest score of all proposals that
-    cover the pixel counts. Return the class with the largest score for each pixel, and class 0, the
-    background, for a pixel that no proposal covers. Of equal scores, the smaller class wins.
+    negative. The scores [:, 0, 0] belong to the pixel in row ``top`` and column ``left`` of the
+    image, and the whole proposal lies inside the image. For each pixel and class, keep the largest
+    score of all proposals that cover the pixel. Return the label map (H, W): the class with the
+    largest score for each pixel, and class 0, the background, for a pixel that no proposal covers.
+    If scores are equal, choose the smaller class number.
+
+    DeconvNet's released script starts the maximum from 0, so a negative score has no effect there.
+    In this exercise, keep negative scores.
     """
     num_classes = len(proposals[0][2])
     best = torch.full((num_classes, *size), -torch.inf)
@@ -934,6 +1101,28 @@ def covered(size, proposals):
 
 def combined_from_zero(size, proposals):
     return paste(size, proposals, 0, torch.maximum).argmax(dim=0)
+
+
+def combined_from_minus_one(size, proposals):
+    return paste(size, proposals, -1, torch.maximum).argmax(dim=0)
+
+
+def combined_by_votes(size, proposals):
+    votes = [
+        (top, left, F.one_hot(scores.argmax(0), len(scores)).permute(2, 0, 1).float())
+        for top, left, scores in proposals
+    ]
+    return combined_by_sum(size, votes)
+
+
+def combined_with_the_larger_of_equals(size, proposals):
+    best = paste(size, proposals, -torch.inf, torch.maximum)
+    largest = len(best) - 1 - best.flip(0).argmax(dim=0)
+    return torch.where(covered(size, proposals) > 0, largest, 0)
+
+
+def combined_with_minus_one(size, proposals):
+    return torch.where(covered(size, proposals) > 0, combine(size, proposals), -1)
 
 
 def combined_by_sum(size, proposals):
@@ -1038,12 +1227,30 @@ proposals_of = Exercise(
     mistakes=(
         Mistake(
             combined_from_zero,
-            "The maximum starts from 0, so negative scores are lost. A covered pixel whose scores "
-            "are all negative also has a class with the largest score.",
+            "The maximum starts from 0, as in DeconvNet's released script, so negative scores are "
+            "lost. Here they are kept: a covered pixel whose scores are all negative belongs to "
+            "the class with the largest of them.",
+        ),
+        Mistake(
+            combined_from_minus_one,
+            "The maximum starts from -1, so smaller scores are lost. Start from -inf.",
+        ),
+        Mistake(
+            combined_by_votes,
+            "Each proposal decides on a class first, and the votes are counted. Combine the scores "
+            "first, and choose the class at the end.",
+        ),
+        Mistake(
+            combined_with_the_larger_of_equals,
+            "If scores are equal, the larger class number is chosen here. Choose the smaller one.",
+        ),
+        Mistake(
+            combined_with_minus_one,
+            "Pixels without a proposal have the label -1 here. They belong to class 0.",
         ),
         Mistake(
             combined_by_sum,
-            "Scores are added or averaged where proposals overlap. The largest of them counts.",
+            "Scores are added or averaged where proposals overlap. Keep the largest of them.",
         ),
         Mistake(
             combined_by_the_last,
@@ -1056,7 +1263,7 @@ proposals_of = Exercise(
         ),
         Mistake(
             combined_by_minimum,
-            "The smallest score of the proposals is taken. The largest one counts.",
+            "The smallest score of the proposals is taken. Keep the largest one.",
         ),
         Mistake(
             combined_by_largest_label,
@@ -1077,18 +1284,18 @@ proposals_of = Exercise(
         ),
         Mistake(
             combined_probabilities,
-            "A softmax changes which proposal has the largest value, because it compares the "
+            "A softmax can change which proposal has the largest value, because it compares the "
             "classes of one proposal with each other. Use the scores as they are.",
         ),
         Mistake(combined_scores, "These are the scores. Return the class of the largest one."),
         Mistake(
             combined_by_the_largest_mean,
-            "The proposal with the largest score wins its whole rectangle. The maximum is taken "
-            "for each pixel and class.",
+            "The proposal with the largest score decides its whole rectangle. Take the maximum for "
+            "each pixel and class.",
         ),
         Mistake(
             combined_of_things,
-            "Class 0 can never win here on covered pixels. It competes like all others.",
+            "Class 0 is never chosen here on covered pixels. Compare its score like all others.",
         ),
         Mistake(
             combined_until_the_size,

@@ -298,7 +298,7 @@ RIGHT = [
         sizes_by_comparison, sizes_by_pooling, sizes_by_formula, sizes_by_recursion,
         sizes_as_a_set_in_order,
     )),
-    (chapter.cure, (
+    (chapter.kernel, (
         kernel_by_phases, kernel_in_place, kernel_by_the_layer, kernel_by_reshaping,
         kernel_by_bins, kernel_by_two_loops,
     )),
@@ -341,6 +341,21 @@ def test_right_answers_written_differently_are_accepted(exercise, answer):
             "",
         ),
         (
+            chapter.two_bits,
+            lambda indices, width: 2 * (indices // width) % 2 + indices % width % 2,
+            "Only the column",
+        ),
+        (
+            chapter.two_bits,
+            lambda indices, width: indices // width % 2 + 2 * (indices % width) % 2,
+            "Only the row",
+        ),
+        (
+            chapter.planes,
+            lambda values, indices, size: np.zeros((*values.shape[:2], *size)),
+            "only zeros",
+        ),
+        (
             chapter.sizes,
             lambda height, width, depth: [4, 5],
             "",
@@ -355,18 +370,18 @@ def test_right_answers_written_differently_are_accepted(exercise, answer):
             "rounded",
         ),
         (
-            chapter.cure,
+            chapter.kernel,
             lambda kernel, stride: [0.5 * weight for weight in kernel],
-            "",
+            "same number",
         ),
         (
             chapter.counterexample,
-            lambda x: chapter.darkest(x.flip(1)).flip(1),
+            lambda x: chapter.smallest_map(x.flip(1)).flip(1),
             "",
         ),
         (
             chapter.planes,
-            lambda values, indices, size: np.zeros((*values.shape[:2], *size)),
+            lambda values, indices, size: np.ones((*values.shape[:2], *size)),
             "",
         ),
         (
@@ -402,16 +417,16 @@ def test_a_full_size_segnet_needs_the_sizes_of_the_release():
     assert [heights[number - 1] for number in (4, 5)] == [45, 23]
 
 
-def test_a_mended_kernel_keeps_a_constant():
+def test_a_normalized_kernel_keeps_a_constant():
     for kernel, stride in (([1, 1, 1], 2), ([1, 2, 4, 8, 16, 32, 64], 3)):
-        weight = torch.tensor(chapter.repaired(kernel, stride))[None, None]
+        weight = torch.tensor(chapter.normalized(kernel, stride))[None, None]
         row = F.conv_transpose1d(torch.ones(1, 1, 30), weight, stride=stride)[0, 0]
         assert torch.allclose(row[len(kernel) : -len(kernel)], torch.ones(1))
 
 
-def test_the_darkest_map_is_pooled_alike_and_cannot_be_darker():
+def test_the_smallest_map_is_pooled_alike_and_cannot_be_smaller():
     x = torch.randint(0, 4, (7, 9), generator=torch.Generator().manual_seed(0)).float()
-    y = chapter.darkest(x)
+    y = chapter.smallest_map(x)
     for one, other in zip(
         chapter.pooled(x[None, None]), chapter.pooled(y[None, None]), strict=True
     ):
