@@ -84,6 +84,10 @@ def scores(name, what=lambda run: run["miou"]):
     return np.array([what(run) for run in results[name]["runs"]])
 
 
+def with_spread(values):
+    return f"{np.mean(values):.3f} ± {np.ptp(values) / 2:.3f}"
+
+
 for name in ("deeplab_v3_plus", "gfrnet"):
     print(f"{TITLES[name]:11} mean IoU {scores(name).mean():.3f}")
 
@@ -130,10 +134,6 @@ IDEAS = {
     "deeplab_v3_plus": ("ECCV 2018", "a decoder after DeepLab v3"),
     "fcn_resnet": ("torchvision", "ResNet with dilation, no skips"),
 }
-
-
-def with_spread(values):
-    return f"{np.mean(values):.3f} ± {np.ptp(values) / 2:.3f}"
 
 
 rows = []
@@ -287,6 +287,11 @@ def interval(values):
     return float(low), float(high)
 
 
+def without_0(values):
+    low, high = interval(values)
+    return low > 0 or high < 0
+
+
 pair = "deeplab_v3_plus", "gfrnet"
 for name in pair:
     print(f"{TITLES[name]:12}" + "{:.3f} to {:.3f}".format(*interval(drawn[name])))
@@ -294,8 +299,8 @@ gap = drawn[pair[0]] - drawn[pair[1]]
 print("difference  " + "{:+.3f} to {:+.3f}".format(*interval(gap)))
 
 # %% tags=["hide-input"]
-edges = np.linspace(min(map(min, (drawn[n] for n in pair))),
-                    max(map(max, (drawn[n] for n in pair))), 30)  # fmt: skip
+both = np.concatenate([drawn[n] for n in pair])
+edges = np.linspace(both.min(), both.max(), 30)
 viz.show_curves(
     {
         TITLES[n]: ((edges[1:] + edges[:-1]) / 2, np.histogram(drawn[n], edges)[0])
@@ -423,12 +428,15 @@ tables.show_table(rows)
 # %% tags=["hide-input"]
 low, high = right.image.min(), right.image.max()
 viz.show_images(
-    {"photograph": (right.image - low) / (high - low), **coin_maps,
-     "ground truth": right.semantic == 1},
+    {
+        "photograph": (right.image - low) / (high - low),
+        **coin_maps,
+        "ground truth": right.semantic == 1,
+    },
     columns=5,
     alt="The right half of a photograph of coins, the coins found by U-Net, SegNet "
     "and FCN-8s, and the ground truth.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The order is the same, but U-Net's lead over FCN-8s is much smaller on the coins. One
@@ -479,10 +487,10 @@ shuffled = {name: rng.permutation(values) for name, values in drawn.items()}
 pairs = list(combinations(results, 2))
 rows = []
 for kind, second in (("paired", drawn), ("separate draws", shuffled)):
-    found = [interval(drawn[a] - second[b]) for a, b in pairs]
+    gaps = [drawn[a] - second[b] for a, b in pairs]
     row = {"scenes": kind, "pairs": len(pairs)}
-    row["median width"] = float(np.median([high - low for low, high in found]))
-    row["intervals without 0"] = sum(low > 0 or high < 0 for low, high in found)
+    row["median width"] = float(np.median([np.ptp(interval(gap)) for gap in gaps]))
+    row["intervals without 0"] = sum(map(without_0, gaps))
     rows.append(row)
 tables.show_table(rows)
 
@@ -518,6 +526,7 @@ def unclear(name):
     ]
 
 
+# %%
 def score_stride(name):
     """The smallest stride at which a network computes scores of classes."""
     model, widths = NETWORKS[name](11).eval(), []  # no other layer has 11 channels
@@ -578,8 +587,11 @@ tables.show_table(rows)
 # %% tags=["hide-input"]
 viz.show_points(
     {
-        TITLES[name]: (results[name]["step_ms"], scores(name).mean(),
-                       np.ptp(scores(name)) / 2)
+        TITLES[name]: (
+            results[name]["step_ms"],
+            scores(name).mean(),
+            np.ptp(scores(name)) / 2,
+        )
         for name in ranking
     },
     line=[TITLES[name] for name in fronts["step in ms"]],
@@ -588,7 +600,7 @@ viz.show_points(
     alt="Mean IoU against step time of fifteen networks. The front rises from "
     "SegNet at 50 ms over DeepLab v1 at 80 ms to U-Net at 109 ms; FCN-32s is "
     "far below it.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The line joins the front of step time: SegNet, DeepLab v1 and U-Net. Each other
@@ -740,16 +752,15 @@ for k, name in enumerate(CLASSES):
 # and lists those of them for which $|t|$ does not exceed 4.30.
 
 # %%
-decided, doubtful = 0, []
-for a, b in pairs:
-    gaps, (low, high), t = difference(a, b)
-    if low > 0 or high < 0:
-        decided += 1
-        if abs(t) <= 4.30:
-            seeds = ", ".join(f"{gap:+.3f}" for gap in gaps)
-            doubtful.append({"networks": f"{TITLES[a]} - {TITLES[b]}", "seeds": seeds})
-print(f"{decided} of {len(pairs)} intervals do not contain 0")
-tables.show_table(doubtful)
+decided = [(a, b) for a, b in pairs if without_0(drawn[a] - drawn[b])]
+print(f"{len(decided)} of {len(pairs)} intervals do not contain 0")
+rows = []
+for a, b in decided:
+    gaps, _, t = difference(a, b)
+    if abs(t) <= 4.30:
+        row = {"networks": f"{TITLES[a]} - {TITLES[b]}", "t": f"{t:.1f}"}
+        rows.append(row | {f"seed {n}": f"{gap:+.3f}" for n, gap in enumerate(gaps)})
+tables.show_table(rows)
 
 # %% [markdown]
 # For these pairs, the scenes decide and the seeds do not. U-Net is ahead of DeepLab v1
@@ -783,10 +794,10 @@ for title, members in units.items():
     number = len(members)
     draw = rng.multinomial(number, np.full(number, 1 / number), size=2000)
     on_draw = {name: camvid_scores(name, draw @ members) for name in results}
-    found = [interval(on_draw[a] - on_draw[b]) for a, b in pairs]
+    gaps = [on_draw[a] - on_draw[b] for a, b in pairs]
     row = {"drawn": title, "number": number}
-    row["median width"] = float(np.median([high - low for low, high in found]))
-    row["intervals without 0"] = sum(low > 0 or high < 0 for low, high in found)
+    row["median width"] = float(np.median([np.ptp(interval(gap)) for gap in gaps]))
+    row["intervals without 0"] = sum(map(without_0, gaps))
     rows.append(row)
 tables.show_table(rows)
 
@@ -937,8 +948,7 @@ own = {name: interval(values) for name, values in drawn.items()}
 overlap = [
     (a, b) for a, b in pairs if own[a][0] <= own[b][1] and own[b][0] <= own[a][1]
 ]
-apart = [(a, b) for a, b in overlap
-         if not np.prod(np.sign(interval(drawn[a] - drawn[b]))) < 0]  # fmt: skip
+apart = [(a, b) for a, b in overlap if without_0(drawn[a] - drawn[b])]
 print(f"pairs whose intervals overlap: {len(overlap)}")
 print(f"of them, with an interval of the difference without 0: {len(apart)}")
 
@@ -963,9 +973,12 @@ print(f"neighbours in the ranking: {len(neighbours)}, reversible: {len(swapped)}
 
 # %%
 macs, step = ([results[n][key] for n in ranking] for key in ("macs", "step_ms"))
-faster = [(a, b) for a, b in permutations(results, 2)
-          if results[a]["macs"] < results[b]["macs"]
-          and results[a]["step_ms"] > results[b]["step_ms"]]  # fmt: skip
+faster = [
+    (a, b)
+    for a, b in permutations(results, 2)
+    if results[a]["macs"] < results[b]["macs"]
+    and results[a]["step_ms"] > results[b]["step_ms"]
+]
 print(f"tau of MACs and step time: {kendall(macs, step):.2f}")
 print(f"pairs in which fewer MACs take longer: {len(faster)} of {len(pairs)}")
 
