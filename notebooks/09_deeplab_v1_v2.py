@@ -74,11 +74,11 @@ SIZE = (192, 256)
 # %% [markdown]
 # ## The problem
 #
-# A network for segmentation needs two things that work against each other: a large
-# receptive field, to recognise what an object is, and a small stride, to say where it
-# is. Pooling enlarges both. The table shows VGG-16 up to fc6 (a kernel of 7), if only
-# the first poolings keep their stride. The column *positions* is the size of the map of
-# scores for a photograph of 512 x 512 pixels.
+# A segmentation network needs a large receptive field, to recognise an object, and a
+# small stride, to localise the object. Pooling enlarges both, so the two needs
+# conflict. The table shows VGG-16 up to fc6, a kernel of 7. In each row, only the first
+# 5, 4, 3 or 0 poolings have stride 2. The column *positions* is the number of scores
+# for a photograph of 512 x 512 pixels.
 
 
 # %%
@@ -103,10 +103,10 @@ for strided in (5, 4, 3, 0):
 tables.show_table(rows)
 
 # %% [markdown]
-# Without any stride, the network has a score for every pixel, but sees windows of 38
-# pixels. With all five strides, it sees 404 pixels, but scores only 16 x 16 positions.
-# What does stride 32 cost? We give each block of a street scene the class of its centre
-# pixel.
+# Without any stride, the network has a score for every pixel, but a receptive field of
+# 38 pixels. With all five strides, the receptive field is 404 pixels, but there are
+# only 16 x 16 scores. What does a stride of 32 cost? We give each block of a street
+# scene the class of its centre pixel.
 
 # %%
 scene, blocks = Toytown(1, seed=1, size=SIZE)[0], {}
@@ -127,9 +127,9 @@ viz.show_labels(
 )
 
 # %% [markdown]
-# FCN and U-Net repair the map with skip connections, whose features come from early
-# layers. [DeepLab](https://arxiv.org/abs/1412.7062) (Chen et al., 2015) computes the
-# *deepest* features themselves at stride 8.
+# FCN and U-Net add detail by skip connections from early layers; their deepest features
+# stay coarse. [DeepLab](https://arxiv.org/abs/1412.7062) (Chen et al., 2015) computes
+# the deepest features themselves at stride 8.
 
 # %% [markdown]
 # ## The idea
@@ -141,8 +141,8 @@ viz.show_labels(
 #
 # $$y_n = w_{-1}\,x_{n-r} + w_0\,x_n + w_1\,x_{n+r}.$$
 #
-# For example, take the row 3, 1, 4, 1, 5, 9, 2 and the kernel 1, 1, 1. At the fourth
-# position, rate 1 gives 4 + 1 + 5 = 10, and rate 2 gives 1 + 1 + 9 = 11:
+# For example, take the row 3, 1, 4, 1, 5, 9, 2 and the kernel 1, 1, 1. At position 3,
+# counted from 0, rate 1 gives 4 + 1 + 5 = 10, and rate 2 gives 1 + 1 + 9 = 11:
 
 # %%
 row, kernel = torch.tensor([[[3.0, 1, 4, 1, 5, 9, 2]]]), torch.ones(1, 1, 3)
@@ -150,10 +150,11 @@ for rate in (1, 2):
     print(f"rate {rate}:", F.conv1d(row, kernel, padding=rate, dilation=rate).tolist())
 
 # %% [markdown]
-# Why do holes replace strides? Compare the two panels of the figure. In the upper one,
-# a stride of 2 keeps every second position, and a kernel reads three of them. In the
-# lower one, all positions are kept, and the rate is 2. The kernel at position 4 reads
-# the *same* three inputs, so its output is the same. Position 5 is new.
+# Why do holes replace strides? Compare the two panels of the figure. In the upper
+# panel, a stride of 2 keeps every second position, and a kernel reads three of the kept
+# positions. In the lower panel, all positions are kept, and the rate is 2. At position
+# 4, the kernel reads the *same* three inputs, so its output is the same. Position 5 has
+# an output only in the lower panel, so the map is denser.
 
 # %% tags=["hide-input"]
 kept = torch.tensor([[1, 0] * 4 + [1], [2, 0] * 4 + [2]])
@@ -174,8 +175,8 @@ viz.show_grid(
 )
 
 # %% [markdown]
-# The rule for a whole network is: remove a stride of 2, and double the rate of *every
-# later kernel*. After two removed strides, the rate is 4.
+# The rule for a whole network is: if a layer loses its stride of 2, double the rate of
+# *every later layer*, poolings included. After two removed strides, the rate is 4.
 #
 # **Several rates at once.** Rates may also be chosen freely. DeepLab v1's *LargeFOV*
 # (large field of view) gives fc6 a 3 x 3 kernel with rate 12. [DeepLab
@@ -212,9 +213,9 @@ viz.show_architecture(
 #
 # ### Atrous convolution in three ways
 #
-# For rate $r$: (1) Insert zeros between the weights, and convolve as usual. (2) Take
-# every $r$-th row and column of the input, convolve, and put the outputs back; there
-# are $r^2$ such subsets, and each position belongs to one. (3) Use `dilation`.
+# For rate $r$: (1) Insert zeros between the weights, and convolve as usual. (2) Divide
+# the positions into $r^2$ subsets, each with every $r$-th row and column. Convolve each
+# subset, and write the outputs to its positions. (3) Use `dilation`.
 
 
 # %%
@@ -252,10 +253,11 @@ for rate in (1, 2, 5):
 #
 # ### The whole network
 #
-# `MyDeepLab` is chapter 6's FCN-32s, with one new argument, `output_stride`. As soon as
-# this stride is reached, poolings stop striding, and the rate grows instead. With
-# `holes=False` the rate stays 1. No weight depends on either argument. Therefore the
-# weights of a network with stride 32 can be loaded into a network with stride 8.
+# `MyDeepLab` is chapter 6's FCN-32s, with one new argument, `output_stride`. When this
+# stride is reached, the later poolings have stride 1, and each of them doubles the rate
+# of the layers behind it. With `holes=False` the rate stays 1. The shapes of the
+# weights do not depend on these arguments, so the weights of a network with stride 32
+# can be loaded into a network with stride 8.
 
 
 # %%
@@ -292,9 +294,10 @@ class MyDeepLab(nn.Module):
 
 
 # %% [markdown]
-# A pooling without stride has no partner for its last row and column, so it makes the
-# map a little smaller. `over_image` upsamples scores, and repeats the outermost logits
-# where they are missing.
+# A pooling window of 2 x 2 with stride 1 fits one time fewer than there are rows or
+# columns, so the map becomes a little smaller; with holes, the window is larger.
+# `over_image` upsamples scores to the size of the image. We call the three ways to use
+# the same weights *wirings*.
 
 
 # %%
@@ -325,10 +328,10 @@ for name in WIRINGS:
 # ### The receptive field, by formula and by gradient
 #
 # Walk through the layers and keep the *step*, the distance in pixels between
-# neighbouring positions. Each layer adds (kernel − 1) · rate · step to the field, as
-# in `receptive_field` above, and its stride then multiplies the step. To check the
-# formula, we measure: a pixel lies in the receptive field of a score if the gradient of
-# the score with respect to this pixel is not zero.
+# neighbouring positions. Each layer adds (kernel − 1) · rate · step to the field, as in
+# `receptive_field` above. Then the step is multiplied by the stride of the layer. To
+# check the formula, we measure: a pixel lies in the receptive field of a score if the
+# gradient of the score with respect to this pixel is not zero.
 
 
 # %%
@@ -365,10 +368,10 @@ tables.show_table(rows)
 #
 # ### ASPP, and several image sizes
 #
-# In DeepLab v2 with a ResNet, the four kernels of ASPP score the classes, and the
-# scores are added. We compare with the package's `DeepLabV2`. Then we ask what a rate
-# does when it is larger than the map: an image of 96 x 128 has 13 x 17 positions at
-# stride 8.
+# In DeepLab v2 with a ResNet, each kernel of ASPP computes scores, and the four scores
+# are added. We compare `MyASPP` with the package's `DeepLabV2`. What does a rate do
+# when it is larger than the map? For an image of 96 x 128, this network has 13 x 17
+# positions at stride 8, because its pooling rounds up.
 
 
 # %%
@@ -401,12 +404,11 @@ with torch.no_grad():
 
 # %% [markdown]
 # With rates 18 and 24, only the middle weight ever meets the map; the other eight read
-# padding. On the paper's maps of 41 x 41 positions, each of the nine weights meets the
-# map somewhere, even with rate 24.
+# padding.
 #
-# DeepLab v2 also runs on the image at several scales, because an object that is too
-# large for the receptive field may fit into it in a smaller image. The score maps are
-# resized, and each class takes its *largest* score.
+# DeepLab v2 also runs on the image at several scales, because in a smaller image a
+# large object may lie inside the receptive field. The score maps are resized, and each
+# class takes its *largest* score.
 
 
 # %%
@@ -435,7 +437,8 @@ with torch.no_grad():
 # ### The dense CRF
 #
 # A CRF assigns an **energy** to every labelling $x$, a class $x_i$ for each pixel $i$.
-# A labelling with a low energy is probable:
+# The probability of a labelling is proportional to $e^{-E(x)}$, so a low energy is
+# probable:
 #
 # $$E(x) = \sum_i -\log p_{i x_i} + \sum_{i<j} [x_i \ne x_j]\,\Big(
 # w_1\, e^{-\frac{|s_i - s_j|^2}{2\sigma_\alpha^2}
@@ -444,8 +447,7 @@ with torch.no_grad():
 #
 # - $-\log p_{ic}$, the *unary term*, is small if the network gives class $c$ a high
 #   probability at pixel $i$.
-# - $[x_i \ne x_j]$ is 1 if the two classes differ, and 0 otherwise. Different classes
-#   cost energy.
+# - $[x_i \ne x_j]$ is 1 if the two classes differ, and 0 otherwise.
 # - The *appearance kernel*, with weight $w_1$, makes this cost high if the positions
 #   $s$ are near (within about $\sigma_\alpha$ pixels) *and* the colours $I$ are similar
 #   (within about $\sigma_\beta$).
@@ -462,8 +464,8 @@ with torch.no_grad():
 # the probabilities of all pixels, weighted by nearness and similarity, and adds this
 # sum to the log-probabilities of the network. The code also normalises each kernel, as
 # the authors' library does. We do this on a crop of 24 x 32 pixels with a lamp. Instead
-# of a network, we use the true shares of the classes in blocks of 4 x 4 pixels,
-# upsampled.
+# of a trained network, we use the true shares of the classes in blocks of 4 x 4 pixels,
+# upsampled and mixed with a little of every class.
 
 
 # %%
@@ -523,11 +525,10 @@ viz.show_labels(
 )
 
 # %% [markdown]
-# The first update raises the share of right pixels slightly, and the further updates
-# lower it again. The lamp disappears: 8 of its 48 pixels were predicted before, and
-# none is predicted after ten updates. We return to the lamp below. The published
-# settings are $w_1 = 4$, $\sigma_\alpha = 49$ pixels, $\sigma_\beta = 5$ of 255 grey
-# levels, $w_2 = 3$ and $\sigma_\gamma = 3$ pixels.
+# The share of right pixels hardly changes, but the lamp disappears: 8 of its 48 pixels
+# were predicted before, and none is predicted after ten updates. We return to the lamp
+# below. The published settings are $w_1 = 4$, $\sigma_\alpha = 49$ pixels,
+# $\sigma_\beta = 5$ of 255 grey levels, $w_2 = 3$ and $\sigma_\gamma = 3$ pixels.
 #
 # <details class="deeper"><summary>Going deeper: from the energy to the update</summary>
 #
@@ -627,7 +628,7 @@ tables.show_table(rows)
 #
 # We train with stride 32, on 120 scenes of 192 x 256 pixels. The learning rate follows
 # the **poly** schedule of DeepLab v2: after a share $u$ of the steps, it is multiplied
-# by $(1 - u)^{0.9}$. (The course's `fit` uses it by default.)
+# by $(1 - u)^{0.9}$.
 
 # %%
 train = Cached(Toytown(120, size=SIZE))
@@ -674,8 +675,7 @@ viz.show_curves(
 # 8, 16 or 24 pixels in each direction, run the network with stride 32 on each of the 16
 # images, and interlace the 16 maps: **shift-and-stitch**. If the rule for holes is
 # right, the network with holes must return the same map in a single run. Near the
-# border the maps differ, because each moved image is padded with zeros at another
-# place.
+# border the maps differ, because each moved image is padded at another place.
 
 # %%
 big = Toytown(1, seed=1, size=(352, 480))[0].image[None].double()
@@ -702,9 +702,9 @@ viz.show_images(
 
 # %% [markdown]
 # With holes, one run returns the scores of 16 runs: in the middle, they are equal to
-# 1e-5. (The dark spots near the border are scores of the image that was not moved.)
-# Without holes, the scores differ in the whole map, because the layers of stage 5 and
-# fc6 read other inputs than in training.
+# 1e-5. (Near the border, only the scores of the image that was not moved are equal:
+# they are the dark spots.) Without holes, the scores differ in the whole map, because
+# the layers of stage 5 and fc6 read other inputs than in training.
 #
 # How good are these scores? We upsample them over 20 validation scenes and compute the
 # mean IoU. Then each wiring is trained for 30 more steps, from the same weights and on
@@ -748,20 +748,21 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# Before the additional steps, *holes* is no better than the interpolation of the coarse
-# scores, and *no holes* is worse. After 30 steps, the order is reversed: *no holes* has
-# the highest mean IoU. One run proves little, so we repeat this experiment with three
-# seeds below.
+# Before the additional steps, *holes* is no better than *stride 32*, whose scores are
+# interpolated, and *no holes* is worse. After 30 steps, the order is reversed: *no
+# holes* has the highest mean IoU. One run proves little, so we repeat this experiment
+# with three seeds below.
 
 # %% [markdown]
 # ## On a real image
 #
 # The rule for holes also works with other trained networks. The ImageNet classifier of
 # chapter 6, EfficientNet-Lite0, has stride 32, and its last layer can slide over the
-# photograph. The library [timm](https://huggingface.co/docs/timm) removes strides with
-# `output_stride=8` and puts holes in. We compare the three wirings on two photographs,
-# as in chapter 6, without any training. A pixel is *cat* if its probability, summed
-# over five classes of cats, exceeds 0.3. The table shows the IoU of the object.
+# photograph. The library [timm](https://huggingface.co/docs/timm) replaces strides by
+# holes with `output_stride=8`. We compare the three wirings on two photographs of
+# chapter 6, without any training, and add a CRF to the dense scores. A pixel is *cat*
+# if its probability, summed over five classes of cats, exceeds 0.3; the coffee is
+# treated likewise. The table shows the IoU of the object.
 
 # %%
 try:
@@ -892,19 +893,20 @@ tables.show_table(list(arm_rows(dense, names)))
 # holes. (Holes and shift-and-stitch may differ here because the receptive field of 276
 # pixels is larger than the scenes, so that the padding reaches every score.) One
 # possible reason for the loss is that stride 32 was trained *through* the
-# interpolation; we did not isolate this reason.
+# interpolation, which we did not isolate.
 #
 # After 60 further steps, stride 8 is better than stride 32: by 0.02 with holes, and by
 # 0.05 without. All these differences are significant. So a dense map pays after further
 # training, but the holes are not the reason: with every seed, the gain is larger
-# without holes. A receptive field of 172 pixels may be enough for these scenes.
+# without holes.
 #
 # ### Training from random weights
 #
 # Do holes help if the network is trained with them from the start, and on larger
-# scenes? The benchmark trains DeepLab v1 with three rates, at two sizes. *Rates* are
-# those of stage 5 and of fc6; *holes* follows the rule for the removed strides. Each
-# size is compared with its own first row.
+# scenes? The benchmark trains DeepLab v1 with three pairs of rates, at two sizes. The
+# first rate belongs to the convolutions of stage 5, between pooling 4 and 5, and the
+# second to fc6. *Holes* follows the rule for the removed strides. Each size is compared
+# with its own first row.
 
 # %%
 rates = {"no holes": (1, 1), "holes": (2, 4), "LargeFOV": (2, 12)}
@@ -955,8 +957,8 @@ tables.show_table(rows)
 # %% [markdown]
 # The CRF raises the mean IoU by 0.08 and the boundary F1 by 0.13, and lowers the IoU of
 # the lamps from 0.071 to 0.037. All three differences are significant in this
-# benchmark. In the benchmark `deeplab`, with other trainings, the lamps lost with two
-# of three seeds only.
+# benchmark. In other trainings, those of the benchmark `deeplab`, the lamps lost with
+# two of three seeds only.
 #
 # ## Where it breaks: thin objects, and rates beyond the map
 #
@@ -988,11 +990,10 @@ tables.show_table(rows, digits=2)
 
 # %% [markdown]
 # With the published settings, the CRF lowers even the mean IoU of these scores. The
-# smoothness kernel decides. It uses positions only, so a pixel of a thin lamp receives
-# most of its smoothness messages from the background, whatever its colour. Without this
-# kernel, or with a reach of one pixel, the lamps keep nearly all of their IoU. Without
-# the appearance kernel, more lamps are lost. With the scores of DeepLab v1, the
-# benchmark `deeplab` found no clear difference of the lamps without this kernel.
+# smoothness kernel uses positions only, and most pixels near a thin lamp belong to the
+# background, whatever their colours. Without this kernel, or with a reach of one pixel,
+# the lamps keep nearly all of their IoU. Without the appearance kernel, more lamps are
+# lost.
 #
 # **Rates beyond the map read only padding.** In *Build it*, rates 18 and 24 were 1 x 1
 # convolutions on a map of 13 x 17 positions. A larger rate therefore cannot bring in
@@ -1045,10 +1046,10 @@ for name, network in libraries.items():
 tables.show_table(rows)
 
 # %% [markdown]
-# torchvision and timm keep the features. SMP gives rate 4 also to the first block of
-# the last stage, whose inputs are only twice as dense as at stride 32, so its features
-# change. (Exercise 9.2 is about this fault.) If you train further, this matters less;
-# if you do not, compare features as in this cell.
+# torchvision and timm keep the features. SMP also gives rate 4 to the first block of
+# the last stage, where the rule asks for rate 2, because only one stride was removed
+# before this block. So the features change. (Exercise 9.2 is about this fault.) Compare
+# features as in this cell if you do not train further.
 #
 # For a dense CRF, the package `pydensecrf2` binds the authors' library.
 #
@@ -1110,10 +1111,9 @@ for padding in (1, 4):
     print(f"rate 4, padding={padding}: {tuple(layer(x).shape[2:])}")
 
 # %% [markdown]
-# **2. The CRF receives the wrong image.** The standard deviation of colours belongs to
-# the range of the image. If colours lie between 0 and 1, the published 5 is 5 / 255.
-# With larger values, all colours are similar, and the CRF blurs across edges. The
-# package refuses `rgb_std=5`; what does a value ten times too large cost?
+# **2. The CRF receives colours in the wrong unit.** The standard deviation must have
+# the unit of the colours. If colours lie between 0 and 1, the published 5 is 5 / 255.
+# The package refuses `rgb_std=5`; what does a value ten times too large cost?
 
 # %% tags=["tol=0.01"]
 for name, std in (("5 / 255", 5 / 255), ("50 / 255", 50 / 255)):
@@ -1469,7 +1469,7 @@ for width in (1, 2, 3):
 # %% [markdown]
 # ## Take-aways
 #
-# - A removed stride of 2 and doubled rates in all later kernels keep the scores of a
+# - A removed stride of 2 and doubled rates in all later layers keep the scores of a
 #   trained network: away from the border, the result equals shift-and-stitch.
 # - A denser map alone did not raise the mean IoU on our scenes. After brief further
 #   training it did, and more without holes than with holes. Training with holes from

@@ -75,14 +75,14 @@ CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 # [DeepLab v2](https://arxiv.org/abs/1606.00915) reads context with **atrous
 # convolutions**, also called dilated convolutions. The nine weights of a 3 x 3 kernel
 # are its *taps*. With the atrous **rate** $r$, neighbouring taps lie $r$ positions
-# apart. The kernel then covers $2r + 1$ rows and columns, but still has nine weights.
-# The module **ASPP** (atrous spatial pyramid pooling) applies several atrous
-# convolutions to the same map. DeepLab v2 uses the rates 6, 12, 18 and 24.
+# apart. The kernel then covers $2r + 1$ rows and columns. The module **ASPP** (atrous
+# spatial pyramid pooling) applies several atrous convolutions to the same map. DeepLab
+# v2 uses the rates 6, 12, 18 and 24.
 #
 # The first problem is that a large rate needs a large map. A tap outside of the map
 # reads a zero of the padding. A scene of 96 x 128 pixels has 6 x 8 positions at stride
 # 16. The figure shows, for each position of the kernel's centre, how many of the nine
-# taps lie on this map. Look for positions where only one tap is left.
+# taps lie on this map.
 
 
 # %% tags=["hide-input"]
@@ -234,8 +234,9 @@ for rate in (1, 2, 4):
 #
 # ### Convolutions
 #
-# All layers below have batch normalisation and ReLU. In DeepLab v3+, both follow the
-# depthwise layer too. A padding equal to the rate keeps the size of the map.
+# All convolutions of ASPP and of the decoder have batch normalisation and ReLU. In
+# DeepLab v3+, both follow the depthwise layer too. A padding equal to the rate keeps
+# the size of the map.
 
 
 # %%
@@ -301,12 +302,12 @@ tuple(ASPP(128, 32, rates=(1, 2, 3))(torch.rand(2, 128, 6, 8)).shape)
 # %% [markdown]
 # ### Output stride and multi-grid
 #
-# Our encoder is the package's ResNet. Its stages have the strides 4, 8, 16 and 32. For
-# output stride 16, stage 4 gets stride 1 instead of 2. Its map is then twice as fine.
-# Its kernels get rate 2, so that their taps read the same places as before. For output
-# stride 8, the same happens to stage 3, and the rates of stage 4 double again.
-# Multi-grid multiplies the rate of stage 4 by 1, 2 and 4 in its three blocks. The
-# table counts the cost of ResNet-50 for an image of 513 x 513 pixels.
+# Our encoder is the package's ResNet. The maps of its stages have the strides 4, 8, 16
+# and 32. For output stride 16, stage 4 no longer halves the map, and its kernels get
+# rate 2, so that their taps read the same places as before. For output stride 8, the
+# same happens to stage 3, and the rates of stage 4 double again. Multi-grid multiplies
+# the rate of stage 4 by 1, 2 and 4 in its three blocks. The table counts the cost of
+# ResNet-50 for an image of 513 x 513 pixels.
 
 # %%
 rows = []
@@ -700,7 +701,7 @@ if classifier is not None:
 
 # %% [markdown]
 # In this run, v3+ has the higher mean IoU because of cup and coffee, although its edge
-# of the saucer is ragged. The next section contains eight runs.
+# of the saucer is ragged. The section on testing at 8 has eight seeds.
 #
 # ## What did the idea buy?
 #
@@ -882,8 +883,8 @@ print("photograph at 16, v3+ against v3:", compare(photo["v3+"], photo["v3"]))
 # The benchmark timed ordinary and separable layers with normalisation and ReLU, on one
 # CPU thread. The columns *MACs*, *training* and *inference* divide the cost of the
 # ordinary layer by that of the separable one. The next two are million multiply-adds
-# per millisecond of a layer alone. The last is the share of the separable layer's
-# training time outside of its two convolutions.
+# per millisecond of each convolution alone at inference. The last is the share of the
+# separable layer's training time outside of its two convolutions.
 
 # %%
 rows = []
@@ -951,8 +952,9 @@ tables.show_table(rows, digits=2)
 
 # %% [markdown]
 # Mirror images raise the mean IoU of both networks clearly, by about 0.01, and need
-# less than twice the time. Several scales gain more for v3; for v3+, their gain is not
-# clear. Six scales with mirror images need more than ten times the time.
+# less than twice the time. For v3, several scales with flips also raise the mean IoU
+# clearly; for v3+, their gain is not clear. Six scales with flips need over ten times
+# the time.
 
 # %% [markdown]
 # ## Where it breaks

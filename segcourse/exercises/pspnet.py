@@ -739,18 +739,25 @@ fix_loss = Exercise(
             "This is the code as it was given. What does bilinear interpolation make of labels, "
             "which loss gets the weight, and what happens at void pixels?",
         ),
-        *(
-            Mistake(
-                answer,
-                "The labels are still resized bilinearly: between class 0 and class 2, this "
-                "invents class 1. Resize the logits instead." + more,
-            )
-            for answer, more in (
-                (loss_of_blended_labels, ""),
-                (loss_of_blended_labels_without_invented_classes, ""),
-                (loss_of_blended_labels_with_void, " Void pixels are a second fault."),
-                (loss_of_blended_labels_weighted_wrongly, " The weight is a second fault."),
-            )
+        Mistake(
+            loss_of_blended_labels,
+            "The labels are still resized bilinearly: between class 0 and class 2, this invents "
+            "class 1. Resize the logits instead.",
+        ),
+        Mistake(
+            loss_of_blended_labels_without_invented_classes,
+            "The labels are still resized bilinearly. Ignoring classes that do not exist is not "
+            "enough: class 1 is invented between class 0 and class 2. Resize the logits.",
+        ),
+        Mistake(
+            loss_of_blended_labels_with_void,
+            "Two faults are left: bilinear interpolation of labels invents classes, and void "
+            "pixels are not left out.",
+        ),
+        Mistake(
+            loss_of_blended_labels_weighted_wrongly,
+            "Two faults are left: bilinear interpolation of labels invents classes, and the main "
+            "loss gets the weight.",
         ),
         Mistake(
             loss_as_mean_of_images,
