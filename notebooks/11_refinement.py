@@ -134,8 +134,8 @@ viz.show_labels(
 # %% [markdown]
 # Each source alone stays below a mean IoU of 0.4; both together reach 0.62. The coarse
 # scores say how probable each class is here, and the colour chooses between them. In
-# the figure, the large areas are right, but the car and the lamp are missed. (The
-# coarse scores come from the ground truth, so this is an illustration.)
+# the figure, the car and the lamp are missed. (The coarse scores come from the ground
+# truth, so this is an illustration.)
 
 # %% [markdown]
 # ## The idea
@@ -636,10 +636,10 @@ viz.show_labels(
 
 # %% [markdown]
 # The mean IoU of G-FRNet rises at every stage. After stride 8 the road gains 0.06 IoU,
-# and the lamps 0.40. RefineNet's scores have stride 4 in the
-# doubled image, which is 2 in the original one. Encoder, training steps and number of
-# losses differ between the two networks, so their rows cannot be compared. A fair
-# comparison follows in "What did the idea buy?".
+# and the lamps 0.40. RefineNet's scores have stride 4 in the doubled image, which is 2
+# in the original one. Encoder, training steps and number of losses differ between the
+# two networks, so their rows cannot be compared. A comparison with equal steps follows
+# in "What did the idea buy?".
 #
 # ### What a gate unit computes
 #
@@ -684,9 +684,9 @@ viz.show_images(
 )
 
 # %% [markdown]
-# The gated features have both signs, so this gate unit does not only weaken features.
-# But the shares are no evidence that the network learned to reverse features: from
-# stride 8 on, the deeper features are batch-normalised, so about half of them are
+# The deeper features have both signs, so this gate unit can change the sign of a fine
+# feature. But the shares are no evidence that the network learned to reverse features:
+# from stride 8 on, the deeper features are batch-normalised, so about half of them are
 # negative in an untrained network too.
 
 # %% [markdown]
@@ -791,8 +791,9 @@ if classifier is not None:
 #
 # ### Refinement
 #
-# The next table answers the question of the first section. Its networks were trained
-# for 760 steps on 1600 scenes (`python -m benchmarks.architectures`).
+# Do networks that refine find lamps better than PSPNet? The next table compares them.
+# Its networks were trained for 760 steps on 1600 scenes (`python -m
+# benchmarks.architectures`).
 
 # %%
 rows, networks = [], measured("architectures")["networks"]
@@ -936,10 +937,11 @@ tables.show_table(rows, digits=2)
 
 # %% [markdown]
 # In the first task, the form that is not gated is right for half of the pixels, which
-# is chance. The gated form solves the task, but two convolutions solve it as well. So a
-# product is needed only where the decoder is linear, as in G-FRNet. The second task
-# needs f alone. The gated form solves it too, because biases and normalisation add
-# numbers to both factors: (f + a)(g + b) = fg + bf + ag + ab contains f.
+# is chance. The gated form solves the task, but two convolutions solve it as well. So
+# in this task, a product is needed only if the rest of the decoder is linear. The
+# second task needs f alone. The gated form solves it too, because biases and
+# normalisation add numbers to both factors: (f + a)(g + b) = fg + bf + ag + ab contains
+# f.
 #
 # ### Stage-wise supervision
 #
@@ -1079,7 +1081,7 @@ print(f"loss: {stacked_loss:.2f}, a sum of {outputs.shape[1]}")
 # %% [markdown]
 # | use this | when |
 # |---|---|
-# | SMP `FPN` or `Linknet`, pretrained | you want refinement with a small decoder |
+# | SMP `FPN`, pretrained | you want refinement with a small decoder |
 # | RefineNet | you reproduce its results |
 # | MONAI `DynUNet` | your data are medical images or volumes |
 # | deep supervision, gate units | paired runs on your data show a gain |
@@ -1471,7 +1473,8 @@ for gate in (False, True):
 #
 # - A refinement step upsamples a coarse map and combines it with finer features of the
 #   encoder. In our G-FRNet every step raised the mean IoU, and thin lamps gained until
-#   the last step. In the course's comparison, U-Net's simpler step was the best.
+#   the last step. In the course's comparison, U-Net, whose step is simpler, had the
+#   best scores.
 # - In chained residual pooling, every step pools the result of the step before, so the
 #   windows become larger. Parallel poolings of the same window do not.
 # - A gate unit multiplies fine features by deeper ones. This product can reverse the

@@ -103,8 +103,8 @@ viz.show_predictions(
     CLASSES,
     PALETTE,
     alt="Two street scenes with the predictions of DeepLab v3+ and G-FRNet and the "
-    "ground truth. Both networks find all objects; in both predictions, the "
-    "posts of the lamps are too wide in places.",
+    "ground truth. Both networks find the cars, persons and lamps. Some posts "
+    "of lamps are too wide in both predictions.",
 )
 
 # %% [markdown]
@@ -152,8 +152,9 @@ tables.show_table(rows)
 #
 # The last column is our own measurement: mean of three seeds ± half of their range. Its
 # conditions are equal for all networks: the same 1600 training scenes in the same
-# order, the same loss at each output, the same learning rates and 760 steps, and random
-# weights at the start. Each network is much smaller than in its paper.
+# order, the same loss at each output (auxiliary outputs of PSPNet and FCN on ResNet
+# count 0.4), the same learning rates and 760 steps, and random weights at the start.
+# Each network is much smaller than in its paper.
 
 # %% [markdown]
 # ## The idea
@@ -235,8 +236,8 @@ print(f"random orders with at least this tau: {np.mean(np.array(orders) >= 0.66)
 
 # %% [markdown]
 # One random order in six agrees as well, so a rank correlation of few networks means
-# little. With each $\tau$ below, we report how often a random order agrees or disagrees
-# as strongly (the *p* value).
+# little. In the table of rankings below, we report how often a random order agrees or
+# disagrees as strongly (the *p* value).
 
 # %% [markdown]
 # ## Build it
@@ -274,7 +275,8 @@ print(f"U-Net, as measured:     {scores('unet')[0]:.3f}")
 # ### The paired bootstrap
 #
 # A draw of 100 scenes is stored as the number of times that each scene was drawn. All
-# networks receive the same draws; this is the pairing.
+# networks receive the same draws; this is the pairing. The figure shows how often each
+# mean IoU occurs.
 
 # %%
 rng = np.random.default_rng(0)
@@ -352,6 +354,8 @@ tables.show_table(rows)
 # is not clearly above 0. The other two pairs differ clearly.
 #
 # ### The Pareto front
+#
+# The function compares each network with all others, and is tested on P, Q and R.
 
 
 # %%
@@ -439,8 +443,7 @@ viz.show_images(
 )
 
 # %% [markdown]
-# The order is the same, but U-Net's lead over FCN-8s is much smaller on the coins. One
-# possible reason is that no class of the photograph is as thin as a lamp. So a
+# The order is the same, but U-Net's lead over FCN-8s is much smaller on the coins. So a
 # difference of two networks belongs to the images on which it was measured.
 #
 # ### Frames of a real street
@@ -469,10 +472,10 @@ viz.show_points(
 )
 
 # %% [markdown]
-# U-Net and DeepLab v1 are first on CamVid too, and FCN-32s is last. In between, the
-# order changes: PSPNet and FCN-8s are ahead of SegNet and RefineNet on CamVid, and
-# behind them on Toytown. With one seed, we cannot say which of these differences are
-# clear.
+# U-Net has the highest score on CamVid too, and FCN-32s the lowest. DeepLab v1 and
+# PSPNet are nearly equal behind U-Net. In between, the order changes: PSPNet and FCN-8s
+# are ahead of SegNet and RefineNet on CamVid, and behind them on Toytown. With one
+# seed, we cannot say which of these differences are clear.
 #
 # ## What did the idea buy?
 #
@@ -550,13 +553,13 @@ for name in ranking:
 tables.show_table(rows)
 
 # %% [markdown]
-# U-Net and DeepLab v1 lead, without a clear difference. DeepLab v2, PSPNet, DeepLab v3
-# and FCN-8s compute scores at stride 8 and reach nearly the same mean IoU, although
-# their modules for context differ. The first seven networks compute scores at stride 1
-# or 2, but so does DeconvNet. So a small stride may help, but does not suffice. The
-# table cannot isolate its effect, because the networks also differ in encoder and
-# width. Only the three FCNs share an encoder; there, each skip connection raised all
-# four scores.
+# U-Net has the highest mean. Only DeepLab v1 is not clearly worse, and DeepLab v1
+# itself shows no clear difference from G-FRNet. DeepLab v2, PSPNet, DeepLab v3 and
+# FCN-8s compute scores at stride 8 and reach nearly the same mean IoU, although their
+# modules for context differ. The first seven networks compute scores at stride 1 or 2,
+# but so does DeconvNet. So a small stride may help, but does not suffice. The table
+# cannot isolate its effect, because the networks also differ in encoder and width. Only
+# the three FCNs share an encoder; there, each skip connection raised all four scores.
 #
 # Lamps, the thinnest class, show the largest differences: FCN-32s finds nearly none.
 # Since we tested 105 pairs, a few of the clear differences may be due to chance.
@@ -608,8 +611,8 @@ viz.show_points(
 # DeepLab v1 to U-Net, a step takes a third longer, without a clear gain.
 #
 # The three costs do not agree. SegNet-Basic has the fewest parameters, but more MACs
-# than U-Net. DeconvNet has the fewest MACs, but SegNet is faster. The memory hardly
-# differs; each process also holds PyTorch and the 1600 scenes.
+# than U-Net. DeconvNet has the fewest MACs, but a step of SegNet is faster. The
+# memory hardly differs; each process also holds PyTorch and the 1600 scenes.
 #
 # ### Do rankings agree?
 #
@@ -648,9 +651,10 @@ tables.show_table(rows)
 # %% [markdown]
 # Different seeds and different scores give nearly the same ranking. Toytown and CamVid
 # agree less, but more than random orders do. Of the 28 pairs of published networks,
-# half have our order and half the opposite one. Neither ranking is wrong, because the
-# published networks are larger, pretrained, and differ in encoder and post-processing.
-# And with eight networks, only a strong agreement can be told from chance.
+# half have our order and half the opposite one. This does not make either ranking
+# wrong, because the published networks are larger, pretrained, and differ in encoder
+# and post-processing. And with eight networks, only a strong agreement can be told from
+# chance.
 #
 # ### Learning curves
 #
@@ -690,8 +694,7 @@ tables.show_table(rows, digits=2)
 # %% [markdown]
 # The order changes during the training. DeepLab v1 is ahead at steps 100 and 300. U-Net
 # is not among the first three there, but is first at step 760. So the result belongs to
-# 760 steps, and another network may lead after more. (A training of only 300 steps is
-# not in the table: its learning rate would fall earlier.)
+# 760 steps, and another network may lead after more.
 #
 # ### The errors of all networks
 #
@@ -705,8 +708,9 @@ viz.show_labels(
     PALETTE,
     columns=4,
     alt="The ground truth of a scene with lamps, and the predictions of fifteen "
-    "networks, sorted by mean IoU. FCN-32s shows large patches without lamps. FCN-8s, "
-    "DeepLab v3 and PSPNet show lamps as wide blobs, U-Net and DeepLab v1 as posts.",
+    "networks, sorted by mean IoU. FCN-32s shows large patches without lamps. "
+    "FCN-8s, DeepLab v3 and PSPNet show lamps as wide blobs, U-Net and DeepLab "
+    "v1 as posts.",
 )
 
 # %% [markdown]
@@ -770,9 +774,9 @@ tables.show_table(rows)
 # ### Frames of a video are not independent
 #
 # The bootstrap assumes that the drawn images are independent. The 233 test frames of
-# CamVid come from two videos, and frames that follow each other show the same street.
-# We therefore also draw blocks of 19 to 21 frames that follow each other, 12 in all.
-# Compare the widths of the intervals.
+# CamVid come from two videos, of which one also has frames in the training set. Frames
+# that follow each other show the same street. We therefore also draw blocks of 19 to 21
+# frames that follow each other, 12 in all. Compare the widths of the intervals.
 
 # %%
 frames = unpack_array(camvid["true"])  # (frames, classes)
@@ -844,8 +848,7 @@ print("ours:  " + "{:+.3f} to {:+.3f}".format(*interval(gap)))
 #
 # `FlopCounterMode` counts floating-point operations; half of them are the MACs.
 # `torch.utils.benchmark.Timer` measures time: it warms up, repeats the call, and uses
-# one thread unless it is told otherwise. Times depend on the machine: measure them on
-# yours.
+# one thread unless it is told otherwise.
 
 # %% tags=["nbval-ignore-output"]
 scene = test_scenes[0].image[None]
@@ -902,7 +905,7 @@ tables.show_table(needs)
 # The column *choose* names two networks: DeepLab v1, and SegNet where time or
 # parameters are limited. (Our DeepLab v1 has the branch that computes scores of the
 # image itself, and no CRF.) U-Net has the highest mean for three needs, but its lead is
-# not clear and its steps are longer.
+# not clear and its steps are longer. *Not clearly worse* does not mean *equally good*.
 #
 # The guide holds for small networks that start from random weights, and for images like
 # Toytown. For other images, follow the method and not the table:
@@ -936,9 +939,9 @@ both = [[each[name] for name in ranking] for each in (rightly, wrongly)]
 print(f"tau of the two rankings: {kendall(*both):.2f}")
 
 # %% [markdown]
-# All scores fall, because a small object in one scene counts as much as a large one in
-# another. The ranking hardly changes, but scores of both kinds must not stand in one
-# table.
+# All scores fall. One possible reason is that a scene counts as much as any other, even
+# if a class is small in it. The ranking hardly changes, but scores of both kinds must
+# not stand in one table.
 #
 # **2. "The intervals overlap, so there is no difference."** Wrong: one interval for
 # each network. Right: an interval for the difference.
@@ -1069,8 +1072,8 @@ for count in (1, 2, 4, 8):
 
 # %% [markdown]
 # With four trainings, the report is about 0.02 above the mean, without any change of
-# the network. The lead of DeepLab v3+ over G-FRNet in this chapter is smaller (although
-# its training was longer).
+# the network. These were short trainings of 200 steps. After 760 steps, the seeds of
+# U-Net differ by only 0.002.
 #
 # ### 13.4 Find the fault: a rank correlation
 #
@@ -1283,8 +1286,8 @@ ex.choose_network.show_solution()
 # - A comparison has several sources of chance. The paired bootstrap over independent
 #   images compares trained networks; *t* over seeds compares their architectures under
 #   one training. A claim about architectures needs both.
-# - On Toytown, U-Net and DeepLab v1 lead without a clear difference, and SegNet,
-#   DeepLab v1 and U-Net form the front of accuracy and step time.
+# - On Toytown, U-Net has the highest mean IoU, without a clear difference from DeepLab
+#   v1. SegNet, DeepLab v1 and U-Net form the front of accuracy and step time.
 # - Rankings of different seeds and scores agree here. Rankings of different step counts
 #   and data sets agree less, and the published scores do not rank our networks.
 # - Say how the score was computed, on which images and with how many seeds, and report
