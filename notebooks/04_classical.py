@@ -16,7 +16,8 @@
 # - segment an image with two thresholds, and find the minimum cut of a small graph
 #   (exercises 4.1 and 4.4);
 # - label connected components in two passes (exercise 4.2);
-# - measure how far a region grows as its tolerance rises (exercise 4.3);
+# - find the largest tolerance at which a growing region stays away from a pixel
+#   (exercise 4.3);
 # - predict which method fits an image, from the assumption of the method (exercise
 #   4.5);
 # - find the fault in a superpixel distance (exercise 4.6).
@@ -121,17 +122,17 @@ viz.show_images(
 # A method works if its **assumption** about the image holds. The assumptions fall into
 # five groups.
 #
-# - **Values.** Classes differ in their grey value or colour. Thresholds and
-#   clustering compare values, and here ignore positions.
+# - **Values.** Classes differ in their grey value or colour. Thresholds and clustering
+#   compare values, and here ignore positions.
 # - **Regions.** Neighbouring pixels of one class are similar. Region growing and
 #   superpixels join similar neighbours.
 # - **Edges.** Values change strongly at boundaries, and only there. The **edge
-#   strength** of a pixel is the size of the gradient: how fast the values change
-#   around the pixel.
+#   strength** of a pixel is the size of the gradient: how fast the values change around
+#   the pixel.
 # - **Energy.** In a good mask the values fit and the boundary is short. Graph cuts
 #   minimise the sum of both costs.
-# - **Features.** Other pixels resemble marked pixels. A random forest learns from the
-#   marked ones.
+# - **Features.** Pixels of a class resemble the marked pixels of this class. A random
+#   forest learns from the marked ones.
 #
 # [Otsu's threshold](https://doi.org/10.1109/TSMC.1979.4310076) divides the pixels into
 # a lower and an upper class with means that are far apart. Take four pixels with the
@@ -170,8 +171,8 @@ for value, b in zip(values, between, strict=False):
 
 # %% [markdown]
 # The figure shows the histogram of each photograph, the curve of $B(\tau)$ and the
-# threshold at its maximum. The value of the black surroundings of the retina is cut
-# off.
+# threshold at its maximum. The peak of the black surroundings of the retina is cut off
+# at 1.
 
 # %%
 panels = {}
@@ -272,10 +273,10 @@ print("same clusters as in the package:", same)
 
 # %% [markdown]
 # Neither step can increase the sum of squared distances, so k-means ends, here in the
-# best clusters; other starts can end in worse ones. **Mean shift** ([Comaniciu and
-# Meer](https://doi.org/10.1109/34.1000236)) needs no $k$: each point moves uphill to a
-# peak (*mode*) of the density of points. The **bandwidth**, here 10, is the radius
-# within which points count.
+# best clusters; for other points, some starts end in worse ones. **Mean shift**
+# ([Comaniciu and Meer](https://doi.org/10.1109/34.1000236)) needs no $k$: each point
+# moves uphill to a peak (*mode*) of the density of points. The **bandwidth**, here 10,
+# is the radius within which points count.
 #
 # ### One iteration of SLIC
 #
@@ -368,8 +369,8 @@ viz.show_images(
 # %% [markdown]
 # The iterations divide the 150 labels into hundreds of pieces. After joining there are
 # about as many pieces as squares of 16, with a higher recall *and* precision. The
-# squares of 10 have about as many border pixels, but a lower recall. So SLIC follows
-# the cat, whose true outline is light blue.
+# squares of 10 have about as many border pixels as the joined regions, but a lower
+# recall. So SLIC follows the cat, whose true outline is light blue.
 #
 # ### Watershed by flooding
 #
@@ -733,12 +734,11 @@ viz.show_images(
 )
 
 # %% [markdown]
-# The values of the rocket's tip, where the click lies, do not occur on its body. The
+# The values of the rocket's tip, where the click lies, hardly occur on its body. The
 # strongest edges of the cat lie inside; the watershed assigns nearly all of the cat to
 # the outside, and the geodesic contour crosses the outline. The snake contracts beyond
 # the weak boundary of the disc. The cup is white inside and red outside, like its
-# saucer, so neither two means nor the colours of the box separate the cup. For the
-# forest, parts of the dark sky resemble the dark towers.
+# saucer, so neither two means nor the colours of the box separate the cup.
 #
 # ## What did the idea buy?
 #
@@ -824,8 +824,8 @@ tables.show_table(rows)
 # only the graph cut keeps its score. Chan-Vese falls below the ellipse from which it
 # starts.
 #
-# Four other failures look like broken assumptions. We repeat each with one parameter
-# changed.
+# Four other failures look as if an assumption were broken, too. We repeat each with one
+# parameter changed.
 
 
 # %% tags=["tol=0.05"]
@@ -862,7 +862,7 @@ tables.show_table(rows, digits=2)
 # %% [markdown]
 # All four disappear: weak edges and overlapping colours need not break these methods,
 # if the parameters fit. Region growing *gains* from half the contrast, which has the
-# same effect as twice the tolerance. All coins come from one photograph.
+# same effect as twice the tolerance.
 #
 # ### All photographs and Toytown
 #
@@ -871,10 +871,11 @@ tables.show_table(rows, digits=2)
 # *input* says what a method gets besides the image, and so what its IoU means.
 #
 # - *none*: mean IoU over classes if each region takes its most frequent class in the
-#   annotation, which a network does not get. More regions make this easier, so
-#   compare SLIC and the watershed with *squares*, a plain grid.
+#   annotation, which a network does not get. More regions make this easier, so compare
+#   SLIC and the watershed with *squares*, a plain grid.
 # - *box, click*: IoU of one object. The row *box* takes the whole box.
-# - *marks*: mean IoU over classes, as for networks, of a forest.
+# - *marks*: mean IoU over classes of a forest, as for networks. In Toytown, the forest
+#   learns from 40 annotated scenes instead of marks.
 #
 # <details class="deeper"><summary>Going deeper: details of the benchmark</summary>
 #
@@ -947,8 +948,8 @@ print("GrabCut lowers the energy on", sum(lower), "of", len(lower), "photographs
 # %% [markdown]
 # On photographs, only the graph cut counts as better than the box. In Toytown,
 # Chan-Vese is better and the geodesic contour worse. GrabCut lowers the energy on all
-# photographs, but on the cup its IoU is below that of the first cut: a lower energy is
-# not always a better mask.
+# photographs, but on the cup its IoU in the benchmark is below that of the first cut: a
+# lower energy is not always a better mask.
 #
 # ## Where it breaks: road and building look alike
 #
@@ -986,8 +987,7 @@ viz.show_predictions(
 # %% [markdown]
 # Are the textures the reason? The benchmark `forest` has trained eight forests for each
 # row, each on 20 other scenes, also in a Toytown with plain colours. The numbers are
-# means ± one standard deviation. A value of 0.16 for *road predicted as building* means
-# 16 % of the road pixels.
+# means ± one standard deviation.
 
 # %%
 learnt = measured("forest")
@@ -1028,8 +1028,8 @@ print(f"U-Net, mean IoU on other scenes: {sum(unet) / len(unet):.2f}")
 #
 # What surrounds a pixel at a distance is called the **context** of the pixel. A forest
 # gets only the context in its designed features; a network learns its features. U-Net
-# ([chapter 8](08_unet.ipynb)) reaches a much higher mean IoU, but from 1,600 scenes
-# instead of 20, so this comparison does not separate context from data.
+# ([chapter 8](08_unet.ipynb)) reaches a much higher mean IoU, but learns from far more
+# scenes.
 #
 # ## In practice
 #
@@ -1267,7 +1267,7 @@ tables.show_table(rows, digits=2)
 # Only four of the eight regions have an IoU of at least 0.9. The regions of coins 3, 4
 # and 6 fill the coin, but also contain much of its surroundings, without the corner: a
 # region can *leak* out of its object before it reaches the corner. The region of coin 2
-# does not fill the coin, and has left it already. No single tolerance suits all coins:
+# does not fill the coin, and has left it already. The largest tolerances differ much:
 # that of coin 1 is twice that of coin 2.
 #
 # ### 4.4 The minimum cut of a small graph
@@ -1279,7 +1279,7 @@ tables.show_table(rows, digits=2)
 # whose two ends lie on different sides, and its price is the sum of their weights.
 # Return a sorted list of the nodes on the source's side of the cheapest cut. If several
 # cuts have the lowest price, return the one with the fewest nodes on the source's side.
-# There is only one: the nodes that two cheapest cuts share are a cheapest cut too.
+# There is only one such cut.
 
 
 # %%
@@ -1350,7 +1350,7 @@ for name in ex.PICTURES:
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# No other method finds the disc in noise. One possible reason is that the filters of
+# Only the forest finds the disc in noise. One possible reason is that the filters of
 # the forest average over many pixels. With other marks, the forest can fall below 0.8
 # on the stripes.
 #
