@@ -293,8 +293,9 @@ print("not the inverse:", (matrix @ transposed).tolist())
 # other.
 #
 # A transposed convolution with stride 2 can also be computed in two steps: put zeros
-# between the values, then convolve with the flipped kernel. Unpooling and a convolution
-# take the same two steps, but the image decides where each value stands in its window.
+# between the values, then convolve with the flipped kernel. Unpooling followed by a
+# convolution has the same two steps, but the image decides where each value stands in
+# its window.
 
 # %%
 weight, coarse = torch.rand(1, 1, 3, 3), torch.rand(1, 1, 6, 8)
@@ -750,8 +751,8 @@ tables.show_table(
 
 # %% [markdown]
 # One run each, with unequal numbers of steps, cannot rank values of the mean IoU that
-# differ by 0.02 at most. The table shows no advantage of SegNet, and all three networks
-# miss nearly all poles.
+# differ by 0.02 at most. The table shows no advantage of SegNet, and the IoU of pole is
+# below 0.1 for all three networks.
 #
 # ## What did the idea buy?
 #
@@ -787,7 +788,8 @@ tables.show_table(list(rows_of(ways)), digits=3)
 # All differences are significant. *Indices* and *fixed corner* differ only in the
 # positions of the values. Compared with a fixed position, the positions of the maxima
 # therefore cause the gain of about 0.08 in mean IoU, and higher scores of lamps and
-# boundaries. *Nearest* is better than *fixed corner*, but does not replace the indices.
+# boundaries. *Nearest* has a higher mean IoU than *fixed corner*, but does not replace
+# the indices.
 #
 # Would a *learned* upsampling do better? A transposed convolution with weights of its
 # own doubles the maps, before the same convolutions. Its kernel is 3 x 3 and starts
@@ -804,7 +806,7 @@ print("4 x 4 minus bilinear: mean IoU {difference}, t = {t}".format(**gain))
 # %% [markdown]
 # The learned 4 x 4 kernel is better than *bilinear*, its start. But both learned
 # networks have a significantly lower mean IoU than *indices* in this training, although
-# they have two and almost three times as many parameters.
+# the first has twice and the second almost three times as many parameters.
 #
 # ### DeconvNet's fully connected layers
 #
@@ -840,8 +842,8 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# The left post is too wide, the thin one on the right is broken, and a false patch of
-# tree lies between them. One possible reason is that the decoder receives positions
+# The left post is too wide, the thin one on the right is broken, and the patch of tree
+# between them is too large. One possible reason is that the decoder receives positions
 # from the encoder's fine maps, but no values. A skip connection passes on all values.
 #
 # In the row *features added*, the same network upsamples bilinearly and adds the
@@ -952,7 +954,7 @@ tables.show_table(rows)
 # %% [markdown]
 # Only `MySegNet` unpools. MONAI's `UNet` has a 3 x 3 kernel with stride 2, which can
 # produce our checkerboard; its `BasicUNet(upsample="nontrainable")` interpolates
-# instead. Our experiments on Toytown suggest:
+# instead. We recommend:
 #
 # | use | when |
 # |---|---|
