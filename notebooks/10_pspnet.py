@@ -473,10 +473,10 @@ tables.show_table(rows)
 # | optimiser | SGD, rate 0.01, power 0.9, momentum 0.9 | AdamW with warm-up |
 # | loss | cross-entropy, auxiliary loss 0.4 | cross-entropy and Dice, the same weight |
 #
-# The released files accept images of one size only. They pool with kernels whose side
-# and stride are 60, 30, 20 and 10 positions, which for their features of 60 x 60
-# positions computes the same means as our rule. In the concatenation, the features come
-# first, and then the branches in the order 6, 3, 2, 1.
+# The released files accept images of one size only. For crops of 473 pixels, they pool
+# with kernels whose side and stride are 60, 30, 20 and 10 positions, which for their
+# features of 60 x 60 positions computes the same means as our rule. In the
+# concatenation, the features come first, and then the branches in the order 6, 3, 2, 1.
 #
 # </details>
 
@@ -737,15 +737,15 @@ if classifier is not None:
 
 # %% [markdown]
 # On these photographs, both kinds of pooling are clearly better than no pooling, and
-# they predict fewer absent classes, as the figure shows. The pyramid is also clearly
-# better than the global mean, by a smaller difference. This result holds for unseen
-# halves of known photographs only: the mean of a half may simply identify its
-# photograph, and with it the classes. New photographs would be a stronger test.
+# they predict fewer absent classes. The pyramid is also clearly better than the global
+# mean, by a smaller difference. This result holds for unseen halves of known
+# photographs only: the mean of a half may simply identify its photograph, and with it
+# the classes. New photographs would be a stronger test.
 #
 # ## What did the idea buy?
 #
-# `FCNResNet` and `MyPSPNet` differ in their encoders and heads, so the sections above
-# do not show what the pyramid alone contributes. The benchmarks isolate the pyramid.
+# `FCNResNet` and `MyPSPNet` differ in their encoders and heads, so their comparison
+# does not show what the pyramid alone contributes. The benchmarks isolate the pyramid.
 # Their networks have the same layers, the same initial weights for the same seed, and
 # the same batches; only the grids differ, as in the three heads for the photographs.
 # All comparisons have three seeds, so a difference is clear if *t* lies beyond ± 4.30.
@@ -798,8 +798,8 @@ tables.show_table(rows, digits=2)
 # %% [markdown]
 # With one sign, there is no clear difference. The sign determines the class of the
 # whole lawn, so its position does not matter, and the mean over the whole map is enough
-# context. With two signs, the global mean reaches the IoU of the pyramid with two of
-# three seeds and fails with the third. Three seeds show no clear difference.
+# context. With two signs, the global mean comes close to the IoU of the pyramid with
+# two of three seeds and fails with the third. Three seeds show no clear difference.
 #
 # One could expect more of the pyramid with two signs, because a global mean does not
 # depend on positions. The next cell exchanges the left and the right half of a feature
@@ -815,8 +815,8 @@ for cells in GRIDS:
 # %% [markdown]
 # The global mean is the same for both feature maps, and the means of the other grids
 # differ. But the features themselves can contain the position, for example in channels
-# that respond near one border only. Two of three networks with a global mean must have
-# found such features, because they distinguish the halves.
+# that respond near one border only. The unpooled features may help as well; a network
+# without pooling was not measured here.
 #
 # **In the paper.** Zhao et al. report the mean IoU on ADE20K, photographs of scenes
 # with 150 classes, for ResNet-50: 35.8 % with data augmentation, 37.2 % with the
@@ -827,8 +827,8 @@ for cells in GRIDS:
 #
 # The benchmark `architectures` trained small versions of all networks of this course on
 # ordinary Toytown scenes, with equal steps and three seeds. The benchmark `camvid`
-# trained some of them once on CamVid, frames of videos from a car, each for about four
-# minutes. Compare the IoU of the thin lamps and poles.
+# trained some of them once on CamVid, frames of videos from a car, each for a similar
+# time. Compare the IoU of the thin lamps and poles.
 
 # %%
 trained = measured("architectures")["networks"]
@@ -1150,10 +1150,10 @@ viz.show_images(
 # %% [markdown]
 # Covering the red sign changes the class of many pixels elsewhere. Covering the blue
 # sign changes hardly any. The printed shares give the reason: without any sign, the
-# network predicts meadow, as with a blue sign. It has learned whether there is a red
-# sign. Occlusion compares a block with *one* replacement only: with a red square in the
-# place of the blue sign, the prediction does change, as the exchange of the signs has
-# shown.
+# network predicts meadow, as with a blue sign. In this scene, the network reacts to a
+# red sign only. Occlusion compares a block with *one* replacement only: with a red
+# square in the place of the blue sign, the prediction does change, as the exchange of
+# the signs has shown.
 #
 # ### 10.6 Decide which context a task needs
 #
