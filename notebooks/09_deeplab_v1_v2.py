@@ -248,8 +248,8 @@ for rate in (1, 2, 5):
     print(f"rate {rate}: {tuple(ours.shape)}, same output: {same}")
 
 # %% [markdown]
-# All three agree. The number of weights and of multiplications per output is that of a
-# 3 x 3 kernel; `padding=rate` keeps the size of the map.
+# All three agree. With (2) and (3), the number of multiplications per output is that of
+# a 3 x 3 kernel; `padding=rate` keeps the size of the map.
 #
 # ### The whole network
 #
@@ -296,8 +296,8 @@ class MyDeepLab(nn.Module):
 # %% [markdown]
 # A pooling window of 2 x 2 with stride 1 fits one time fewer than there are rows or
 # columns, so the map becomes a little smaller; with holes, the window is larger.
-# `over_image` upsamples scores to the size of the image. We call the three ways to use
-# the same weights *wirings*.
+# `over_image` upsamples scores to the size of the image. Stride 32, stride 8 with holes
+# and stride 8 without holes are three *wirings* of the same weights.
 
 
 # %%
@@ -460,12 +460,12 @@ with torch.no_grad():
 # $$Q_{ic} \leftarrow \operatorname{softmax}_c \Big(\log p_{ic} + \sum_j k_{ij}\,
 # Q_{jc}\Big)$$
 #
-# Here $k_{ij}$ is the sum of both kernels. In words: for each pixel, the update adds up
-# the probabilities of all pixels, weighted by nearness and similarity, and adds this
-# sum to the log-probabilities of the network. The code also normalises each kernel, as
-# the authors' library does. We do this on a crop of 24 x 32 pixels with a lamp. Instead
-# of a trained network, we use the true shares of the classes in blocks of 4 x 4 pixels,
-# upsampled and mixed with a little of every class.
+# Here $k_{ij}$ is the weighted sum of both kernels. In words: for each pixel, the
+# update adds up the probabilities of all pixels, weighted by nearness and similarity,
+# and adds this sum to the log-probabilities of the network. The code also normalises
+# each kernel, as the authors' library does. We do this on a crop of 24 x 32 pixels with
+# a lamp. Instead of a trained network, we use the true shares of the classes in blocks
+# of 4 x 4 pixels, upsampled and mixed with a little of every class.
 
 
 # %%
@@ -541,7 +541,7 @@ viz.show_labels(
 # Two details follow the authors' library and not the formula of the paper: a pixel also
 # receives its own message, and each kernel is normalised by the square roots of its row
 # and column sums. Without the normalisation, a pixel in a large even region would
-# receive thousands of messages.
+# receive messages that add up to thousands.
 #
 # The kernel has as many rows and columns as the image has pixels, so an image of 96 x
 # 128 would need 151 million numbers. `dense_crf` computes the smoothness kernel as two
@@ -702,9 +702,9 @@ viz.show_images(
 
 # %% [markdown]
 # With holes, one run returns the scores of 16 runs: in the middle, they are equal to
-# 1e-5. (Near the border, only the scores of the image that was not moved are equal:
-# they are the dark spots.) Without holes, the scores differ in the whole map, because
-# the layers of stage 5 and fc6 read other inputs than in training.
+# 1e-5. (Near a border, scores are equal only where the image was not moved across this
+# border.) Without holes, the scores differ in the whole map, because the layers of
+# stage 5 and fc6 read other inputs than in training.
 #
 # How good are these scores? We upsample them over 20 validation scenes and compute the
 # mean IoU. Then each wiring is trained for 30 more steps, from the same weights and on
@@ -905,7 +905,7 @@ tables.show_table(list(arm_rows(dense, names)))
 # Do holes help if the network is trained with them from the start, and on larger
 # scenes? The benchmark trains DeepLab v1 with three pairs of rates, at two sizes. The
 # first rate belongs to the convolutions of stage 5, between pooling 4 and 5, and the
-# second to fc6. *Holes* follows the rule for the removed strides. Each size is compared
+# second to fc6. In its convolutions, *holes* follows the rule. Each size is compared
 # with its own first row.
 
 # %%
@@ -928,8 +928,7 @@ tables.show_table(rows)
 # %% [markdown]
 # In all four comparisons, the mean IoU is lower with holes. Only LargeFOV at 192 x 256
 # is significantly lower, by 0.017; the other three show no clear difference. So holes
-# did not pay at either size. One possible reason: without holes, the receptive field of
-# 211 pixels already exceeds the small scenes.
+# did not pay at either size.
 #
 # ### The dense CRF
 #
@@ -995,10 +994,10 @@ tables.show_table(rows, digits=2)
 # the lamps keep nearly all of their IoU. Without the appearance kernel, more lamps are
 # lost.
 #
-# **Rates beyond the map read only padding.** In *Build it*, rates 18 and 24 were 1 x 1
-# convolutions on a map of 13 x 17 positions. A larger rate therefore cannot bring in
-# the whole image. [PSPNet](10_pspnet.ipynb), in chapter 10, averages over regions of
-# the image instead.
+# **At rates beyond the map, all weights but the middle one read padding.** In *Build
+# it*, rates 18 and 24 were 1 x 1 convolutions on a map of 13 x 17 positions. A larger
+# rate therefore cannot bring in the whole image. [PSPNet](10_pspnet.ipynb), in chapter
+# 10, averages over regions of the image instead.
 #
 # ## In practice
 #
@@ -1046,10 +1045,10 @@ for name, network in libraries.items():
 tables.show_table(rows)
 
 # %% [markdown]
-# torchvision and timm keep the features. SMP also gives rate 4 to the first block of
-# the last stage, where the rule asks for rate 2, because only one stride was removed
-# before this block. So the features change. (Exercise 9.2 is about this fault.) Compare
-# features as in this cell if you do not train further.
+# torchvision and timm keep the features. SMP gives the new rate to the first block of
+# each changed stage, too: rate 4 in the last stage, where the rule asks for 2. So the
+# features change. (Exercise 9.2 is about this fault.) Compare features as in this cell
+# if you do not train further.
 #
 # For a dense CRF, the package `pydensecrf2` binds the authors' library.
 #
@@ -1450,8 +1449,8 @@ for width in (1, 2, 3):
 #
 # <details class="quiz right"><summary>The weight of the smoothness kernel</summary>
 #
-# Right: this kernel ignores colours, so most of a thin object's smoothness messages
-# come from its surroundings. Without this kernel, the lamps of the chapter remained.
+# Right: this kernel ignores colours, so what a thin object receives through it comes
+# mostly from its surroundings. Without this kernel, the lamps of the chapter remained.
 #
 # </details>
 # <details class="quiz wrong"><summary>The weight of the appearance kernel</summary>
