@@ -1254,13 +1254,7 @@ def position_of_the_method(picture: str) -> int:
     return METHODS.index(choose_method(picture))
 
 
-def _reason(arguments: tuple, got: Any, want: Any) -> str:
-    (name,) = arguments
-    reason = REASONS[name].get(got, "") if isinstance(got, str) else ""
-    return reason and f"{reason} (This is about {name}.)"
-
-
-choose = Guided(
+choose = Exercise(
     "4.5 Predict: which method is enough?",
     solution=choose_method,
     cases=[(name,) for name in PICTURES],
@@ -1285,7 +1279,6 @@ choose = Guided(
     describe=lambda name: f'"{name}"',
     shows_expected=False,
     options=METHODS,
-    guide=_reason,
 )
 
 
