@@ -272,11 +272,11 @@ same = torch.equal(labels == labels[0], packaged == packaged[0])
 print("same clusters as in the package:", same)
 
 # %% [markdown]
-# Neither step can increase the sum of squared distances, so k-means ends, here in the
-# best clusters; for other points, some starts end in worse ones. **Mean shift**
-# ([Comaniciu and Meer](https://doi.org/10.1109/34.1000236)) needs no $k$: each point
-# moves uphill to a peak (*mode*) of the density of points. The **bandwidth**, here 10,
-# is the radius within which points count.
+# The two steps cannot increase the sum of squared distances, so k-means ends. Here the
+# clusters are the best ones; for other points, some starts end in worse clusters.
+# **Mean shift** ([Comaniciu and Meer](https://doi.org/10.1109/34.1000236)) needs no
+# $k$: each point moves uphill to a peak (*mode*) of the density of points. The
+# **bandwidth**, here 10, is the radius within which points count.
 #
 # ### One iteration of SLIC
 #
@@ -1026,8 +1026,8 @@ print(f"U-Net, mean IoU on other scenes: {sum(unet) / len(unet):.2f}")
 # With the position, nearly all of the confusion is gone: roads lie in the lower part of
 # these images.
 #
-# What surrounds a pixel at a distance is called the **context** of the pixel. A forest
-# gets only the context in its designed features; a network learns its features. U-Net
+# The more distant surroundings of a pixel are called its **context**. A forest gets
+# only the context in its designed features; a network learns its features. U-Net
 # ([chapter 8](08_unet.ipynb)) reaches a much higher mean IoU, but learns from far more
 # scenes.
 #

@@ -294,10 +294,10 @@ class MyDeepLab(nn.Module):
 
 
 # %% [markdown]
-# A pooling window of 2 x 2 with stride 1 fits one time fewer than there are rows or
-# columns, so the map becomes a little smaller; with holes, the window is larger.
-# `over_image` upsamples scores to the size of the image. Stride 32, stride 8 with holes
-# and stride 8 without holes are three *wirings* of the same weights.
+# A pooling of 2 x 2 with stride 1 makes the map one row and one column smaller, and
+# with holes it removes more. `over_image` upsamples scores to the size of the image.
+# Stride 32, stride 8 with holes and stride 8 without holes are three *wirings* of the
+# same weights.
 
 
 # %%

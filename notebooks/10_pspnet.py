@@ -207,9 +207,9 @@ for name, where in {
 
 # %% [markdown]
 # The receptive field covers the whole image, because no pixel has saliency 0. But more
-# than half of the saliency lies within 20 pixels of the lawn pixel, and the share that
-# falls on the sign is far smaller than the sign's share of the image. The sign could
-# influence the logits, but after this training its influence is very small.
+# than half of the saliency lies within 20 pixels of the lawn pixel. The sign's share of
+# the saliency is far smaller than its share of the image. The sign could influence the
+# logits, but after this training its influence is very small.
 #
 # The network PSPNet of [Zhao et al.](https://arxiv.org/abs/1612.01105), the *pyramid
 # scene parsing network*, adds the context to the features of every pixel explicitly. It
