@@ -17,8 +17,7 @@
 #   unpooling layers need `output_size` (exercises 7.1 and 7.2);
 # - normalise the kernel of a transposed convolution that produces a checkerboard
 #   (exercise 7.3);
-# - construct two maps that have the same pooled values and the same indices (exercise
-#   7.4);
+# - construct a second map that has the same pooled values and indices (exercise 7.4);
 # - find and correct an unpooling that writes values into the wrong map (exercise 7.5);
 # - combine the scores of overlapping proposals (exercise 7.6).
 #
@@ -65,7 +64,7 @@ CLASSES, PALETTE = toytown.CLASSES, toytown.PALETTE
 #
 # The finest logits of FCN-8s ([chapter 6](06_fcn.ipynb)) are computed after three
 # pooling layers: each class has one logit for a block of 8 x 8 pixels. Bilinear
-# upsampling only interpolates between these logits. It cannot restore details that are
+# upsampling only interpolates between these logits. It restores few details that are
 # smaller than a block, because one number does not encode their shape.
 #
 # A single pooling layer is enough to lose a position. In the figure, the ones form a
@@ -191,13 +190,13 @@ viz.show_architecture(
 )
 
 # %% [markdown]
-# Because of fc6, the input must have 224 x 224 pixels. DeconvNet does not segment the
-# whole image at once, but **proposals**: rectangles in which another method, EdgeBox,
-# expects an object. Each proposal is resized to the input size. The training has two
-# stages: first crops that are centred on annotated objects, then proposals that overlap
-# with annotated objects. At inference, at most 50 proposals of an image are segmented,
-# and their score maps are placed at their positions in the image. For each pixel and
-# class, the largest score is kept (exercise 7.6).
+# fc6 is made for inputs of 224 x 224 pixels. DeconvNet does not segment the whole image
+# at once, but **proposals**: rectangles in which another method, EdgeBox, expects an
+# object. Each proposal is resized to the input size. The training has two stages: first
+# crops that are centred on annotated objects, then proposals that overlap with
+# annotated objects. At inference, at most 50 proposals of an image are segmented, and
+# their score maps are placed at their positions in the image. For each pixel and class,
+# the largest score is kept (exercise 7.6).
 #
 # ### SegNet: no fully connected layers
 #
@@ -266,8 +265,8 @@ tables.show_table([*rows, {"size": "all", "channels": ""} | total], digits=2)
 # The place of the maximum in its window needs 2 bits (exercise 7.1), and there is one
 # index for four feature values of 32 bits each. Stored in 2 bits, indices take about 64
 # times less memory than the features. But PyTorch stores each index in 64 bits, so its
-# indices still take half as much memory as the features. In training, indices save
-# little, because the gradients need the features anyway.
+# indices still take half as much memory as the features. In training, the gradients
+# keep the features in memory anyway.
 #
 # ### The transpose of a convolution
 #
@@ -356,10 +355,10 @@ viz.show_images(
 #
 # ### The whole network
 #
-# Each block is a convolution, batch normalisation and a ReLU. The decoder has the
-# encoder's pairs of channels in reverse order, without the first: `pairs[:0:-1]`. Its
-# last block is a convolution alone, which computes the logits. Only the method
-# `upsample` uses the indices, so that it can be replaced later.
+# Each block is a convolution, batch normalisation and a ReLU. The decoder reverses the
+# encoder's (input, output) channels and their order, without the first pair:
+# `pairs[:0:-1]`. Its last block is a convolution alone, which computes the logits. Only
+# the method `upsample` uses the indices, so that it can be replaced later.
 
 
 # %%
@@ -547,8 +546,8 @@ viz.show_curves(
     ylabel="loss (mean of 20 steps)",
     smooth=20,
     alt="Two losses. Both fall steeply at first, the loss of SegNet-Basic earlier. "
-    "From step 80 to step 150 they are close. The curve of SegNet-Basic ends at step "
-    "250, and the curve of SegNet falls further until step 400.",
+    "From step 80 to step 150 they are close. The curve of SegNet-Basic ends near "
+    "step 240; that of SegNet falls further until step 340.",
 )
 
 # %% tags=["tol=0.05"]
@@ -566,8 +565,8 @@ print("mean IoU {:.2f} and {:.2f}".format(*map(mean_iou, matrices)))
 
 # %% [markdown]
 # Person and lamp have the lowest IoU. The columns do not compare the architectures,
-# because the curve of SegNet-Basic ends much earlier, at a higher loss. In the next
-# figure, look at the boundaries, at the lamps, and inside the buildings.
+# because SegNet-Basic was trained for fewer steps. In the next figure, look at the
+# boundaries, at the lamps, and inside the buildings.
 
 # %% tags=["hide-input"]
 shown = [validation[index] for index in (3, 8, 11)]
@@ -578,15 +577,15 @@ viz.show_predictions(
     CLASSES,
     PALETTE,
     alt="Three street scenes with the predictions of SegNet and SegNet-Basic and the "
-    "ground truth. Boundaries are ragged but close to the true ones. Parts of lamps "
-    "are missing, and small patches of wrong classes lie in buildings, more of them in "
-    "the predictions of SegNet-Basic.",
+    "ground truth. Boundaries are ragged; in the second scene, the two cars and the "
+    "two left buildings are joined. Parts of lamps are missing, and small patches of "
+    "wrong classes lie in buildings, more of them in the predictions of SegNet-Basic.",
 )
 
 # %% [markdown]
-# Most boundaries are ragged, but lie close to the true ones. Most of the thin lamp
-# posts in the second and third scene are missing, and small patches of wrong classes
-# lie inside the buildings.
+# Most boundaries of SegNet are ragged, but close to the true ones. Most of the thin
+# lamp posts in the second and third scene are missing, and small patches of wrong
+# classes lie inside the buildings.
 #
 # ## On a real image
 #
@@ -693,8 +692,8 @@ viz.show_images(
 # With bilinear upsampling, neighbouring coins are joined at two places; with indices,
 # they stay apart. But this is one run. The benchmark `unpooling` repeated the training
 # with eight seeds. Networks with the same seed start from the same weights and are
-# trained on the same crops, so we compare them pair by pair. In the row *fixed corner*,
-# the decoder writes each value to the upper left position of its window.
+# trained on the same crops, so we compare them pair by pair. In the table's row *fixed
+# corner*, each value is written to the upper left position of its window.
 #
 # The column *difference* is the mean of the eight differences to *indices*, and *t* is
 # this mean divided by its [standard error](../book/glossary.md). Without a true
@@ -728,12 +727,12 @@ tables.show_table(rows)
 
 # %% [markdown]
 # Both differences are significant. *Indices* and *fixed corner* differ only in the
-# positions of the values, so these cause the difference between them. All seeds use one
+# positions of the values, so the positions cause the gain. All seeds use one
 # photograph; other photographs may differ.
 #
 # SegNet's authors used CamVid, video frames of streets. The benchmark `camvid` trained
-# small networks on its 367 training frames, with one run each, and tested them on 233
-# others.
+# small networks on its 367 training frames at 120 x 160, once each, and tested them on
+# 233 others.
 
 # %%
 camvid = {
@@ -750,9 +749,9 @@ tables.show_table(
 )
 
 # %% [markdown]
-# One run each, with unequal numbers of steps, cannot rank values of the mean IoU that
-# differ by 0.02 at most. The table shows no advantage of SegNet, and the IoU of pole is
-# below 0.1 for all three networks.
+# Single runs with unequal numbers of steps cannot rank networks whose mean IoU differs
+# by at most 0.02. The table shows no advantage of SegNet, and the IoU of pole is below
+# 0.1 for all three networks.
 #
 # ## What did the idea buy?
 #
@@ -788,13 +787,13 @@ tables.show_table(list(rows_of(ways)), digits=3)
 # All differences are significant. *Indices* and *fixed corner* differ only in the
 # positions of the values. Compared with a fixed position, the positions of the maxima
 # therefore cause the gain of about 0.08 in mean IoU, and higher scores of lamps and
-# boundaries. *Nearest* has a higher mean IoU than *fixed corner*, but does not replace
-# the indices.
+# boundaries. *Nearest* has a higher mean IoU than *fixed corner*, but a lower one than
+# *indices*.
 #
-# Would a *learned* upsampling do better? A transposed convolution with weights of its
-# own doubles the maps, before the same convolutions. Its kernel is 3 x 3 and starts
-# from random weights, or 4 x 4 and starts from bilinear weights. There are only three
-# seeds, so the bound for *t* is ± 4.30.
+# Would an *additional* learned layer do better? A transposed convolution doubles the
+# maps, before the same convolutions. Its kernel is 3 x 3 and starts from random
+# weights, or 4 x 4 and starts from bilinear weights. There are only three seeds, so the
+# bound for *t* is ± 4.30.
 
 # %%
 learned = "learned, 4 x 4, from bilinear"
@@ -811,8 +810,8 @@ print("4 x 4 minus bilinear: mean IoU {difference}, t = {t}".format(**gain))
 # ### DeconvNet's fully connected layers
 #
 # Last, we remove fc6, fc7 and fc6-deconv from a small DeconvNet for whole scenes. Five
-# pooling layers reduce a scene to 3 x 4 positions, and its fc6 has 96 channels and a
-# kernel of 3 x 3. There are three seeds again.
+# pooling layers leave 3 x 4 positions of a scene; fc6, with 96 channels and a 3 x 3
+# kernel, leaves 1 x 2. There are three seeds again.
 
 # %%
 ways = ["DeconvNet", "DeconvNet, no middle"]
@@ -821,7 +820,7 @@ tables.show_table(list(rows_of(ways, title="network", seeds=3)), digits=3)
 # %% [markdown]
 # Without these layers, this DeconvNet has about 40 % fewer parameters, and its mean IoU
 # is significantly higher, by about 0.06. The fully connected layers do not help here.
-# With proposals or longer training, the result may differ.
+# With a single vector, proposals or longer training, the result may differ.
 #
 # ## Where it breaks: thin objects
 #
@@ -888,7 +887,7 @@ tables.show_table(
 # x_again = unpool(y, indices, output_size=x.shape[-2:])
 # ```
 #
-# In the printed versions, torchvision, segmentation-models-pytorch (SMP) and MONAI
+# In the versions below, torchvision, segmentation-models-pytorch (SMP) and MONAI
 # contain neither DeconvNet nor SegNet.
 
 # %% tags=["nbval-ignore-output"]
@@ -906,7 +905,7 @@ print([name for name in known if name.lower() in ("segnet", "deconvnet")])
 
 # %% [markdown]
 # How do the networks of these libraries upsample? We record the operations while they
-# run. Which kernel sizes are not divisible by the stride?
+# run. Which of these operations can produce a checkerboard?
 
 
 # %% tags=["hide-cell"]
@@ -952,9 +951,9 @@ for name, network in networks.items():
 tables.show_table(rows)
 
 # %% [markdown]
-# Only `MySegNet` unpools. MONAI's `UNet` has a 3 x 3 kernel with stride 2, which can
-# produce our checkerboard; its `BasicUNet(upsample="nontrainable")` interpolates
-# instead. We recommend:
+# Only `MySegNet` unpools. All three transposed convolutions can produce our
+# checkerboard; MONAI's `BasicUNet(upsample="nontrainable")` interpolates instead. We
+# recommend:
 #
 # | use | when |
 # |---|---|
@@ -1003,9 +1002,9 @@ for name, network in {"output_size": model, "doubled and cut": cut}.items():
 # %% [markdown]
 # Right: store the size of the map beside the indices, and pass it as `output_size`.
 #
-# **2. Expecting indices to save memory by themselves.** Wrong: storing the `int64`
-# indices next to features of 16 bits. Right: storing the place in the window (exercise
-# 7.1), for example in one byte.
+# **2. Expecting indices to save memory by themselves.** Wrong: storing `int64` indices
+# instead of features of 16 bits. Right: storing the place in the window (exercise 7.1),
+# for example in one byte.
 
 # %%
 features = torch.rand(1, 64, 96, 128).half()
@@ -1105,8 +1104,8 @@ print("predicted:", ex.sizes.solution(360, 480, 5))
 # receives the sum of some weights: every `stride`-th weight of the kernel. For example,
 # with the kernel 1, 2, 3 and stride 2, a long signal of ones becomes 1 + 3, 2, 1 + 3,
 # 2, …. Divide each weight by the sum in which it occurs, so that every position
-# receives 1. The example becomes 0.25, 1, 0.75. No sum is 0. Return the new weights as
-# a list. Then predict: what does the kernel 1, 1, 1 with stride 2 become?
+# receives 1. (No such sum is 0.) The example becomes 0.25, 1, 0.75. Return the new
+# weights as a list. Then predict: what does the kernel 1, 1, 1 with stride 2 become?
 
 
 # %%
@@ -1345,8 +1344,8 @@ ex.proposals_of.show_solution()
 # - Pooling with indices stores where each maximum was; unpooling writes values back to
 #   these positions and zeros elsewhere. The encoder's values at this resolution are
 #   lost.
-# - In our runs, the positions of the maxima raised the mean IoU of the same network
-#   significantly on Toytown, and the IoU of coins on one photograph.
+# - Compared with a fixed position, the positions of the maxima significantly raised the
+#   mean IoU on Toytown, and the IoU of coins on one photograph.
 # - A transposed convolution multiplies by the transposed matrix of a convolution. With
 #   stride 2, it is a convolution of a map with zeros at fixed places, and it can
 #   produce a checkerboard.

@@ -99,8 +99,8 @@ def train(model, loss, steps=250):
 # We train `FCNResNet`, a small version of torchvision's `fcn_resnet50` from chapter 6.
 # Its encoder keeps stride 8 with dilated convolutions (kernels with gaps), and two
 # convolutions compute the logits from its features. The table compares the network with
-# two constant predictions, which find every pixel of the lawn and give all of them the
-# same class.
+# two constant predictions, which give every lawn pixel of the ground truth the same
+# class.
 
 
 # %% tags=["tol=0.2"]
@@ -160,8 +160,8 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# The two predictions are almost the same, although the ground truth differs: the
-# network does not use the sign.
+# The two predictions are almost the same, although the ground truth differs:
+# here, the network hardly uses the sign.
 #
 # ## The idea
 #
@@ -190,7 +190,7 @@ def lawn_pixel(scene):
 
 
 def distance_from(row, column):
-    """Of every pixel of a scene from one: (96, 128)."""
+    """Distance of every pixel of a scene from one pixel: (96, 128)."""
     return torch.hypot(torch.arange(96.0)[:, None] - row, torch.arange(128.0) - column)
 
 
@@ -237,7 +237,7 @@ viz.show_images(
 )
 
 # %% [markdown]
-# The sign tints one cell of the finest grid. In the coarser grids it is hardly visible,
+# The finest grid shows the tint of the sign. In the coarser grids it is hardly visible,
 # because more pixels enter each mean.
 #
 # Here is an example to check by hand. A row has the values 2, 4, 6, 8, and is divided
@@ -265,11 +265,11 @@ boxes = {  # name: middle, half of the width, text, colour
     "joined": (7.3, 2, 0.6, "concatenate", 3),
     "head": (8.8, 2, 0.55, "conv 3 x 3,\nconv 1 x 1,\nupsample", 4),
     "logits": (10.1, 2, 0.35, "logits", 4),
-    "aux": (5.1, -1, 1.3, "auxiliary head: conv 3 x 3, conv 1 x 1", 5),
+    "aux": (5.1, -1, 1.45, "auxiliary head:\nconv 3 x 3, conv 1 x 1, upsample", 5),
     "aux logits": (8.8, -1, 0.65, "auxiliary logits", 5),
 }
 for cells, height in zip(GRIDS, (4, 3, 1, 0), strict=True):
-    text = f"{cells} x {cells} cells: means, conv 1 x 1, upsample"
+    text = f"{cells} x {cells} cells:\nmeans, conv 1 x 1, upsample"
     boxes[cells] = (5.1, height, 1.3, text, 2)
 arrows = [("image", "early"), ("early", "last"), ("last", "joined"), ("early", "aux")]
 arrows += [("joined", "head"), ("head", "logits"), ("aux", "aux logits")]
@@ -278,16 +278,16 @@ arrows += [pair for n in GRIDS for pair in (("last", n), (n, "joined"))]
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 
-figure, axes = plt.subplots(figsize=(9.2, 3.4), dpi=100, layout="constrained")
+figure, axes = plt.subplots(figsize=(9.2, 3.8), dpi=100, layout="constrained")
 for x, y, half, text, color in boxes.values():
-    corner, color = (x - half, y - 0.33), viz.OKABE_ITO[color]
-    axes.add_patch(plt.Rectangle(corner, 2 * half, 0.66, color=color, alpha=0.3))
+    corner, color = (x - half, y - 0.43), viz.OKABE_ITO[color]
+    axes.add_patch(plt.Rectangle(corner, 2 * half, 0.86, color=color, alpha=0.3))
     axes.text(x, y, text, ha="center", va="center", fontsize=8)
 for start, end in arrows:
     (x, y, half, *_), (to, height, other, *_) = boxes[start], boxes[end]
     line = dict(arrowstyle="->", color="#5f6368")
     axes.annotate("", (to - other, height), (x + half, y), arrowprops=line)
-axes.set(xlim=(-0.1, 10.5), ylim=(-1.4, 4.4))
+axes.set(xlim=(-0.1, 10.5), ylim=(-1.5, 4.5))
 axes.axis("off")
 viz.present(
     figure,
@@ -389,7 +389,7 @@ tuple(PyramidPooling(64)(features).shape)
 # ### The whole network
 #
 # Our encoder is a ResNet-18 with few channels and without its fourth stage, so that it
-# trains within seconds. The auxiliary head therefore reads the second stage. With
+# trains quickly. The auxiliary head therefore reads the second stage. With
 # `output_stride=8`, the third stage has dilated convolutions and does not reduce the
 # resolution. `all_logits` returns the auxiliary logits first and the main logits last,
 # and `forward` returns the main logits only.
@@ -457,26 +457,26 @@ tables.show_table(rows)
 # %% [markdown]
 # Equal counts do not prove that the networks are equal, and we did not load the
 # released weights. A test of this course compares the encoder with `resnet50s` of the
-# library timm. Equal weights give equal features up to the first dilated stage, whose
-# first layers have another dilation in timm.
+# library timm. Equal weights give equal features before the first dilated stage, whose
+# first block has another dilation in timm.
 #
 # <details class="deeper"><summary>Going deeper: how MyPSPNet differs from the paper's
 # network</summary>
 #
 # | | paper | `MyPSPNet` |
 # |---|---|---|
-# | encoder | ResNet-50 or -101, pretrained | ResNet-18, three stages, not pretrained |
+# | encoder | ResNet-50 to -269, pretrained | ResNet-18, three stages, not pretrained |
 # | channels of the features | 2048 | 64 |
 # | upsampling | corners aligned | corners not aligned |
-# | training images | crops of 473 or 713 pixels | whole scenes, 96 x 128 pixels |
+# | training images | augmented crops of 473 or 713 pixels | whole scenes, 96 x 128 |
 # | batch | 16 crops on several devices, common batch statistics | 4 scenes on one |
 # | optimiser | SGD, rate 0.01, power 0.9, momentum 0.9 | AdamW with warm-up |
-# | loss | cross-entropy, auxiliary loss 0.4 | cross-entropy and Dice, the same weight |
+# | loss | cross-entropy | weighted cross-entropy and Dice |
 #
-# The released files accept images of one size only. For crops of 473 pixels, they pool
-# with kernels whose side and stride are 60, 30, 20 and 10 positions, which for their
-# features of 60 x 60 positions computes the same means as our rule. In the
-# concatenation, the features come first, and then the branches in the order 6, 3, 2, 1.
+# The released files accept images of one size only. For crops of 473 pixels, their
+# features have 60 x 60 positions, and they pool with kernels whose side and stride are
+# 60, 30, 20 and 10. These are the same means as by our rule. In the concatenation, the
+# features come first, and then the branches in the order 6, 3, 2, 1.
 #
 # </details>
 
@@ -484,7 +484,7 @@ tables.show_table(rows)
 # ## Train it
 #
 # We train `MyPSPNet` on the scenes with signs, with the steps, the batches and the
-# schedule of `FCNResNet` above. The curve shows the loss.
+# schedule of `FCNResNet` above. The loss rises briefly after half of the steps.
 
 
 # %%
@@ -596,7 +596,7 @@ for name, network in (("FCNResNet", fcn), ("MyPSPNet", model)):
 # In `FCNResNet`, most of the saliency lies near the pixel. In `MyPSPNet`, most of it
 # lies elsewhere, and the sign's mean share is larger than its share of the pixels,
 # which is 0.008. This share is still small, although the exchange of the sign changes
-# most of the lawn. A gradient describes the effect of small changes only.
+# most of the lawn. One possible reason is that a gradient describes small changes only.
 
 # %% [markdown]
 # ## On a real image
@@ -748,15 +748,15 @@ if classifier is not None:
 #
 # ## What did the idea buy?
 #
-# `FCNResNet` and `MyPSPNet` differ in their encoders and heads, so their comparison
-# does not show what the pyramid alone contributes. The benchmarks isolate the pyramid.
-# Their networks have the same layers, the same initial weights for the same seed, and
-# the same batches; only the grids differ, as in the three heads for the photographs.
-# All comparisons have three seeds, so a difference is clear if *t* lies beyond ± 4.30.
-# The column *mean IoU* is the mean of grass and meadow.
+# `FCNResNet` and `MyPSPNet` differ in their encoders, heads and losses, so their
+# comparison does not show what the pyramid alone contributes. The benchmarks isolate
+# the pyramid. Their networks have the same layers, the same initial weights for the
+# same seed, and the same batches; only the grids differ, as in the three heads for the
+# photographs. All comparisons have three seeds, so a difference is clear if *t* lies
+# beyond ± 4.30. The column *mean IoU* is the mean of grass and meadow.
 #
 # **Pyramid or no pooling.** The first comparison, of the benchmark `ablations`, uses
-# one sign and a wider network than `MyPSPNet`.
+# one sign, a wider network than `MyPSPNet`, and more scenes and steps.
 
 
 # %%
@@ -824,15 +824,15 @@ for cells in GRIDS:
 #
 # **In the paper.** Zhao et al. report the mean IoU on ADE20K, photographs of scenes
 # with 150 classes, for ResNet-50: 35.8 % with data augmentation, 37.2 % with the
-# auxiliary loss in addition, and then 40.1 % with global average pooling or 41.7 % with
-# the pyramid. We did not measure the effect of the auxiliary loss.
+# auxiliary loss in addition, and 41.7 % with the pyramid as well. We did not measure
+# the effect of the auxiliary loss.
 #
 # ## Where it breaks: thin objects
 #
-# The benchmark `architectures` trained small versions of all networks of this course on
-# ordinary Toytown scenes, with equal steps and three seeds. The benchmark `camvid`
-# trained some of them once on CamVid, frames of videos from a car, each for a similar
-# time. Compare the IoU of the thin lamps and poles.
+# The benchmark `architectures` trained small versions of this course's semantic
+# networks on ordinary Toytown scenes, with equal steps and three seeds. The benchmark
+# `camvid` trained some of them once on CamVid, frames of videos from a car, each for a
+# similar time. Compare the IoU of the thin lamps and poles.
 
 # %%
 trained = measured("architectures")["networks"]
@@ -920,7 +920,7 @@ print("features for the pyramid:", tuple(last_stage.shape))
 # | Use | when |
 # |---|---|
 # | the mean over the whole image | the kind of scene determines a class |
-# | the pyramid | the context differs between parts of the image |
+# | the pyramid | the paper's default; context may differ between parts |
 # | DeepLab v3 (chapter 12) | you want pretrained weights in torchvision |
 # | U-Net, or a decoder with skips | thin objects or boundaries matter |
 #
@@ -968,14 +968,14 @@ ways = {
 rows = []
 for name, logits_of in ways.items():
     preds = classes_of(logits_of)
-    row = {"prediction from": name, "IoU of road": class_iou(preds)["road"]}
+    row = {"prediction from": name}
     for title, half in halves.items():
         row[f"lawn, {title}"] = (preds == target)[lawn & half].float().mean()
     rows.append(row)
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# The last two columns are the share of lawn pixels with the right class. With tiles,
+# The two columns are the share of lawn pixels with the right class. With tiles,
 # this share falls only in halves without the sign. With the auxiliary logits, it falls
 # in both. Right: predict the whole image, or tiles that contain the needed context; and
 # use the output of `forward`, or the last output of `all_logits`.
@@ -1020,9 +1020,8 @@ ex.overlap.show_solution()
 # `right - 1`. Return the change of each mean, of shape (cells, cells), cell rows first.
 #
 # Then predict, before you run the last cell of this exercise: a sign covers one
-# position of a map of 12 x 16, in row 0 and column 8. Its effect on one mean of the 6 x
-# 6 grid is greater than that on the mean of the whole map. About how many times: 6, 12
-# or 32?
+# position of a map of 12 x 16, in row 0 and column 8. How many times as large is its
+# effect on one mean of the 6 x 6 grid as on the mean of the whole map: 6, 12 or 32?
 
 
 # %%
@@ -1107,16 +1106,16 @@ ex.fix_loss.show_solution()
 # Measure which parts of an image the prediction *elsewhere* depends on, by
 # **occlusion**: cover one part and see what changes. `net` is a function from images
 # (N, 3, H, W) to logits (N, K, H, W), and `image` is (3, H, W). H and W are multiples
-# of `side`, and the image has at least two blocks of `side` x `side` pixels. Cover one
-# block after the other, and only this block: give all of its pixels the mean colour of
-# the whole uncovered image, one number per channel. Compare the predicted classes (the
+# of `side`, and the image has at least two blocks of `side` x `side` pixels. Cover each
+# block alone, one after the other: give all of its pixels the mean colour of the whole
+# uncovered image, one number per channel. Compare the predicted classes (the
 # largest logit) with those of the uncovered image. Return (H / side, W / side): for
 # each block, the share of the pixels *outside* of the block whose predicted class
 # changes.
 #
 # Then predict, before you run the last cell of this exercise: in a scene with a red
-# sign, which block changes the prediction of `MyPSPNet` most? And in the same scene
-# with a blue sign?
+# sign, which block changes the prediction of `MyPSPNet` most? Is the change as large in
+# the same scene with a blue sign?
 
 
 # %%
@@ -1329,10 +1328,10 @@ ex.decide.show_solution()
 # - Pyramid pooling gives every position the means of the regions around it. When only a
 #   distant sign distinguished two classes, the same layers with the same training
 #   failed without pooling and succeeded with the pyramid.
-# - The pyramid was slightly, but clearly, better than the global mean on photographs.
-#   With signs, we found no clear difference.
-# - PSPNet's predictions of thin objects were poor in our scenes. Context adds no
-#   detail.
+# - On unseen halves of photographs, the pyramid was slightly, but clearly, better than
+#   the global mean. With signs, we found no clear difference.
+# - PSPNet's predictions of thin objects were poor in our scenes. One possible reason is
+#   its stride of 8.
 # - Context must be in the input. Do not cut it off with tiles, and train with at least
 #   two images in a batch.
 #

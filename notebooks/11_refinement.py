@@ -128,14 +128,14 @@ viz.show_labels(
     alt="One street four times. Coarse: a few large areas with smooth contours, no car "
     "and no lamp. Fine: sharp contours, but many pixels of other classes, above all in "
     "the road. Both: the large areas of the ground truth with sharp contours, but the "
-    "car and the lamp are missed, and a tree is partly grass.",
+    "car and the lamp are mostly missed, and a tree is partly grass.",
 )
 
 # %% [markdown]
 # Each source alone stays below a mean IoU of 0.4; both together reach 0.62. The coarse
 # scores say how probable each class is here, and the colour chooses between them. In
-# the figure, the car and the lamp are missed. (The coarse scores come from the ground
-# truth, so this is an illustration.)
+# the figure, the car and the lamp are mostly missed. (The coarse scores come from the
+# ground truth, so this is an illustration.)
 
 # %% [markdown]
 # ## The idea
@@ -166,8 +166,8 @@ viz.show_labels(
 # 3. **Chained residual pooling** repeats a max pooling and a convolution, and adds the
 #    result of every repetition.
 #
-# The figure shows the whole network, with channels and strides. Every arc carries the
-# encoder's features to the block of the same stride.
+# The figure shows the blocks and stages, with channels and strides. Every arc carries
+# the encoder's features to the block of the same stride.
 
 # %% tags=["hide-input"]
 blue, green, orange = 0, 2, 4
@@ -217,11 +217,12 @@ for name, values in rows.items():
 # A skip connection passes fine features on unchanged, although some are **ambiguous**:
 # the same feature occurs in several classes. The Gated Feedback Refinement Network, by
 # [Islam, Rochan, Bruce and Wang](https://arxiv.org/abs/1806.11266) (the link leads to
-# the longer version, with Naha, of 2018), multiplies them first by the features of the
-# next deeper stage. This product is computed by a **gate unit**; we call its result the
-# **gated features**. For example, let the fine features at four positions be 2, −1, 3
-# and 0.5, and the deeper ones 1, 1, 0 and −1. The products are 2, −1, 0 and −0.5: the
-# first two features pass, the third is suppressed, and the last one changes its sign.
+# the longer version, with Naha, of 2018), multiplies the fine features by those of the
+# next deeper stage. A **gate unit** computes this product and normalises it; we call
+# its result the **gated features**. For example, let the fine features at four
+# positions be 2, −1, 3 and 0.5, and the deeper ones 1, 1, 0 and −1. The products are 2,
+# −1, 0 and −0.5: the first two features pass, the third is suppressed, and the last one
+# changes its sign.
 #
 # As a formula, we number the stages of the decoder $s = 1, 2, \dots$ from coarse to
 # fine, and $K$ is the number of classes. Stage 1 computes logits $z_1$ and, by a
@@ -245,9 +246,9 @@ for name, values in rows.items():
 # a gate unit</summary>
 #
 # The first table multiplied *probabilities*. The logarithm of a product is the sum of
-# the logarithms, so a network that adds log-probabilities computes this product
-# without a gate unit. A gate unit multiplies *features*, which have any sign. Exercise
-# 11.5 shows what a product can express, and what it cannot.
+# the logarithms, so a network that adds log-probabilities computes this product without
+# a gate unit. A gate unit multiplies *features*, which have any sign. Exercise 11.5
+# shows what a product can express, and what it cannot.
 #
 # </details>
 
@@ -310,8 +311,8 @@ class ChainedPooling(nn.Module):
 
 # %% [markdown]
 # The deepest block has no coarser input and therefore no fusion. Unlike the released
-# decoder, ours has a batch normalisation after the first convolution of a block and
-# after those of the fusion, which keeps the scale of the features although the weights
+# decoder, ours has batch normalisation after a block's first convolution and after both
+# convolutions of the fusion. This keeps the scale of the features although the weights
 # start small.
 
 
@@ -474,7 +475,7 @@ for name, (mine, packaged) in pairs.items():
 # ## Is it the paper's network?
 #
 # The package also builds the full-size networks. We compare their numbers of parameters
-# with those that we counted from the authors' layer definitions. The released
+# with those that we counted from the authors' layer definitions. The released code of
 # RefineNet has four poolings in each chain and three residual units at the end of each
 # block. A smaller layout, with two poolings, is the package's default.
 
@@ -512,11 +513,13 @@ tables.show_table(rows)
 # | RefineNet: residual units | three per output | one per output, two at the end |
 # | RefineNet: dropout | at the two deepest stages and before the scores | none |
 # | RefineNet: image | enlarged by 1.2 | enlarged by 2 |
+# | RefineNet: loss | on reduced labels | on upsampled logits |
+# | RefineNet: class weights | none | log frequency |
 # | G-FRNet: encoder | VGG-16, pretrained | ten convolutions, not pretrained |
-# | G-FRNet: dropout | at five places at the end of the encoder | none |
+# | G-FRNet: dropout | at five places, from the third pooling on | none |
 # | G-FRNet: losses | on upsampled logits | on reduced labels |
 # | G-FRNet: class weights | median frequency | log frequency |
-# | G-FRNet: other losses | none | Dice loss |
+# | both: other losses | none | Dice loss |
 # | both: optimiser | SGD | AdamW |
 #
 # </details>
@@ -527,9 +530,9 @@ tables.show_table(rows)
 # The loss of a stage is cross-entropy with log-frequency class weights, plus the Dice
 # loss ([chapter 5](05_losses.ipynb)). `F.interpolate` with `nearest-exact` reduces the
 # labels to the size of the logits, and creates no value between two class numbers. The
-# learning rate rises during the first half of the steps and falls afterwards
-# ([chapter 6](06_fcn.ipynb)). The figure below shows the loss of RefineNet and the mean
-# of G-FRNet's six losses.
+# learning rate rises during the first half of the steps and falls afterwards ([chapter
+# 6](06_fcn.ipynb)). The figure below shows the loss of RefineNet and the mean of
+# G-FRNet's six losses.
 
 
 # %%
@@ -643,10 +646,10 @@ viz.show_labels(
 #
 # ### What a gate unit computes
 #
-# The next figure shows one channel at stride 4: the fine features, the deeper features
-# that they are multiplied by, and the gated features. Red is positive and blue is
-# negative, from −3 to 3. We choose the channel whose gated features vary most. The
-# printed share is that of negative deeper features.
+# The cell prints, for every stride, the share of negative deeper features in one image.
+# The figure after it shows one channel at stride 4: the fine features, the deeper
+# features that they are multiplied by, and the gated features. Red is positive and blue
+# is negative, from −3 to 3. We choose the channel whose gated features vary most.
 
 # %% tags=["tol=0.1"]
 seen = {}
@@ -686,8 +689,8 @@ viz.show_images(
 # %% [markdown]
 # The deeper features have both signs, so this gate unit can change the sign of a fine
 # feature. But the shares are no evidence that the network learned to reverse features:
-# from stride 8 on, the deeper features are batch-normalised, so about half of them are
-# negative in an untrained network too.
+# from stride 8 on, the deeper features are batch-normalised. This alone makes about
+# half of them negative.
 
 # %% [markdown]
 # ## On a real image
@@ -814,14 +817,13 @@ tables.show_table(rows)
 #
 # ### Gate units
 #
-# The argument for gate units is that fine features are ambiguous. So they should help
-# most where this ambiguity is strong. For each of four kinds of scenes, we train
-# G-FRNet with its gate units, and with the same layers but without the product: $m_s =
-# \mathrm{norm}(f_s)$. The kinds are *ordinary*; *strong texture* (doubled); *noise*
-# (standard deviation 0.15 instead of 0.015); and *dim light* (with noise 0.03).
-# The last rows test the networks that were trained on ordinary scenes on other kinds:
-# *some noise* is 0.06, and *all changes* is strong texture, noise 0.1 and dim light at
-# once.
+# Gate units are meant for ambiguous fine features. So they should help most where this
+# ambiguity is strong. For each of four kinds of scenes, we train G-FRNet with its gate
+# units, and with the same layers but without the product: $m_s = \mathrm{norm}(f_s)$.
+# The kinds are *ordinary*; *strong texture* (doubled); *noise* (standard deviation 0.15
+# instead of 0.015); and *dim light* (with noise 0.03). The last rows test the networks
+# that were trained on ordinary scenes on other kinds: *some noise* is 0.06, and *all
+# changes* is strong texture, noise 0.1 and dim light at once.
 #
 # Training takes 200 steps on 400 scenes, with three seeds (`python -m
 # benchmarks.refinement`); the first row is an older measurement with 380 steps and 1600
@@ -884,17 +886,17 @@ tables.show_table(rows, digits=3)
 # The gate units bring no gain. With strong texture, in training and test, the networks
 # with gate units are slightly worse: *t* lies beyond −4.30. No other difference is
 # clear. The table has ten rows, so one of them may be significant by chance. The last
-# five rows test the same three pairs, whose differences vary so much that they show
-# neither protection against ambiguous features nor its absence. Our measurements do not
-# confirm the argument for gate units, and do not exclude it for other data.
+# five rows test the same three pairs. Their differences vary too much to show whether
+# gate units protect against ambiguous features. Our measurements do not confirm the
+# argument for gate units, and do not exclude it for other data.
 #
 # When does a product help? It can express that the context changes the *meaning* of a
 # fine feature, which a sum alone cannot (exercise 11.5). We construct this case. The
 # fine feature f is −1 or 1 at every pixel, at random; the context g is −1 for half of
 # the images and 1 for the others. We train one stage of G-FRNet on each of two tasks,
-# in three forms: *gated*; *not gated*, with the number 1 in the place of the deeper
-# features; and *two convolutions*, with this 1, a ReLU and a second convolution, as in
-# U-Net. Every form receives g, because the coarse logits are computed from g.
+# in three forms: *gated*; *not gated*, with 1 instead of the deeper features; and *two
+# convolutions*, which is *not gated* plus a ReLU and a second convolution, as in U-Net.
+# Every form receives g, because the coarse logits are computed from g.
 
 
 # %% tags=["tol=0.1"]
@@ -945,9 +947,9 @@ tables.show_table(rows, digits=2)
 #
 # ### Stage-wise supervision
 #
-# We train G-FRNet with the losses of all six stages, and with the loss of the last
-# stage only. The table compares the *last* predictions; the lines after it are the mean
-# IoUs of the coarsest ones.
+# The benchmark `refinement` trained G-FRNet with all six losses, and with the last one
+# only. The table compares the *last* predictions; the lines after it are the mean IoUs
+# of the coarsest ones.
 
 # %%
 every = ("gates", "ordinary, gated"), ("supervision", "last stage")
@@ -962,9 +964,9 @@ for name, (part, arm) in zip(("six losses", "last loss only"), every, strict=Tru
 # With the last loss only, the last prediction is clearly better (*t* beyond −4.30). So
 # stage-wise supervision lowered the accuracy in these short trainings. In return, the
 # coarsest logits are a prediction (mean IoU 0.37); without their loss, they are not
-# (0.05). We did not isolate the reason for the lower accuracy. The encoder must serve
-# six losses, and the last loss is only a part of the gradient. To test this, one would
-# give the coarse losses smaller weights.
+# (0.05). We did not isolate the reason. One may be that the last loss is only a part of
+# the encoder's gradient. To test this, one would give the coarse losses smaller
+# weights.
 
 # %% [markdown]
 # ## Where it breaks: the decoder needs more operations than the encoder
@@ -1039,7 +1041,8 @@ tables.show_table(rows)
 # %% [markdown]
 # MONAI has gates of another kind. Its `AttentionUnet` multiplies the features of every
 # skip connection by a number between 0 and 1, which a sigmoid (`psi`) computes from the
-# fine and the deeper features: one number per position, for all channels.
+# fine and the deeper features: one number per position, for all channels. This network
+# is not trained.
 
 # %%
 unet = nets.AttentionUnet(2, 3, 8, channels=(12, 24, 48, 96), strides=(2, 2, 2)).eval()
@@ -1161,7 +1164,7 @@ tables.show_table(rows, digits=2)
 
 # %% [markdown]
 # All these networks were trained without the mistake. Passing on the gated features
-# ruins the predictions, and mistakes 3 and 4 lower the mean IoU by 0.15 or more.
+# ruins the predictions, and mistakes 3 and 4 lower the mean IoU by more than 0.1.
 # `align_corners` changes the logits, but hardly the scores, so a test should compare
 # logits.
 
@@ -1188,8 +1191,8 @@ from segcourse.exercises import refinement as ex
 # results of all steps.
 #
 # Then predict: a row of 21 numbers has a single 1 in its middle. How many positions of
-# the sum are not 0 after two steps with windows of 5, and after four steps? The last
-# cell of this exercise shows the solution's numbers.
+# the sum are not 0 after two steps (5, 1), and after four such steps? The last cell of
+# this exercise shows the solution's numbers.
 
 
 # %%
@@ -1305,8 +1308,8 @@ for align in (True, False):
 # these features is a car. Return `True` if some a, b and c make all four cases of the
 # table right, and `False` if there are none.
 #
-# There are 16 tables. Predict how many of them each of the two can compute, and find a
-# counterexample for each: a table that it cannot compute, but the other can.
+# There are 16 tables. Predict how many the sum and the gate can compute. Find a table
+# that only the sum can compute, and one that only the gate can.
 
 
 # %%
@@ -1363,8 +1366,8 @@ for gate in (False, True):
 
 # %% [markdown]
 # **Q2. Two steps of chained residual pooling have windows of 5 positions. Their
-# convolutions are left out. How many input positions influence one output of the second
-# step?**
+# convolutions are left out. How many input positions of a row influence one output of
+# the second step?**
 #
 # <details class="quiz wrong"><summary>5</summary>
 #
@@ -1431,8 +1434,8 @@ for gate in (False, True):
 #
 # <details class="quiz wrong"><summary>A small gain</summary>
 #
-# Not quite: t is far below 4.30, the bound for three seeds, so the gain may
-# be due to chance.
+# Not quite: t is far below 4.30, the bound for three seeds, so the gain may be due to
+# chance.
 #
 # </details>
 # <details class="quiz wrong"><summary>That the change has no effect</summary>
@@ -1479,8 +1482,8 @@ for gate in (False, True):
 #   windows become larger. Parallel poolings of the same window do not.
 # - A gate unit multiplies fine features by deeper ones. This product can reverse the
 #   meaning of a fine feature. A sum alone cannot, but two convolutions with a ReLU can.
-# - On Toytown, gate units brought no gain, and a small loss with strong texture.
-#   Compare networks of the same seed, with several seeds, on your own data.
+# - On Toytown, gate units brought no clear gain in any of ten comparisons. Compare
+#   networks of the same seed, with several seeds, on your own data.
 # - Stage-wise supervision makes the logits of every stage a prediction. In our short
 #   trainings, the last prediction was better without it.
 # - Count the operations of the decoder too: RefineNet's decoder needs several times as

@@ -120,10 +120,10 @@ used = (wide.weight.grad.abs().sum((0, 1)) > 0).sum().item()
 print(f"{used} of 9 taps with a gradient")
 
 # %% [markdown]
-# The second problem is the resolution. DeepLab v2 upsamples its logits by 8, and thin
-# objects and boundaries suffer. The table shows small versions of DeepLab v2, without
-# its CRF and its three input scales, and of [U-Net](08_unet.ipynb), both trained for
-# the same number of steps. The boundary F1 counts a boundary pixel as right within two
+# The second problem is the resolution. DeepLab v2 upsamples its logits by 8, which may
+# blur thin objects and boundaries. The table compares small versions of
+# [U-Net](08_unet.ipynb) and of DeepLab v2 without CRF and input scales, trained for the
+# same number of steps. The boundary F1 counts a boundary pixel as right within two
 # pixels.
 
 # %%
@@ -150,16 +150,16 @@ tables.show_table([architecture_row(*pair) for pair in titles.items()], digits=2
 # %% [markdown]
 # ## The idea
 #
-# [DeepLab v3](https://arxiv.org/abs/1706.05587) (2017) changes the context module.
+# [DeepLab v3](https://arxiv.org/abs/1706.05587) (2017) has four changes.
 #
 # 1. **Image pooling** takes the mean of every channel over the whole map, passes it
 #    through a 1 x 1 convolution, and repeats it at every position. So the widest window
 #    of ASPP is the whole map.
 # 2. **Batch normalisation** follows every convolution of ASPP.
 # 3. **Multi-grid** gives the blocks of the encoder's last stage different rates.
-# 4. The **output stride** is a choice. This number is the side of the image divided by
-#    the side of the last feature map. The paper tests a network at 8 that was trained
-#    at 16.
+# 4. The **output stride** is a choice. This number is the distance in pixels between
+#    neighbouring positions of the last feature map. The paper tests a network at 8 that
+#    was trained at 16.
 #
 # [DeepLab v3+](https://arxiv.org/abs/1802.02611) (2018) adds two parts.
 #
@@ -324,8 +324,8 @@ tables.show_table(rows, digits=1)
 
 # %% [markdown]
 # Halving the output stride costs more and more. Without multi-grid, the first block of
-# a stage keeps the old rate, as in torchvision. Some libraries give it the new one,
-# which changes the features.
+# a stage keeps the old rate, as in torchvision. With the new rate, as in some
+# libraries, the features change.
 #
 # We now give the same random weights to three encoders. The features of stride 32 must
 # return at every second position of stride 16, and at every fourth of stride 8.
@@ -484,9 +484,9 @@ tables.show_table(rows)
 # | ASPP, decoder | 256 channels | 256 channels | 32 channels |
 # | low-level features | 48 channels | 48 channels | 16 channels |
 # | order in ASPP | image pooling first | image pooling last | image pooling last |
-# | image pooling | window of the training crop | whole map | whole map |
+# | image pooling | window of the crop size | whole map | whole map |
 # | dropout after ASPP | 0.1 | 0.1 | none |
-# | block of a stage with its stride | last | first | first |
+# | ResNet: block of a stage with its stride | last | first | first |
 # | decay of batch normalisation | 0.9997 | 0.9 | 0.9 |
 # | upsampling | corners aligned | not aligned | not aligned |
 # | convolutions of v3+ | separable | separable | ordinary |
@@ -494,7 +494,7 @@ tables.show_table(rows)
 # Aligned corners fit images whose side is $16n + 1$, such as 513 = 16 · 32 + 1.
 # Position $i$ of stride 16 then lies exactly on pixel $16i$, and so does position $2i$
 # of stride 8. If the corners are not aligned, another output stride moves the map, as
-# the section on output strides at test time shows. The first paper also tries further
+# the section on output strides at test time shows. The v3 paper also tries further
 # copies of the encoder's last stage, one behind the other, instead of ASPP. The package
 # does not build this variant.
 #
@@ -588,12 +588,12 @@ viz.show_predictions(
     alt="Three street scenes with the predictions of v3 and v3+ and the ground truth. "
     "v3 shows rounded patches; in the first two scenes, it has no lamp at the true "
     "place. v3+ follows the outlines of houses, cars and people more closely. It also "
-    "shows false lamp along trees and houses in all scenes, and one true lamp with its "
-    "arm.",
+    "shows false lamp along trees in all scenes, pieces of two true lamps, and one "
+    "true lamp with its arm.",
 )
 
 # %% [markdown]
-# v3+ follows the outlines more closely. But it also predicts lamp along trees and
+# v3+ follows the outlines more closely. Both predict lamp along trees, v3+ also along
 # houses.
 
 # %% [markdown]
@@ -701,7 +701,8 @@ if classifier is not None:
 
 # %% [markdown]
 # In this run, v3+ has the higher mean IoU because of cup and coffee, although its edge
-# of the saucer is ragged. The section on testing at 8 has eight seeds.
+# of the saucer is ragged. The section on testing at 8 compares eight
+# seeds of a similar training.
 #
 # ## What did the idea buy?
 #
@@ -759,7 +760,7 @@ tables.show_table(
 # %% [markdown]
 # The gain comes from the low-level features. The decoder without them has the same
 # layers and the same cost, but its mean IoU is even lower than that of v3. With them,
-# the mean IoU rises by 0.14, and the IoU of lamp from below 0.1 to above 0.2.
+# the mean IoU is 0.16 higher (0.14 above v3), and the IoU of lamp exceeds 0.2.
 #
 # Chapter 13 trains other versions of both networks for 760 steps. Their table does not
 # isolate the decoder, because encoder, channels and rates differ too. The low-level
@@ -829,10 +830,10 @@ tables.show_table(rows)
 # ### Training at 16, testing at 8
 #
 # Without aligned corners, another output stride moves the map. Position $i$ of stride
-# 16 is drawn at pixel $16i + 8$. At stride 8, its features are at position $2i$, which
-# is drawn at $16i + 4$. So the map moves by 4 pixels up and to the left. We move it
-# back, by half a position, before it is upsampled. (The encoder of the photograph pads
-# on one side, so that its shift has the other sign.)
+# 16 is drawn at $16i + 7.5$. At stride 8, its features are at position $2i$, which is
+# drawn at $16i + 3.5$. So the map moves by 4 pixels up and to the left. We move it
+# back, by half a position, before it is upsampled. (The photograph's encoder pads
+# differently, and its map moves down and to the right.)
 #
 # The table tests networks that were trained at stride 16. *At 8* has doubled rates, and
 # the map is moved back. *Not moved* is the same without this step. Both are compared
@@ -882,9 +883,9 @@ print("photograph at 16, v3+ against v3:", compare(photo["v3+"], photo["v3"]))
 #
 # The benchmark timed ordinary and separable layers with normalisation and ReLU, on one
 # CPU thread. The columns *MACs*, *training* and *inference* divide the cost of the
-# ordinary layer by that of the separable one. The next two are million multiply-adds
-# per millisecond of each convolution alone at inference. The last is the share of the
-# separable layer's training time outside of its two convolutions.
+# ordinary layer by that of the separable one. The next two give each convolution's
+# speed at inference, in million multiply-adds per millisecond. The last is the share of
+# the separable layer's training time outside of its two convolutions.
 
 # %%
 rows = []
@@ -960,8 +961,8 @@ tables.show_table(rows, digits=2)
 # ## Where it breaks
 #
 # Thin objects stay difficult. One possible reason is that the decoder reads features of
-# stride 4, and a lamp post is two pixels wide, so that one position contains the post
-# and its background.
+# stride 4, and lamp posts are one or two pixels wide, so that one position contains the
+# post and its background.
 
 # %% tags=["hide-input"]
 thin = validation[9]
@@ -983,7 +984,8 @@ viz.show_predictions(
 
 # %% [markdown]
 # v3 predicts a patch. v3+ predicts a post and an arm, but both are too wide. U-Net
-# passes features of the full resolution to its decoder. Chapter 13 compares both.
+# passes features of the full resolution to its decoder. Chapter 13 compares it
+# with v3+.
 #
 # ## In practice
 #
@@ -1072,7 +1074,7 @@ print("same logits:", torch.allclose(a, b, atol=1e-5), "vary:", a.std().item() >
 
 # %%
 try:
-    v3_plus.train()(images[:1])
+    MyDeepLab(ResNet(18, width=16), len(CLASSES), (1, 2, 3)).train()(images[:1])
 except ValueError as error:
     print(error)
 
@@ -1194,8 +1196,8 @@ ex.macs.show_solution()
 #
 # Trade strides for atrous rates, so that trained weights keep their inputs. `strides`
 # lists the strides of a network's convolutions, from the first to the last. Go through
-# them in this order. A convolution keeps its stride if the product of all strides kept
-# so far, with its own, is at most `output_stride`; otherwise its stride becomes 1.
+# them in this order. A convolution keeps its stride if its stride times all strides
+# kept before is at most `output_stride`; otherwise its stride becomes 1.
 # Every convolution needs the atrous rate with which its taps read the same places of
 # the image as in the original network. Return a list of pairs (stride, rate), one for
 # each convolution.
@@ -1215,13 +1217,13 @@ ex.trade.show_solution()
 # weights, and compares its outputs with those of the dilated network.
 
 # %%
-strides_kept = [2, 1, 2, 1, 3, 1]
-weights = [torch.randn(1, 1, 3) for _ in strides_kept]
+original = [2, 1, 2, 1, 3, 1]
+weights = [torch.randn(1, 1, 3) for _ in original]
 row = torch.randn(1, 1, 96)
 outputs = {}
 for output_stride in (12, 4, 2, 1):
     x = row
-    layers = ex.trade.solution(strides_kept, output_stride)
+    layers = ex.trade.solution(original, output_stride)
     for weight, (stride, rate) in zip(weights, layers, strict=True):
         x = F.conv1d(x, weight, stride=stride, padding=rate, dilation=rate)
     outputs[output_stride] = x[0, 0]
@@ -1390,10 +1392,11 @@ for limit in (100, 1000):
 # </details>
 
 # %% [markdown]
-# **Q4. Two layers need 4 and 28 million multiply-adds. What follows for their times on
-# a CPU?**
+# **Q4. A separable and an ordinary layer need 4 and 28 million multiply-adds. What
+# follows for their times on a CPU?**
 #
-# <details class="quiz wrong"><summary>The first one is seven times as fast</summary>
+# <details class="quiz wrong"><summary>The separable one is seven times as
+# fast</summary>
 #
 # Not quite: the time of a multiply-add depends on the layer, and normalisation and ReLU
 # take time without multiply-adds.
@@ -1405,8 +1408,7 @@ for limit in (100, 1000):
 # training, although it needs less than a fifth of the multiply-adds.
 #
 # </details>
-# <details class="quiz wrong"><summary>The second one is faster, because it is
-# ordinary</summary>
+# <details class="quiz wrong"><summary>The ordinary one is faster</summary>
 #
 # Not quite: with many channels, the separable convolution was much faster.
 #

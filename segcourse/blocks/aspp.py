@@ -17,7 +17,7 @@ it is the mean over the map, called image pooling.
 
 Two things differ from the official code (https://github.com/tensorflow/models):
 
-- Its image pooling has the size of the training crop; ours is as large as whatever comes.
+- Its image pooling has the window of the crop size; ours covers the whole map.
 - It concatenates the image pooling first; here it is last, as in torchvision, whose names the
   layers have.
 """

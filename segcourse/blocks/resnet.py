@@ -130,9 +130,9 @@ class ResNet(nn.Module):
         in_channels: channels of the image.
         width: channels of the stem and of the first stage's 3 x 3 convolutions.
         output_stride: 32, 16 or 8: the stride of the last features.
-        contract_dilation: the convention for a dilated stage's first block, see above.
+        contract_dilation: True: the first block of a dilated stage keeps the old dilation.
         deep_stem: three 3 x 3 convolutions instead of one 7 x 7; the last has twice the channels.
-        stages: how many of the four are built; the rest would go to waste if nobody looked at them.
+        stages: how many of the four are built; leave out those whose features are not used.
         multi_grid: factors of the fourth stage's dilation, one a block; none by default.
         ceil_mode: round even sides up when pooling, as Caffe does; torchvision rounds down.
 

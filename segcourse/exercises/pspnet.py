@@ -863,7 +863,7 @@ def occlusion(net: Callable[[Tensor], Tensor], image: Tensor, side: int) -> Tens
 
     ``net`` is a function from images (N, 3, H, W) to logits (N, K, H, W), and ``image`` is (3, H,
     W). H and W are multiples of ``side``, and the image has at least two blocks of ``side`` x
-    ``side`` pixels. Cover one block after the other, and only this block: give all of its pixels
+    ``side`` pixels. Cover each block alone, one after the other: give all of its pixels
     the mean colour of the whole uncovered image, one number per channel. Compare the predicted
     classes (the largest logit) with those of the uncovered image. Return (H / side, W / side): for
     each block, the share of the pixels *outside* of the block whose predicted class changes.
@@ -1121,10 +1121,10 @@ TASKS = {
     "night": "Scenes by day and by night. The sky has two classes, and which of them is right "
     "depends on the brightness of the whole image.",
     "halves": "Two rooms are shown side by side in each image, one in the left half and one in the "
-    "right. The floor of a room is named after a lamp anywhere in the same room, and there may be "
-    "a lamp in the other room too.",
-    "tiles": "Satellite images are cut into tiles before they are segmented. Fields are named "
-    "after the farm that they belong to, which usually lies in another tile.",
+    "right. The class of a room's floor depends on a lamp anywhere in the same room, and there may "
+    "be a lamp in the other room too.",
+    "tiles": "Satellite images are cut into tiles before they are segmented. The class "
+    "of a field depends on its farm, which usually lies in another tile.",
     "wires": "Power lines are one pixel wide, and the network, of stride 8, breaks them into "
     "pieces. No other class is confused with them.",
     "texture": "Samples of brick, gravel and fabric fill large areas. A window of 20 x 20 pixels "

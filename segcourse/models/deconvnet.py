@@ -46,9 +46,9 @@ from segcourse.blocks.vgg import DEPTHS, VGG
 class DeconvNet(nn.Module):
     """Score every class at every pixel: (N, 3, H, W) -> (N, num_classes, H, W) logits.
 
-    The map in front of fc6, of ceil(H / 32) x ceil(W / 32) positions with five stages, must be as
-    large as its kernel at least. Where it is exactly as large, fc6 leaves one position for each
-    image, and training needs N > 1: one number alone cannot be normalised.
+    fc6 needs a map at least as large as its kernel; five stages give ceil(H / 32) x ceil(W / 32)
+    positions. If both sizes are equal, fc6 leaves one position for each image, and training needs
+    N > 1: one number alone cannot be normalised.
 
     Args:
         num_classes: channels of the logits, background included.
@@ -94,7 +94,7 @@ class DeconvNet(nn.Module):
         return self.head(decode(self.decoder, self.fully_connected(x), maxima))
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
-        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        """The logits that the loss uses: -> list of one (N, K, H, W)."""
         return [self(image)]
 
     def _check_size(self, x: Tensor, image: Tensor) -> None:

@@ -135,7 +135,7 @@ class DeepLabV1(nn.Module):
         return logits
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
-        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        """The logits that the loss uses: -> list of one (N, K, H, W)."""
         return [self(image)]
 
     def coarse_logits(self, image: Tensor) -> Tensor:

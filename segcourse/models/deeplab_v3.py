@@ -44,7 +44,7 @@ class DeepLabV3(nn.Module):
 
     Args:
         num_classes: channels of the logits, background included.
-        backbone: builds what sees the image, and is called with ``output_stride=``: ``ResNet``,
+        backbone: builds the encoder, and is called with ``output_stride=``: ``ResNet``,
             ``Xception``, or either with arguments, ``partial(ResNet, 18, width=16)``.
         output_stride: 32, 16 or 8: the factor of the upsampling at the end.
         atrous_rates: of ASPP's 3 x 3 convolutions; by default 6, 12, 18 at output stride 16, twice

@@ -45,15 +45,15 @@ class DeepLabV3Plus(nn.Module):
 
     Args:
         num_classes: channels of the logits, background included.
-        backbone: builds what sees the image, and is called with ``output_stride=``: ``Xception``,
+        backbone: builds the encoder, and is called with ``output_stride=``: ``Xception``,
             ``ResNet``, or either with arguments, ``partial(ResNet, 18, width=16)``.
         output_stride: 32, 16 or 8: the stride of ASPP.
         atrous_rates: of ASPP's 3 x 3 convolutions; by default 6, 12, 18 at output stride 16, twice
             as much at 8.
         channels: of ASPP and the decoder; 256 in the paper.
         low_level: which of the backbone's features join the decoder: 1 those of stride 4, as in the
-            paper; 0 those of its stem, stride 2, where objects are a few pixels wide.
-        low_level_channels: what is kept of them; 48 in the paper.
+            paper; 0 those of its stem, stride 2, for objects a few pixels wide.
+        low_level_channels: channels after their 1 x 1 convolution; 48 in the paper.
         dropout: after ASPP.
         convolution: of ASPP and the decoder, ``separable_conv`` or ``conv_bn_relu``.
         conv_after_aspp: let the second convolution of the decoder follow ASPP, before the low-level
@@ -106,7 +106,7 @@ class DeepLabV3Plus(nn.Module):
         return self._upsample(self.classifier(x), image)
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
-        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        """The logits that the loss uses: -> list of one (N, K, H, W)."""
         return [self(image)]
 
     def _upsample(self, x: Tensor, like: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class FCN(nn.Module):
         return crop(self.upsample(x), self.offsets[-1], image)
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
-        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        """The logits that the loss uses: -> list of one (N, K, H, W)."""
         return [self(image)]
 
 

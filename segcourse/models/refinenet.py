@@ -203,7 +203,7 @@ class RefineNet(nn.Module):
         return resize(self.head(finest), image.shape[-2:])
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
-        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        """The logits that the loss uses: -> list of one (N, K, H, W)."""
         return [self(image)]
 
     def refined_features(self, image: Tensor) -> list[Tensor]:

@@ -43,7 +43,7 @@ from segcourse.blocks.vgg import DEPTHS, VGG, vgg_stage
 class SegNet(nn.Module):
     """Score every class at every pixel: (N, 3, H, W) -> (N, num_classes, H, W) logits.
 
-    Images can have any size: poolings round up, and unpoolings know what they undo.
+    Images can have any size: pooling rounds up, and unpooling restores the stored size.
 
     Args:
         num_classes: channels of the logits, background included.
@@ -68,7 +68,7 @@ class SegNet(nn.Module):
         return self.head(decode(self.decoder, x, maxima))
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
-        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        """The logits that the loss uses: -> list of one (N, K, H, W)."""
         return [self(image)]
 
 
@@ -105,7 +105,7 @@ class SegNetBasic(nn.Module):
                 f"SegNetBasic(width={width}, depth={depth}, kernel_size={kernel_size}) cannot be "
                 "built: width and depth must be at least 1, and the kernel needs an odd side."
             )
-        # Images are 255 times darker than the authors', their squares 255 ** 2 times.
+        # The authors' pixel values are 255 times larger, their squares 255 ** 2 times.
         self.norm = nn.LocalResponseNorm(size=5, alpha=1e-4 * 255**2, beta=0.75)
         inputs = [3] + [width] * (depth - 1)
         self.encoder = nn.ModuleList(
@@ -124,7 +124,7 @@ class SegNetBasic(nn.Module):
         return self.head(decode(self.decoder, x, maxima))
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
-        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        """The logits that the loss uses: -> list of one (N, K, H, W)."""
         return [self(image)]
 
 

@@ -123,7 +123,7 @@ class UNet(nn.Module):
         return self.head(x)
 
     def all_logits(self, image: Tensor) -> list[Tensor]:
-        """What is supervised in training, the logits alone: -> list of one (N, K, H, W)."""
+        """The logits that the loss uses: -> list of one (N, K, H, W)."""
         return [self(image)]
 
     def encode(self, image: Tensor) -> list[Tensor]:
