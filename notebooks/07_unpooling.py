@@ -1189,7 +1189,7 @@ ex.planes.show_solution()
 #
 # Combine the scores of overlapping proposals. `size` is (H, W), the size of the image.
 # `proposals` is a list of one or more (top, left, scores). `scores` is a tensor (K, h,
-# w) with one score for each of K classes, positive or negative. The scores [:, 0, 0]
+# w) with one score for each of K classes, positive, negative or 0. The scores [:, 0, 0]
 # belong to the pixel in row `top` and column `left` of the image, and the whole
 # proposal lies inside the image. For each pixel and class, keep the largest score of
 # all proposals that cover the pixel. Return the label map (H, W): the class with the
@@ -1234,7 +1234,7 @@ ex.proposals_of.show_solution()
 
 # %% [markdown]
 # **Q2. An encoder stores its indices as PyTorch does, with 64 bits each. Compared with
-# features of 32 bits, how much memory do they take?**
+# the features before pooling, of 32 bits, how much memory do they take?**
 #
 # <details class="quiz wrong"><summary>a sixty-fourth</summary>
 #

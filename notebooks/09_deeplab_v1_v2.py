@@ -253,11 +253,11 @@ for rate in (1, 2, 5):
 #
 # ### The whole network
 #
-# `MyDeepLab` is chapter 6's FCN-32s, with one new argument, `output_stride`. When this
-# stride is reached, the later poolings have stride 1, and each of them doubles the rate
-# of the layers behind it. With `holes=False` the rate stays 1. The shapes of the
-# weights do not depend on these arguments, so the weights of a network with stride 32
-# can be loaded into a network with stride 8.
+# `MyDeepLab` is chapter 6's FCN-32s with two new arguments. When `output_stride` is
+# reached, the later poolings have stride 1, and each of them doubles the rate of the
+# layers behind it. With `holes=False` the rate stays 1. The shapes of the weights do
+# not depend on these arguments, so the weights of a network with stride 32 can be
+# loaded into a network with stride 8.
 
 
 # %%
@@ -270,7 +270,7 @@ def conv(before, after, kernel, rate):
 
 
 class MyDeepLab(nn.Module):
-    """(N, 3, H, W) -> scores (N, num_classes, H / output_stride, W / output_stride)."""
+    """(N, 3, H, W) -> scores (N, num_classes, h, w), of the given output stride."""
 
     def __init__(self, num_classes, output_stride, holes=True, width=12, fc=96):
         super().__init__()
@@ -460,9 +460,9 @@ with torch.no_grad():
 # $$Q_{ic} \leftarrow \operatorname{softmax}_c \Big(\log p_{ic} + \sum_j k_{ij}\,
 # Q_{jc}\Big)$$
 #
-# Here $k_{ij}$ is the weighted sum of both kernels. In words: for each pixel, the
-# update adds up the probabilities of all pixels, weighted by nearness and similarity,
-# and adds this sum to the log-probabilities of the network. The code also normalises
+# Here $k_{ij}$ is the weighted sum of both kernels. In words: for each pixel and class,
+# the update sums the class's probabilities at all pixels, weighted by nearness and
+# similarity, and adds this to the network's log-probability. The code also normalises
 # each kernel, as the authors' library does. We do this on a crop of 24 x 32 pixels with
 # a lamp. Instead of a trained network, we use the true shares of the classes in blocks
 # of 4 x 4 pixels, upsampled and mixed with a little of every class.
@@ -527,16 +527,17 @@ viz.show_labels(
 # %% [markdown]
 # The share of right pixels hardly changes, but the lamp disappears: 8 of its 48 pixels
 # were predicted before, and none is predicted after ten updates. We return to the lamp
-# below. The published settings are $w_1 = 4$, $\sigma_\alpha = 49$ pixels,
-# $\sigma_\beta = 5$ of 255 grey levels, $w_2 = 3$ and $\sigma_\gamma = 3$ pixels.
+# below. The settings released for DeepLab v1 are $w_1 = 4$, $\sigma_\alpha = 49$
+# pixels, $\sigma_\beta = 5$ of 255 grey levels, $w_2 = 3$ and $\sigma_\gamma = 3$
+# pixels.
 #
 # <details class="deeper"><summary>Going deeper: from the energy to the update</summary>
 #
 # Let pixel $i$ have class $c$, and let the other pixels be distributed by $Q$. The
-# expected pairwise energy of pixel $i$ is $\sum_{j \ne i} k_{ij} (1 - Q_{jc})$. Its
-# first part does not depend on $c$, so the softmax ignores it. What remains is
+# expected pairwise energy of pixel $i$ is $\sum_{j \ne i} k_{ij} (1 - Q_{jc})$. The
+# part $\sum k_{ij}$ does not depend on $c$, so the softmax ignores it. What remains is
 # $-\sum_{j \ne i} k_{ij} Q_{jc}$. A low energy means a high probability, so the logits
-# receive the message with a plus.
+# receive this sum, the *message*, with a plus.
 #
 # Two details follow the authors' library and not the formula of the paper: a pixel also
 # receives its own message, and each kernel is normalised by the square roots of its row
@@ -556,7 +557,7 @@ viz.show_labels(
 #
 # Two checks. First, `MyDeepLab` must compute what the package's FCN-32s computes after
 # `remove_strides`, which applies the rule for holes to any chain of layers. Second, the
-# package's networks must have as many parameters as the paper states.
+# package's v1 networks must have as many parameters as the paper states.
 
 # %%
 fcn = FCN(
@@ -597,9 +598,8 @@ tables.show_table(rows)
 
 # %% [markdown]
 # Both counts of v1 agree; for v2, our sources state none. `MyDeepLab` follows the
-# paper's method, but it is not the paper's network: DeepLab v1 pools 3 x 3, has no
-# batch normalisation, starts from ImageNet weights, and gives its last pooling no
-# holes.
+# paper's method, but it is not the paper's network: LargeFOV pools 3 x 3, has no batch
+# normalisation, starts from ImageNet weights, and gives its last pooling no holes.
 #
 # <details class="deeper"><summary>Going deeper: the released networks, layer by
 # layer</summary>
@@ -617,9 +617,9 @@ tables.show_table(rows)
 # | loss | at every eighth pixel | at every pixel |
 # | upsampling | `align_corners=True` | `align_corners=False` |
 #
-# The first network of the paper, DeepLab, has an fc6 of 4 x 4 with rate 4 and 4096
-# channels. The variant *MSc* (multi-scale) adds scores of the image and of the first
-# four poolings. `DeepLabV1(21, multi_scale=True)` builds it.
+# The first network of the paper, DeepLab, pools 2 x 2 and has an fc6 of 4 x 4 with rate
+# 4 and 4096 channels. The variant *MSc* (multi-scale) adds scores of the image and of
+# the first four poolings. `DeepLabV1(21, multi_scale=True)` builds MSc-LargeFOV.
 #
 # </details>
 
@@ -665,7 +665,7 @@ viz.show_curves(
     xlabel="step",
     ylabel="cross-entropy + Dice",
     smooth=5,
-    alt="The loss falls steeply in the first thirty steps, then more and more slowly.",
+    alt="The loss falls steeply in the first ten steps, then slowly, with small rises.",
 )
 
 # %% [markdown]
@@ -696,15 +696,15 @@ viz.show_images(
     difference,
     limits=(-8, 1),
     alt="Two maps of differences. With holes, the middle is dark, which means 1e-8 or "
-    "less; around it lie bright stripes, and dark spots in every fourth row and "
-    "column. Without holes, the whole map is bright.",
+    "less; around it lie bright stripes, and dark lines or spots in every fourth row "
+    "and column. Without holes, the whole map is bright.",
 )
 
 # %% [markdown]
 # With holes, one run returns the scores of 16 runs: in the middle, they are equal to
-# 1e-5. (Near a border, scores are equal only where the image was not moved across this
-# border.) Without holes, the scores differ in the whole map, because the layers of
-# stage 5 and fc6 read other inputs than in training.
+# 1e-5. (Near a border, they are equal only for images moved along it, or unmoved.)
+# Without holes, the scores differ in the whole map, because the layers behind pooling 4
+# read other inputs than in training.
 #
 # How good are these scores? We upsample them over 20 validation scenes and compute the
 # mean IoU. Then each wiring is trained for 30 more steps, from the same weights and on
@@ -748,10 +748,9 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# Before the additional steps, *holes* is no better than *stride 32*, whose scores are
-# interpolated, and *no holes* is worse. After 30 steps, the order is reversed: *no
-# holes* has the highest mean IoU. One run proves little, so we repeat this experiment
-# with three seeds below.
+# Before the additional steps, *holes* is no better than *stride 32*, and *no holes* is
+# worse. After 30 steps, the order is reversed: *no holes* has the highest mean IoU. One
+# run proves little, so we repeat this experiment with three seeds below.
 
 # %% [markdown]
 # ## On a real image
@@ -806,7 +805,7 @@ NUMBERS = {
 
 
 def masks_of(name, nets):
-    """The photograph, its ground truth and a mask for every map, at half the size."""
+    """The photograph, its ground truth and a mask for every map, 226 pixels long."""
     photo, half = (Photographs((name,), longest=n)[0] for n in (None, 226))
     truth = torch.isin(half.semantic, torch.tensor(NUMBERS[name])).long()
     truth[half.semantic == IGNORE] = IGNORE
@@ -839,8 +838,9 @@ if classifier is not None:
         panels,
         columns=5,
         alt="A cat and a cup of coffee, each with four masks. At stride 32 and with "
-        "holes, a blob covers most of the cat, or the cup; with the CRF, the cat has "
-        "fewer gaps and the cup is smaller; without holes, the masks are almost empty.",
+        "holes, a blob covers about half of the cat, or of the cup; with the CRF, the "
+        "cat has fewer gaps and the cup is smaller; without holes, the masks are "
+        "nearly empty.",
     )
 
 # %% [markdown]
@@ -888,16 +888,15 @@ names = ["stride 32, tuned", "stride 8, holes, tuned", "stride 8, no holes, tune
 tables.show_table(list(arm_rows(dense, names)))
 
 # %% [markdown]
-# Before further training, all dense maps score lower than the interpolated scores of
-# stride 32: by 0.018 with holes, by 0.025 with shift-and-stitch, and by 0.085 without
-# holes. (Holes and shift-and-stitch may differ here because the receptive field of 276
-# pixels is larger than the scenes, so that the padding reaches every score.) One
-# possible reason for the loss is that stride 32 was trained *through* the
-# interpolation, which we did not isolate.
+# Before further training, all dense maps score lower than stride 32: by 0.018 with
+# holes, by 0.025 with shift-and-stitch, and by 0.085 without holes. (Holes and
+# shift-and-stitch may differ here because the receptive field of 276 pixels is larger
+# than the scenes, so that the padding reaches every score.) One possible reason, not
+# isolated here, is that the weights were trained with upsampling by 32, not by 8.
 #
 # After 60 further steps, stride 8 is better than stride 32: by 0.02 with holes, and by
-# 0.05 without. All these differences are significant. So a dense map pays after further
-# training, but the holes are not the reason: with every seed, the gain is larger
+# 0.05 without. All these differences are significant. So a dense map helps after
+# further training, and the holes are not needed: with every seed, the gain is larger
 # without holes.
 #
 # ### Training from random weights
@@ -905,7 +904,7 @@ tables.show_table(list(arm_rows(dense, names)))
 # Do holes help if the network is trained with them from the start, and on larger
 # scenes? The benchmark trains DeepLab v1 with three pairs of rates, at two sizes. The
 # first rate belongs to the convolutions of stage 5, between pooling 4 and 5, and the
-# second to fc6. In its convolutions, *holes* follows the rule. Each size is compared
+# second to fc6. Except for poolings, *holes* follows the rule. Each size is compared
 # with its own first row.
 
 # %%
@@ -956,8 +955,8 @@ tables.show_table(rows)
 # %% [markdown]
 # The CRF raises the mean IoU by 0.08 and the boundary F1 by 0.13, and lowers the IoU of
 # the lamps from 0.071 to 0.037. All three differences are significant in this
-# benchmark. In other trainings, those of the benchmark `deeplab`, the lamps lost with
-# two of three seeds only.
+# benchmark. In other trainings, those of the benchmark `deeplab`, their IoU fell with
+# only two of three seeds.
 #
 # ## Where it breaks: thin objects, and rates beyond the map
 #
@@ -991,8 +990,8 @@ tables.show_table(rows, digits=2)
 # With the published settings, the CRF lowers even the mean IoU of these scores. The
 # smoothness kernel uses positions only, and most pixels near a thin lamp belong to the
 # background, whatever their colours. Without this kernel, or with a reach of one pixel,
-# the lamps keep nearly all of their IoU. Without the appearance kernel, more lamps are
-# lost.
+# the lamps keep nearly all of their IoU. Without the appearance kernel, their IoU falls
+# further.
 #
 # **At rates beyond the map, all weights but the middle one read padding.** In *Build
 # it*, rates 18 and 24 were 1 x 1 convolutions on a map of 13 x 17 positions. A larger
@@ -1047,8 +1046,8 @@ tables.show_table(rows)
 # %% [markdown]
 # torchvision and timm keep the features. SMP gives the new rate to the first block of
 # each changed stage, too: rate 4 in the last stage, where the rule asks for 2. So the
-# features change. (Exercise 9.2 is about this fault.) Compare features as in this cell
-# if you do not train further.
+# features change. (Exercise 9.2 is about this difference.) Compare features as in this
+# cell if you do not train further.
 #
 # For a dense CRF, the package `pydensecrf2` binds the authors' library.
 #
@@ -1261,11 +1260,11 @@ for sides in ((13, 17), (41, 41)):
 # Write one mean-field update of a CRF in which different pairs of classes have
 # different costs. `log_p` and `q` have shape (K, P), for K classes and P pixels: the
 # logarithms of the network's probabilities, and the current distributions. `k` (P, P)
-# is a symmetric matrix of similarities. `cost` (K, K) says how much energy a pixel of
-# class c costs beside a similar pixel of class d: `cost[c, d]`. In the chapter, the
-# cost was 0 for equal classes and 1 for different ones. As in the original definition
-# of the dense CRF, a pixel receives nothing from itself. Return the new distributions
-# (K, P): at pixel i, the softmax over the classes c of
+# is a symmetric matrix of similarities. In `cost` (K, K), `cost[c, d]` is the energy of
+# a pixel of class c beside a similar pixel of class d. In the chapter, the cost was 0
+# for equal classes and 1 for different ones. As in the original definition of the dense
+# CRF, a pixel receives nothing from itself. Return the new distributions (K, P): at
+# pixel i, the softmax over the classes c of
 #
 # $$\log p_{ci} - \sum_d \sum_{j \ne i} \mathrm{cost}_{cd}\, k_{ij}\, q_{dj}.$$
 
@@ -1282,14 +1281,14 @@ ex.mean_field.show_solution()
 # %% [markdown]
 # ### 9.6 Decide: what does the CRF cost?
 #
-# Decide for which classes a CRF is a counterexample to "it improves the prediction".
-# `before` and `after` are predictions (N, H, W), and `target` is the ground truth, with
-# classes from 0 to `num_classes - 1`, or 255 where it is void. If the mean IoU after
-# the CRF is not larger than before, the claim fails as a whole: return an empty list.
-# Otherwise return, in ascending order, the classes whose IoU after the CRF is *smaller*
-# than before. The IoU counts all N images together, and leaves void out. A class
-# without IoU in one of the two predictions (it occurs neither in the prediction nor in
-# the target) is left out of that mean IoU, and of the list.
+# Decide which classes contradict the claim that a CRF improves the prediction. `before`
+# and `after` are predictions (N, H, W), and `target` is the ground truth, with classes
+# from 0 to `num_classes - 1`, or 255 where it is void. If the mean IoU does not rise,
+# the claim fails for the mean already: return an empty list. Otherwise return, in
+# ascending order, the classes whose IoU after the CRF is *smaller* than before. The IoU
+# counts all N images together, and leaves void out. A class that occurs neither in a
+# prediction nor in the target has no IoU there: leave it out of the mean IoU of this
+# prediction. The mean IoU of the other prediction may still contain it.
 
 
 # %%
@@ -1357,13 +1356,13 @@ for width in (1, 2, 3):
 # </details>
 # <details class="quiz wrong"><summary>As many as a 25 x 25 kernel</summary>
 #
-# Not quite: such a kernel covers 25 x 25 positions, but all weights between the nine
-# are zero and are not stored.
+# Not quite: with rate 12, nine weights cover 25 x 25 positions, and no weights between
+# them are stored.
 #
 # </details>
 # <details class="quiz wrong"><summary>12 times as many</summary>
 #
-# Not quite: the rate is no factor of the weights. It is the distance of neighbouring
+# Not quite: the rate does not multiply weights. It is the distance of neighbouring
 # weights.
 #
 # </details>
@@ -1455,13 +1454,13 @@ for width in (1, 2, 3):
 # </details>
 # <details class="quiz wrong"><summary>The weight of the appearance kernel</summary>
 #
-# Not quite: without this kernel, even more lamps were lost in the chapter.
+# Not quite: without this kernel, the IoU of lamps fell further in the chapter.
 #
 # </details>
 # <details class="quiz wrong"><summary>The reach of the appearance kernel</summary>
 #
-# Not quite: changing it from 49 to 12 pixels changed the mean IoU by 0.01 in the
-# chapter.
+# Not quite: changing it from 49 to 12 pixels raised the IoU of the lamps by only 0.01
+# in the chapter.
 #
 # </details>
 

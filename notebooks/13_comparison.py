@@ -8,8 +8,8 @@
 # %% [markdown]
 # # 13. Comparison: choosing a network with evidence
 #
-# Fifteen networks were trained alike; this chapter shows which of their differences are
-# real, and how to choose a network from them.
+# Fifteen networks were trained alike; this chapter shows which of their differences
+# exceed chance, and how to choose a network from them.
 #
 # After this chapter you can
 #
@@ -164,10 +164,10 @@ tables.show_table(rows)
 # choice, we ask the same question: *if we choose again, does the order of two networks
 # stay?*
 #
-# **Other test images: the bootstrap.** We cannot draw a new test set, but we can draw
-# from the one that we have. A **bootstrap sample** consists of as many scenes as the
-# test set, drawn with replacement: some scenes occur several times, others are missing.
-# We compute the score on many bootstrap samples and see how much it varies.
+# **Other test images: the bootstrap.** A new test set is rarely available, but we can
+# draw from ours. A **bootstrap sample** consists of as many scenes as the test set,
+# drawn with replacement: some scenes occur several times, others are missing. We
+# compute the score on many bootstrap samples and see how much it varies.
 #
 # **Pairing** means that two networks are always scored on the same drawn scenes. An
 # example to check by hand has three scenes and one class, whose union has 100 pixels in
@@ -198,16 +198,16 @@ for name, values in ious.items():
 #
 # For two networks A and B, we compute $M_A(S) - M_B(S)$ for 2000 samples. The **95 %
 # interval** goes from the quantile 0.025 of these differences to the quantile 0.975. If
-# it does not contain 0, other scenes of the same kind would hardly reverse the order of
-# these two *trained* networks.
+# it does not contain 0, the order of these two *trained* networks is hardly due to the
+# choice of scenes.
 #
 # **Other seeds.** Would the order stay if both networks were trained again? As in
 # chapter 8, we divide the mean of the paired differences by its standard error, which
-# gives $t$. With three seeds, $|t|$ must exceed 4.30.
+# gives $t$. With three seeds, $|t|$ must exceed 4.30 at the 5 % level.
 #
 # **The rule of this chapter:** network A is *clearly* better than B if the interval
-# lies above 0 and $t$ exceeds 4.30. If neither is clearly better, we write *no clear
-# difference*.
+# (first seed) lies above 0 and $t$ exceeds 4.30. If neither is clearly better, we write
+# *no clear difference*.
 #
 # **Accuracy and cost.** Network P *dominates* network Q if P is at least as good in
 # every criterion and better in at least one. The **Pareto front** contains the networks
@@ -235,7 +235,7 @@ print(f"tau of ABCD and ABDC: {kendall([4, 3, 2, 1], [4, 3, 1, 2]):.2f}")
 print(f"random orders with at least this tau: {np.mean(np.array(orders) >= 0.66):.2f}")
 
 # %% [markdown]
-# One random order in six agrees as well, so a rank correlation of few networks means
+# One random order in six agrees that well, so a rank correlation of few networks means
 # little. In the table of rankings below, we report how often a random order agrees or
 # disagrees as strongly (the *p* value).
 
@@ -244,10 +244,10 @@ print(f"random orders with at least this tau: {np.mean(np.array(orders) >= 0.66)
 #
 # ### Counts for every scene
 #
-# The benchmark `comparison` trained each network again with the first seed. For each
-# test scene and class, it stored how many pixels are right (the intersection) and how
-# many were predicted. The union is the number of predicted pixels plus the number of
-# true pixels minus the intersection.
+# The benchmark `comparison` trained each network again; here, the first seed is used.
+# For each test scene and class, it stored how many pixels are right (the intersection)
+# and how many were predicted. The union is the number of predicted pixels plus the
+# number of true pixels minus the intersection.
 
 # %%
 true = unpack_array(detail["true"])  # (scenes, classes), in pixels
@@ -315,14 +315,14 @@ viz.show_curves(
 )
 
 # %% [markdown]
-# The two curves nearly coincide, and the interval of the difference contains 0. So on
-# other scenes, either of the two networks may be ahead.
+# The two curves nearly coincide, but only the interval of the difference counts. It
+# contains 0, so on other scenes either network may be ahead.
 #
 # ### The rule
 #
-# We apply the whole rule to this pair and to three others. *First seed* is the
-# difference of the two networks that the interval compares. Look for a pair for which
-# interval and *t* disagree.
+# We apply the whole rule to this pair and to three others. The interval belongs to the
+# difference in the column *first seed*. Look for a pair for which interval and *t*
+# disagree.
 
 
 # %%
@@ -350,8 +350,8 @@ tables.show_table(rows)
 # %% [markdown]
 # The lead of DeepLab v3+ over G-FRNet, with which the chapter began, is not clear. For
 # U-Net and DeepLab v1, interval and *t* disagree: with the first seed, U-Net is better
-# on nearly all draws, but the difference varies so much from seed to seed that its mean
-# is not clearly above 0. The other two pairs differ clearly.
+# on every draw, but the difference varies so much from seed to seed that $t$ is only
+# 1.1.
 #
 # ### The Pareto front
 #
@@ -443,8 +443,8 @@ viz.show_images(
 )
 
 # %% [markdown]
-# The order is the same, but U-Net's lead over FCN-8s is much smaller on the coins. So a
-# difference of two networks belongs to the images on which it was measured.
+# The order of the means is the same, but U-Net's lead over FCN-8s is much smaller.
+# Images, score and training differ, so a difference holds only where it was measured.
 #
 # ### Frames of a real street
 #
@@ -472,10 +472,10 @@ viz.show_points(
 )
 
 # %% [markdown]
-# U-Net has the highest score on CamVid too, and FCN-32s the lowest. DeepLab v1 and
-# PSPNet are nearly equal behind U-Net. In between, the order changes: PSPNet and FCN-8s
-# are ahead of SegNet and RefineNet on CamVid, and behind them on Toytown. With one
-# seed, we cannot say which of these differences are clear.
+# U-Net has the highest score on CamVid too, and FCN-32s the lowest. G-FRNet is ahead of
+# DeepLab v3+ there. In between, the order changes: PSPNet and FCN-8s are ahead of
+# SegNet and RefineNet on CamVid, and behind them on Toytown. With one seed, we cannot
+# say which of these differences are clear.
 #
 # ## What did the idea buy?
 #
@@ -554,15 +554,15 @@ tables.show_table(rows)
 
 # %% [markdown]
 # U-Net has the highest mean. Only DeepLab v1 is not clearly worse, and DeepLab v1
-# itself shows no clear difference from G-FRNet. DeepLab v2, PSPNet, DeepLab v3 and
-# FCN-8s compute scores at stride 8 and reach nearly the same mean IoU, although their
-# modules for context differ. The first seven networks compute scores at stride 1 or 2,
-# but so does DeconvNet. So a small stride may help, but does not suffice. The table
-# cannot isolate its effect, because the networks also differ in encoder and width. Only
-# the three FCNs share an encoder; there, each skip connection raised all four scores.
+# itself shows no clear difference from G-FRNet. Four of the five networks at stride 8
+# reach nearly the same mean IoU, although their architectures differ. The first seven
+# networks compute scores at stride 1 or 2, but so does DeconvNet. So a small stride may
+# help, but does not suffice. The table cannot isolate its effect, because the networks
+# also differ in encoder and width. Only the three FCNs share an encoder; there, each
+# skip connection raised all four scores.
 #
-# Lamps, the thinnest class, show the largest differences: FCN-32s finds nearly none.
-# Since we tested 105 pairs, a few of the clear differences may be due to chance.
+# Lamps, the thinnest class, show the largest differences: FCN-32s finds nearly none. We
+# tested each of 105 pairs at the 5 % level, without a correction.
 #
 # ### Cost, and the Pareto front
 #
@@ -607,12 +607,12 @@ viz.show_points(
 
 # %% [markdown]
 # The line joins the front of step time: SegNet, DeepLab v1 and U-Net. Each other
-# network needs more time than one of these three, and is not more accurate. From
-# DeepLab v1 to U-Net, a step takes a third longer, without a clear gain.
+# network is slower than one of these three and not more accurate than it. From DeepLab
+# v1 to U-Net, a step takes a third longer, without a clear gain.
 #
-# The three costs do not agree. SegNet-Basic has the fewest parameters, but more MACs
-# than U-Net. DeconvNet has the fewest MACs, but a step of SegNet is faster. The
-# memory hardly differs; each process also holds PyTorch and the 1600 scenes.
+# SegNet-Basic has the fewest parameters, but more MACs than U-Net. DeconvNet has the
+# fewest MACs, but a step of SegNet is faster. The memory hardly differs; each process
+# also holds PyTorch and the 1600 scenes.
 #
 # ### Do rankings agree?
 #
@@ -650,35 +650,41 @@ tables.show_table(rows)
 
 # %% [markdown]
 # Different seeds and different scores give nearly the same ranking. Toytown and CamVid
-# agree less, but more than random orders do. Of the 28 pairs of published networks,
-# half have our order and half the opposite one. This does not make either ranking
-# wrong, because the published networks are larger, pretrained, and differ in encoder
-# and post-processing. And with eight networks, only a strong agreement can be told from
-# chance.
+# agree less, but more than nearly all random orders do. Of the 28 pairs of published
+# networks, half have our order and half the opposite one. This does not make either
+# ranking wrong, because the published networks are larger, pretrained, and differ in
+# encoder and post-processing. And with eight networks, only a strong agreement can be
+# told from chance.
 #
 # ### Learning curves
 #
 # Which network is ahead earlier in the training? The curves show the mean IoU on the
-# test scenes, for the first seed. We draw the networks that are among the three best at
-# step 100, 300 or 760.
+# test scenes, the mean of three seeds. We draw the networks that are among the three
+# best at step 100, 300 or 760.
 
 # %% tags=["hide-input"]
 curves = {
-    name: {int(step): row["miou"] for step, row in run["curve"].items()}
-    for name, run in first.items()
+    name: {
+        int(step): np.array([run["curve"][step]["miou"] for run in row["runs"]])
+        for step in row["runs"][0]["curve"]
+    }
+    for name, row in detail["networks"].items()
 }
 best_at = {
-    step: sorted(curves, key=lambda name, step=step: -curves[name][step])
+    step: sorted(curves, key=lambda name, step=step: -curves[name][step].mean())
     for step in (760, 300, 100)
 }
 ahead = dict.fromkeys(name for order in best_at.values() for name in order[:3])
 viz.show_curves(
-    {TITLES[n]: (list(curves[n]), list(curves[n].values())) for n in ahead},
+    {
+        TITLES[n]: (list(curves[n]), [each.mean() for each in curves[n].values()])
+        for n in ahead
+    },
     xlabel="step of a training of 760 steps",
     ylabel="mean IoU on the test scenes",
     alt="Learning curves of the networks that are among the three best at step 100, "
-    "300 or 760. DeepLab v1 and DeepLab v3+ are ahead at first; U-Net starts "
-    "lower and is first at the end.",
+    "300 or 760. DeepLab v1 and DeepLab v3+ are ahead of the others at first; U-Net "
+    "starts lower and is first at the end.",
 )
 
 # %%
@@ -686,19 +692,22 @@ rows = []
 for step, order in reversed(best_at.items()):
     row = {"step": step}
     for place, name in zip(("first", "second", "third"), order, strict=False):
-        row[place] = f"{TITLES[name]} {curves[name][step]:.2f}"
-    tau = kendall(*([curves[name][k] for name in ranking] for k in (step, 760)))
+        row[place] = f"{TITLES[name]} {with_spread(curves[name][step])}"
+    means = ([curves[name][k].mean() for name in ranking] for k in (step, 760))
+    tau = kendall(*means)
     rows.append({**row, "tau with step 760": tau})
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# The order changes during the training. DeepLab v1 is ahead at steps 100 and 300. U-Net
-# is not among the first three there, but is first at step 760. So the result belongs to
-# 760 steps, and another network may lead after more.
+# The order changes during this training. Its learning rate rises until step 380, so
+# shorter trainings may give other rankings. DeepLab v1 and DeepLab v3+ have the highest
+# means at steps 100 and 300, but the seeds differ much. U-Net is not among the first
+# three there, and has the highest mean at step 760.
 #
 # ### The errors of all networks
 #
-# All networks segment the same test scene. Look at the lamps and the person.
+# Look at the lamps and the person in one scene. All predictions of this section are of
+# the first seed.
 
 # %% tags=["hide-input"]
 viz.show_labels(
@@ -715,8 +724,7 @@ viz.show_labels(
 
 # %% [markdown]
 # FCN-32s has no lamp. In the maps of FCN-8s, DeepLab v3 and PSPNet, lamps are blobs,
-# and the legs of the person are missing. DeconvNet has single wrong pixels in many
-# places. From SegNet-Basic on, most posts are thin.
+# and the legs of the person are missing. From SegNet-Basic on, most posts are thin.
 #
 # Now we count for each pixel how many of the fifteen networks are wrong.
 
@@ -742,10 +750,10 @@ for k, name in enumerate(CLASSES):
     print(f"  {name:9} {share:.2f}, in all pixels {usual:.2f}")
 
 # %% [markdown]
-# Most errors lie at outlines, where networks differ. Less than 1 % of the pixels are
-# wrong for all networks. Almost half of these pixels are grass, most of them in a strip
-# at the horizon of scene 0. No lamp pixel is among them: at least one network is right
-# at each of them.
+# Most errors lie at outlines. In these scenes, all networks are wrong at less than 1 %
+# of the pixels; about 40 % of these are grass, most of them in a strip at the horizon
+# of scene 0. No lamp pixel is among them: at least one network is right at each of
+# them.
 #
 # ## Where it breaks
 #
@@ -767,9 +775,9 @@ for a, b in decided:
 tables.show_table(rows)
 
 # %% [markdown]
-# For these pairs, the scenes decide and the seeds do not. U-Net is ahead of DeepLab v1
-# with the first two seeds, and behind with the third one. So an interval over scenes,
-# even over thousands of them, does not replace further trainings.
+# These intervals exclude 0, but their $|t|$ stays below 4.30. U-Net is ahead of DeepLab
+# v1 with the first two seeds, and behind with the third one. So an interval over
+# scenes, even over thousands of them, does not replace further trainings.
 #
 # ### Frames of a video are not independent
 #
@@ -868,16 +876,16 @@ tables.show_table(rows, digits=1)
 # ### A decision guide
 #
 # The guide applies one rule to every need. Of the networks within the limit, *best* has
-# the highest mean score. *Choose* is the network with the shortest training step that
-# is not clearly worse than *best*, which means $t \le 4.30$ over the three seeds.
-# Exercise 13.6 asks you to write this rule, so we call its solution.
+# the highest mean score. A network is *good enough* if $t$ of *best* minus this network
+# is at most 4.30. *Choose* names the good enough network with the shortest training
+# step. Exercise 13.6 asks for this rule.
 
 # %%
 from segcourse.exercises import comparison as ex
 
 
 def guide(need, values, limit=("step_ms", float("inf"))):
-    """A row: the best network, and the fastest that is not clearly worse than it."""
+    """A row: the best network, and the fastest one that is good enough."""
     key, most = limit
     market = {
         name: {"scores": values(name), "cost": results[name]["step_ms"]}
@@ -905,18 +913,21 @@ tables.show_table(needs)
 # The column *choose* names two networks: DeepLab v1, and SegNet where time or
 # parameters are limited. (Our DeepLab v1 has the branch that computes scores of the
 # image itself, and no CRF.) U-Net has the highest mean for three needs, but its lead is
-# not clear and its steps are longer. *Not clearly worse* does not mean *equally good*.
+# not clear and its steps are longer. A large spread over seeds also makes a network
+# *good enough*.
 #
-# The guide holds for small networks that start from random weights, and for images like
-# Toytown. For other images, follow the method and not the table:
+# The guide holds for small networks that start from random weights, for one recipe,
+# which may suit some of them better, and for images like Toytown. It also chooses on
+# the test scenes, which step 2 below forbids. For other images, follow the method and
+# not the table:
 #
 # 1. Before you train, write down the score that counts and the limits of time and
 #    memory.
 # 2. Train two or three networks alike with at least three seeds. Choose settings on
 #    validation images, with the same effort for each network.
 # 3. Compare in pairs, by the interval over independent images and by $t$ over the
-#    seeds. Report all pairs, and of the networks without a clear difference, take the
-#    cheapest.
+#    seeds. Report all pairs, and of the networks without a clear or important
+#    difference, take the cheapest.
 #
 # ## Common mistakes
 #
@@ -939,9 +950,8 @@ both = [[each[name] for name in ranking] for each in (rightly, wrongly)]
 print(f"tau of the two rankings: {kendall(*both):.2f}")
 
 # %% [markdown]
-# All scores fall. One possible reason is that a scene counts as much as any other, even
-# if a class is small in it. The ranking hardly changes, but scores of both kinds must
-# not stand in one table.
+# All scores fall. The ranking hardly changes, but scores of both kinds must not stand
+# in one table.
 #
 # **2. "The intervals overlap, so there is no difference."** Wrong: one interval for
 # each network. Right: an interval for the difference.
@@ -956,12 +966,12 @@ print(f"pairs whose intervals overlap: {len(overlap)}")
 print(f"of them, with an interval of the difference without 0: {len(apart)}")
 
 # %% [markdown]
-# For these pairs, one of the two trained networks is better, although their intervals
+# For these pairs, one network is ahead on nearly all draws, although their intervals
 # overlap.
 #
-# **3. The best seed is reported.** Wrong: one chosen training for each network. Right:
-# all seeds. The cell counts the neighbours in the ranking that change places if we
-# choose the best seed of the lower network and the worst of the higher one.
+# **3. Seeds are chosen.** Wrong: one chosen training for each network. Right: all
+# seeds. For two neighbours in the ranking, the cell compares the best seed of the lower
+# one with the worst of the higher one.
 
 # %%
 neighbours = list(pairwise(ranking))
@@ -1002,9 +1012,9 @@ print(f"pairs in which fewer MACs take longer: {len(faster)} of {len(pairs)}")
 # and `b` are integer arrays (N, K, 2), one for each network: `a[n, c, 0]` is the
 # intersection of class c in frame n, `a[n, c, 1]` its union. `videos` (N,) holds the
 # number of the video of every frame; any integers are possible. `draws` (R, G) holds R
-# draws of G videos each: the number p stands for the video at place p of the sorted
-# list of the different video numbers. A draw contains all frames of its videos, as
-# often as each video was drawn.
+# draws of G videos each: the number p stands for the video at place p, counted from 0,
+# of the sorted list of the different video numbers. A draw contains all frames of its
+# videos, as often as each video was drawn.
 #
 # For each draw, sum the counts over its frames. The mean IoU of a network is the mean
 # of intersection / union over the classes whose union is not 0. Return two numbers: the
@@ -1050,9 +1060,14 @@ ex.pareto.show_solution()
 # the largest score in the set. `count` is from 1 to the number of scores. Scores may be
 # equal.
 #
-# Then predict, before you run the last cell of this exercise: eight trainings of a
-# U-Net (chapter 8, 200 steps) have the scores that the cell prints. How much higher
-# than their mean is the expected report of somebody who trains four times?
+# Then predict: eight trainings of a U-Net (chapter 8, 200 steps) have the scores that
+# the next cell prints. How much higher than their mean is the expected report of
+# somebody who trains four times? The last cell of this exercise shows the answer.
+
+
+# %%
+eight = [run["miou"] for run in measured("unet")["skips"]["features, concatenated"]]
+print([round(score, 3) for score in eight])
 
 
 # %%
@@ -1065,8 +1080,6 @@ ex.best_report.check(best_of)
 ex.best_report.show_solution()
 
 # %%
-eight = [run["miou"] for run in measured("unet")["skips"]["features, concatenated"]]
-print([round(score, 3) for score in eight])
 for count in (1, 2, 4, 8):
     print(f"best of {count}: {ex.best_report.solution(eight, count):.3f}")
 
@@ -1103,9 +1116,10 @@ ex.repair_ranks.show_solution()
 # ### 13.5 Take a comparison apart
 #
 # Each claim below is said to follow from a measurement. `ex.CLAIMS` lists the claims A
-# to H, and `ex.FLAWS` lists eight possible answers. Write a function from the letter of
-# a claim to the key of its flaw (a string). Each flaw is the answer exactly once;
-# `"none"` is the answer for the claim that does follow.
+# to H, and `ex.FLAWS` lists eight possible answers. Write a function that takes a
+# claim's letter and returns the name of its flaw: the string before the colon. Each
+# name is the answer exactly once; the string `"none"` is the answer for the claim that
+# does follow.
 
 # %%
 for key, text in (ex.CLAIMS | ex.FLAWS).items():
@@ -1128,11 +1142,11 @@ ex.take_apart.show_solution()
 # list, "cost": number}`. `scores[i]` is the score of the training with seed i, larger
 # is better; all lists have the same length, 2 or more. Only networks whose cost is at
 # most `limit` can be used. Let the reference be the usable network with the highest
-# mean score. A network is clearly worse if $m > f e$: $f$ is `factor`, $m$ is the mean
+# mean score. A network is good enough if $m \le f e$: $f$ is `factor`, $m$ is the mean
 # of the paired differences (reference minus network) and $e$ their standard error, the
 # sample standard deviation (division by $n - 1$) divided by $\sqrt n$. Return the name
-# of the cheapest usable network that is not clearly worse than the reference, or `None`
-# if no network can be used. No two costs and no two mean scores are equal.
+# of the cheapest usable network that is good enough, or `None` if no network can be
+# used. No two costs and no two mean scores are equal.
 
 
 # %%
@@ -1196,8 +1210,7 @@ ex.choose_network.show_solution()
 # **Q3. Network P is on the Pareto front of mean IoU and step time. Which statement is
 # certain?**
 #
-# <details class="quiz right"><summary>No network is both at least as accurate and at
-# least as fast, and better in one of the two</summary>
+# <details class="quiz right"><summary>No other network dominates P</summary>
 #
 # Right: this is the definition.
 #
@@ -1222,7 +1235,7 @@ ex.choose_network.show_solution()
 #
 # <details class="quiz wrong"><summary>Very: the rankings nearly agree</summary>
 #
-# Not quite: one pair differs, but one random order in six agrees as well.
+# Not quite: one pair differs, but one random order in six agrees that well.
 #
 # </details>
 # <details class="quiz wrong"><summary>It shows that the rankings are
@@ -1271,7 +1284,7 @@ ex.choose_network.show_solution()
 # </details>
 # <details class="quiz right"><summary>About five</summary>
 #
-# Right: 5 % of 105. Report how many pairs were tested, or demand more of each.
+# Right: 5 % of 105. Report how many pairs were tested, or use a stricter level.
 #
 # </details>
 # <details class="quiz wrong"><summary>About fifty</summary>
@@ -1288,8 +1301,9 @@ ex.choose_network.show_solution()
 #   one training. A claim about architectures needs both.
 # - On Toytown, U-Net has the highest mean IoU, without a clear difference from DeepLab
 #   v1. SegNet, DeepLab v1 and U-Net form the front of accuracy and step time.
-# - Rankings of different seeds and scores agree here. Rankings of different step counts
-#   and data sets agree less, and the published scores do not rank our networks.
+# - Rankings of different seeds and scores nearly agree here. Rankings during training
+#   and on other data sets agree less, and the published scores do not rank our
+#   networks.
 # - Say how the score was computed, on which images and with how many seeds, and report
 #   all of them.
 

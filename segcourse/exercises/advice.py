@@ -13,6 +13,12 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (  # kinds of error, a pattern of 
         "The function calls itself without end: which call should return without another?",
     ),
     (
+        UnboundLocalError,
+        "",
+        "A variable has no value yet: did the `if` or the loop that sets it run for this input, "
+        "and is it set above the line that uses it?",
+    ),
+    (
         NameError,
         r"name '(\w+)' is not defined|variable '(\w+)'",
         "A name is used before it has a value: is it spelt like that above, and imported?",
@@ -60,6 +66,13 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (  # kinds of error, a pattern of 
         "convert it with .float() first.",
     ),
     (
+        (RuntimeError, TypeError),
+        r"Cannot cast ufunc .* output from dtype\('float"
+        r"|result type (Float|Double|Half|BFloat16) can't be cast",
+        "An array of whole numbers cannot be changed in place to decimals: make it of floats "
+        "first.",
+    ),
+    (
         RuntimeError,
         r"Subtraction.*bool|boolean",
         "Boolean tensors cannot be subtracted: use ~, & and |, or .int() first.",
@@ -89,9 +102,20 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (  # kinds of error, a pattern of 
     ),
     (
         IndexError,
+        r"Dimension out of range",
+        "This line names an axis that the tensor does not have: print its shape.",
+    ),
+    (
+        IndexError,
         r"out of (range|bounds)",
         "An index lies outside: remember that the last index of N elements is N - 1, and that an "
         "input may be empty.",
+    ),
+    (
+        RuntimeError,
+        r"non-empty 3D or 4D|3D \(unbatched\) or 4D",
+        "This layer needs a tensor (N, C, H, W) or (C, H, W): are the axes for images and channels "
+        "missing? x[None] adds one in front.",
     ),
     (
         (RuntimeError, ValueError),

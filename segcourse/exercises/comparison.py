@@ -1,8 +1,9 @@
 """Exercises of the chapter that compares networks."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations, product
+from itertools import combinations, combinations_with_replacement, product
 
 import numpy as np
 
@@ -19,8 +20,9 @@ def video_interval(
     ``a`` and ``b`` are integer arrays (N, K, 2), one for each network: ``a[n, c, 0]`` is the
     intersection of class c in frame n, ``a[n, c, 1]`` its union. ``videos`` (N,) holds the number
     of the video of every frame; any integers are possible. ``draws`` (R, G) holds R draws of G
-    videos each: the number p stands for the video at place p of the sorted list of the different
-    video numbers. A draw contains all frames of its videos, as often as each video was drawn.
+    videos each: the number p stands for the video at place p, counted from 0, of the sorted list of
+    the different video numbers. A draw contains all frames of its videos, as often as each video
+    was drawn.
 
     For each draw, sum the counts over its frames. The mean IoU of a network is the mean of
     intersection / union over the classes whose union is not 0. Return two numbers: the quantiles
@@ -94,6 +96,18 @@ def interval_by_first_appearance(a, b, videos, draws):
     return limits(differences_of(a, b, videos, draws, frames=frames))
 
 
+def interval_from_place_one(a, b, videos, draws):
+    return video_interval(a, b, videos, draws - 1)  # place -1 is the last one
+
+
+def interval_by_isin(a, b, videos, draws):
+    with warnings.catch_warnings(action="ignore"):  # no video may have such a number
+        found = differences_of(
+            a, b, videos, draws, frames=lambda videos, draw: np.flatnonzero(np.isin(videos, draw))
+        )
+    return limits(found)
+
+
 def interval_of_frame_means(a, b, videos, draws):
     def score(counts):
         return np.mean([score_of(each) for each in counts])
@@ -116,13 +130,35 @@ def interval_with_absent_classes(a, b, videos, draws):
     return limits(differences_of(a, b, videos, draws, score))
 
 
-def interval_with_nan(a, b, videos, draws):
+def interval_with_perfect_classes(a, b, videos, draws):
     def score(counts):
-        counts = counts.sum(axis=0)
-        with np.errstate(invalid="ignore"):
-            return np.mean(counts[:, 0] / counts[:, 1])
+        hits, union = counts.sum(axis=0).T
+        return np.mean(np.where(union > 0, hits / np.maximum(union, 1), 1.0))
 
     return limits(differences_of(a, b, videos, draws, score))
+
+
+def interval_of_common_classes(a, b, videos, draws):
+    def difference(frames):
+        first, second = (net[frames].sum(axis=0) for net in (a, b))
+        common = (first[:, 1] > 0) & (second[:, 1] > 0)
+        return score_of(first[common]) - score_of(second[common])
+
+    return limits(np.array([difference(frames_of(videos, draw)) for draw in draws]))
+
+
+def nan_of_absent(counts: np.ndarray) -> float:
+    counts = counts.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(counts[:, 0] / counts[:, 1]))
+
+
+def interval_with_nan(a, b, videos, draws):
+    return limits(differences_of(a, b, videos, draws, nan_of_absent))
+
+
+def interval_without_nan_draws(a, b, videos, draws):
+    return np.nanquantile(differences_of(a, b, videos, draws, nan_of_absent), [0.025, 0.975])
 
 
 def interval_over_pixels(a, b, videos, draws):
@@ -135,6 +171,10 @@ def interval_over_pixels(a, b, videos, draws):
 
 def interval_the_other_way(a, b, videos, draws):
     return video_interval(b, a, videos, draws)
+
+
+def interval_without_sign(a, b, videos, draws):
+    return limits(np.abs(differences_of(a, b, videos, draws)))
 
 
 def interval_of_each(a, b, videos, draws):
@@ -155,6 +195,10 @@ def interval_of_quantiles(a, b, videos, draws):
 
 def interval_of_ninety_percent(a, b, videos, draws):
     return np.quantile(differences_of(a, b, videos, draws), [0.05, 0.95])
+
+
+def interval_of_small_percents(a, b, videos, draws):
+    return np.percentile(differences_of(a, b, videos, draws), [0.025, 0.975])
 
 
 def interval_one_sided(a, b, videos, draws):
@@ -244,6 +288,15 @@ by_video = Exercise(
             "for their sorted list, as np.unique gives it.",
         ),
         Mistake(
+            interval_from_place_one,
+            "The places are counted from 1 here. Place 0 is the smallest video number.",
+        ),
+        Mistake(
+            interval_by_isin,
+            "np.isin(videos, draw) takes the numbers in `draws` as video numbers, and a video that "
+            "was drawn twice only once. They are places in a list, and repetition counts.",
+        ),
+        Mistake(
             interval_of_frame_means,
             "The mean IoU of each frame is averaged. Sum the counts over all frames of the draw "
             "first, then divide.",
@@ -262,6 +315,19 @@ by_video = Exercise(
             "A class whose union is 0 makes the mean nan. Leave it out of the mean.",
         ),
         Mistake(
+            interval_without_nan_draws,
+            "A draw without some class is left out. Keep the draw, and leave out the class.",
+        ),
+        Mistake(
+            interval_with_perfect_classes,
+            "A class whose union is 0 counts as an IoU of 1. Leave it out of the mean.",
+        ),
+        Mistake(
+            interval_of_common_classes,
+            "A class is left out for both networks although its union is 0 in only one of them. "
+            "Choose the classes of each network by its own unions.",
+        ),
+        Mistake(
             interval_over_pixels,
             "The counts of all classes are added, so that large classes dominate. Take the IoU of "
             "each class, then the mean over the classes.",
@@ -269,6 +335,10 @@ by_video = Exercise(
         Mistake(
             interval_the_other_way,
             "The sign is reversed: subtract the mean IoU of `b` from that of `a`.",
+        ),
+        Mistake(
+            interval_without_sign,
+            "The absolute differences do not say which network is better. Keep the sign.",
         ),
         Mistake(
             interval_of_each,
@@ -283,6 +353,10 @@ by_video = Exercise(
         Mistake(
             interval_of_ninety_percent,
             "The quantiles 0.05 and 0.95 leave out 5 % on either side. Take 0.025 and 0.975.",
+        ),
+        Mistake(
+            interval_of_small_percents,
+            "np.percentile counts in per cent: its 0.025 is the quantile 0.00025. Use np.quantile.",
         ),
         Mistake(
             interval_one_sided,
@@ -350,7 +424,7 @@ def pareto_front(rows: Sequence[Sequence[float]], larger: Sequence[bool]) -> lis
 
 def signed_rows(rows: Sequence[Sequence[float]], larger: Sequence[bool]) -> np.ndarray:
     """The values with a sign, so that larger ones are better: (n, m)."""
-    return np.where(larger, rows, np.negative(rows)).reshape(len(rows), len(larger))
+    return np.reshape(rows, (len(rows), len(larger))) * np.where(larger, 1, -1)
 
 
 def undominated(signed: np.ndarray, dominates: Callable) -> list[int]:
@@ -364,6 +438,11 @@ def front_of_strict_losers(rows, larger):
 
 def front_without_twins(rows, larger):
     return undominated(signed_rows(rows, larger), lambda s, row: (s >= row).all(axis=1))
+
+
+def front_of_first_twins(rows, larger):
+    front = pareto_front(rows, larger)
+    return [i for k, i in enumerate(front) if rows[i] not in [rows[j] for j in front[:k]]]
 
 
 def front_where_all_is_larger(rows, larger):
@@ -383,13 +462,6 @@ def front_of_winners(rows, larger):
         return []
     signed = signed_rows(rows, larger)
     return np.flatnonzero((signed == signed.max(axis=0)).any(axis=1)).tolist()
-
-
-def front_of_the_best_everywhere(rows, larger):
-    if not len(rows):
-        return []
-    signed = signed_rows(rows, larger)
-    return np.flatnonzero((signed == signed.max(axis=0)).all(axis=1)).tolist()
 
 
 def front_if_better_once(rows, larger):
@@ -421,6 +493,19 @@ def front_as_mask(rows, larger):
     return [place in front for place in range(len(rows))]
 
 
+def front_of_where(rows, larger):
+    return np.where(front_as_mask(rows, larger))
+
+
+def front_as_set(rows, larger):
+    return set(pareto_front(rows, larger))
+
+
+def front_of_full_arrays(rows, larger):
+    signed = np.array(rows) * np.where(larger, 1, -1)
+    return pareto_front(signed, [True] * len(larger))
+
+
 def front_by_first_criterion(rows, larger):
     signed = signed_rows(rows, larger)
     return sorted(pareto_front(rows, larger), key=lambda place: -signed[place][0])
@@ -441,6 +526,7 @@ pareto = Exercise(
         ([[3, 1, 2], [2, 2, 2], [1, 3, 2], [2, 2, 3], [1, 1, 1]], [False, False, False]),
         ([[0.7, 0.2, 5], [0.7, 0.3, 5], [0.6, 0.3, 4], [0.6, 0.1, 6]], [True, True, False]),
         ([[0.7, 8, 0.1], [0.6, 9, 0.1], [0.7, 8, 0.2]], [True, False, False]),
+        ([[0.843, 100], [0.841, 100], [0.842, 90]], [True, False]),
         ([[5], [7], [7], [1]], [True]),
         ([[5], [7], [1], [1]], [False]),
         ([[-1, 2], [-2, 3], [-3, 1], [0, 0]], [False, True]),
@@ -459,6 +545,11 @@ pareto = Exercise(
             "one criterion.",
         ),
         Mistake(
+            front_of_first_twins,
+            "Only the first of several equal rows is kept. No row dominates the others, so all of "
+            "them stay.",
+        ),
+        Mistake(
             front_where_all_is_larger,
             "Larger values count as better in all criteria. `larger` says where smaller ones are.",
         ),
@@ -468,7 +559,8 @@ pareto = Exercise(
         ),
         Mistake(
             front_upside_down,
-            "The directions are reversed: True means that larger values are better.",
+            "These rows dominate no other row. Either the two rows of the comparison are "
+            "exchanged, or the directions: True means that larger values are better.",
         ),
         Mistake(
             front_of_winners,
@@ -476,14 +568,9 @@ pareto = Exercise(
             "good compromise, and still on the front.",
         ),
         Mistake(
-            front_of_the_best_everywhere,
-            "These rows are the best in all criteria at once, and often there is none. Ask for "
-            "each row whether another one dominates it.",
-        ),
-        Mistake(
             front_if_better_once,
-            "A row is removed as soon as another one is better in one criterion. The other must "
-            "also be at least as good in all the rest.",
+            "Only rows that are the best in every criterion are kept, and often there is none. To "
+            "remove a row, one other row must be at least as good in all criteria.",
         ),
         Mistake(front_of_the_dominated, "These rows are dominated. Return the others."),
         Mistake(front_of_rows, "These are the rows. Return their numbers."),
@@ -498,6 +585,15 @@ pareto = Exercise(
         ),
         Mistake(front_as_mask, "This is a truth value for each row. Return numbers of rows."),
         Mistake(
+            front_of_where,
+            "np.where returns a tuple of arrays. Its entry [0] holds the numbers.",
+        ),
+        Mistake(front_as_set, "A set has no order. Return a list in ascending order."),
+        Mistake(
+            front_of_full_arrays,
+            "`rows` is empty here, so that its array has no second axis. Return an empty list.",
+        ),
+        Mistake(
             front_by_first_criterion,
             "The rows are right, but their order is not: return their numbers in ascending order.",
         ),
@@ -509,7 +605,8 @@ pareto = Exercise(
         "Compare every row with all others. Another row dominates it if all values are at least "
         "as large, and any is larger.",
         "With np.array(rows) and the signs: (others >= row).all(axis=1) & "
-        "(others > row).any(axis=1). Keep the row if no entry is True.",
+        "(others > row).any(axis=1). Keep the row if no entry is True. For empty rows, return [] "
+        "at once.",
     ),
     describe=lambda rows, larger: f"the rows {rows} and larger={larger}",
 )
@@ -548,6 +645,36 @@ def best_with_repetition(scores, count):
         return sum(s * (((i + 1) / n) ** count - (i / n) ** count) for i, s in enumerate(ordered))
     best = [max(chosen) for chosen in product(scores, repeat=count)]
     return sum(best) / len(best)
+
+
+def best_of_pairs_with_itself(scores, count):
+    best = [max(chosen) for chosen in combinations_with_replacement(scores, count)]
+    return sum(best) / len(best)
+
+
+def best_of_different_sets(scores, count):
+    best = [max(chosen) for chosen in set(combinations(scores, count))]
+    return sum(best) / len(best)
+
+
+def mean_of_different_reports(scores, count):
+    return float(np.mean(list({max(chosen) for chosen in combinations(scores, count)})))
+
+
+def list_of_reports(scores, count):
+    return [max(chosen) for chosen in combinations(scores, count)]
+
+
+def last_of_sets(scores, count):
+    return float(np.mean([chosen[-1] for chosen in combinations(scores, count)]))
+
+
+def best_of_one_more(scores, count):
+    return expected_best(scores, min(count + 1, len(scores)))
+
+
+def best_of_one_less(scores, count):
+    return np.mean([max(chosen) for chosen in combinations(scores, count - 1)])
 
 
 def best_of_neighbours(scores, count):
@@ -620,6 +747,28 @@ best_report = Exercise(
             best_with_repetition,
             "Here one score may occur several times in a set. Take sets of different entries.",
         ),
+        Mistake(
+            best_of_pairs_with_itself,
+            "combinations_with_replacement lets an entry occur several times in a set. Use "
+            "itertools.combinations.",
+        ),
+        Mistake(
+            best_of_different_sets,
+            "Sets with equal scores are merged. They consist of different seeds, so each set "
+            "counts.",
+        ),
+        Mistake(
+            mean_of_different_reports,
+            "Equal reports are merged here. Each set counts in the mean, also if another set has "
+            "the same largest score.",
+        ),
+        Mistake(list_of_reports, "These are the reports of all sets. Return their mean."),
+        Mistake(
+            last_of_sets,
+            "This is the last score of each set. It is the largest one only if `scores` is sorted.",
+        ),
+        Mistake(best_of_one_more, "The sets are too large: each has `count` entries."),
+        Mistake(best_of_one_less, "The sets are too small: each has `count` entries."),
         Mistake(
             best_of_neighbours,
             "Only sets of neighbouring entries are used. Take all sets: "
@@ -731,6 +880,37 @@ def correlation_by_pairs(ours, published):
     return float(np.mean(agree))
 
 
+def correlation_of_the_chapter(ours, published):
+    x, y = np.array(ours), np.array(published)
+    agree = [(x[i] - x[j]) * (y[i] - y[j]) > 0 for i, j in combinations(range(len(x)), 2)]
+    return 2 * float(np.mean(agree)) - 1
+
+
+def correlation_by_untied_pairs(ours, published):
+    a, b = (np.sign(np.subtract.outer(each, each)).ravel() for each in (ours, published))
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def both_ranks(ours, published):
+    return 0.5 + mean_ranks(ours), 0.5 + mean_ranks(published)
+
+
+def correlation_of_our_ranks(ours, published):
+    return correlation(mean_ranks(ours), np.argsort(published))
+
+
+def correlation_of_published_ranks(ours, published):
+    return correlation(np.argsort(ours), mean_ranks(published))
+
+
+def correlation_with_half_places(ours, published):
+    def ranks(scores):
+        ordered = sorted(scores)
+        return [ordered.index(each) + 0.5 * (ordered.count(each) > 1) for each in scores]
+
+    return correlation(ranks(ours), ranks(published))
+
+
 def correlation_downwards(ours, published):
     return -rank_correlation(ours, published)
 
@@ -809,6 +989,30 @@ repair_ranks = Exercise(
             "correlation coefficient of the ranks.",
         ),
         Mistake(
+            correlation_of_the_chapter,
+            "This is Kendall's tau, as the chapter computes it. The question asks for another "
+            "coefficient: Spearman's, which is computed from the ranks.",
+        ),
+        Mistake(
+            correlation_by_untied_pairs,
+            "This is Kendall's tau with a correction for equal scores, as SciPy computes it. The "
+            "question asks for Spearman's correlation.",
+        ),
+        Mistake(both_ranks, "These are the ranks. Return their correlation coefficient."),
+        Mistake(
+            correlation_of_our_ranks,
+            "The ranks of `ours` are right. `published` still goes through np.argsort.",
+        ),
+        Mistake(
+            correlation_of_published_ranks,
+            "The ranks of `published` are right. `ours` still goes through np.argsort.",
+        ),
+        Mistake(
+            correlation_with_half_places,
+            "Half a place is added wherever scores are equal. This gives the mean of two places, "
+            "but not of three.",
+        ),
+        Mistake(
             correlation_downwards,
             "The sign is reversed: one of the lists is ranked from the largest score downwards.",
         ),
@@ -846,14 +1050,14 @@ repair_ranks = Exercise(
 # ── 13.5 ─────────────────────────────────────────────────────────────────────────────────────────
 
 FLAWS = {
-    "data": "the scores were measured on different images",
-    "training": "the trainings differ in more than the part to which the gain is credited",
-    "one seed": "the spread over seeds is not known",
-    "test set": "settings were chosen with the images that also give the reported score",
-    "dependent": "images that resemble each other count as independent",
-    "many pairs": "many pairs were tested, and only the successful tests are reported",
-    "proxy": "a quantity that was not measured is concluded from another one",
     "none": "the conclusion follows from the measurement",
+    "many pairs": "many pairs were tested, and only the successful tests are reported",
+    "one seed": "the spread over seeds is not known",
+    "data": "the scores were measured on different images",
+    "dependent": "images that resemble each other count as independent",
+    "proxy": "a quantity that was not measured is concluded from another one",
+    "training": "the trainings differ in more than the part to which the gain is credited",
+    "test set": "settings were chosen with the images that also give the reported score",
 }
 CLAIMS = {
     "A": "DeconvNet has a mean IoU of 69.6 % on VOC 2012 test, FCN-8s has 62.7 % on VOC 2011 val. "
@@ -863,9 +1067,9 @@ CLAIMS = {
     "P is better.",
     "C": "P has 100 million MACs, Q has 200 million. Both have the same accuracy. Claim: a "
     "training step of P takes half as long as one of Q.",
-    "D": "P and Q were trained once each, alike, and scored on the same 5000 photographs. A paired "
-    "bootstrap over the photographs gives an interval from 0.002 to 0.006. Claim: P is the better "
-    "architecture.",
+    "D": "P and Q were trained once each, alike, and scored on the same 5000 independent "
+    "photographs. A paired bootstrap over the photographs gives an interval from 0.002 to 0.006. "
+    "Claim: P is the better architecture.",
     "E": "P and Q were trained with 20 learning rates each and eight seeds. For each network, the "
     "learning rate with the highest mean score on the test images was taken, and this score is "
     "reported. Claim: such scores are to be expected on new images of the same kind.",
@@ -875,16 +1079,18 @@ CLAIMS = {
     "G": "All 105 pairs of 15 networks were tested at the 5 % level, with eight seeds. The report "
     "contains the five pairs for which the test was significant, and no others. Claim: these five "
     "pairs differ.",
-    "H": "P and Q were trained alike, with eight seeds, and scored on the same photographs, which "
-    "were used for nothing else. All differences have the same sign, t = 5. Claim: with this "
-    "training and on such photographs, P has the higher mean IoU.",
+    "H": "P and Q were trained alike, with eight seeds, and scored on the same 5000 independent "
+    "photographs, which were used for nothing else. P is better with every seed, t = 5, and with "
+    "every seed the paired interval over the photographs lies above 0. Claim: with this training "
+    "and on such photographs, P has the higher mean IoU.",
 }
 
 
 def find_flaw(claim: str) -> str:
-    """Why does a claim not follow from its measurement? A key of ``ex.CLAIMS`` -> of ``ex.FLAWS``.
+    """Name the flaw of a claim: takes the letter of a claim, returns the name of a flaw.
 
-    Argument and result are names (str). Each flaw is the answer exactly once; "none" is the answer
+    ``ex.CLAIMS`` lists the claims A to H, and ``ex.FLAWS`` eight possible answers. Return a name
+    (str), which stands before the colon. Each name is the answer exactly once; "none" is the answer
     for the claim that does follow.
     """
     answers = {
@@ -910,41 +1116,62 @@ FACTS = {  # what a claim's measurement says, for whoever suspects another flaw
     "one is claimed?",
     "D": "In claim D, the photographs are many, independent and the same for both. What would "
     "change if both networks were trained again?",
-    "E": "In claim E, seeds and data are equal for both. How was the learning rate chosen?",
-    "F": "In claim F, seeds and training are in order. How much does a frame tell that the frame "
-    "before it has not told?",
+    "E": "In claim E, both networks have eight seeds and 20 learning rates. How many mean scores "
+    "were computed for each network, and which of them is reported?",
+    "F": "In claim F, seeds and training are in order. How much new information does a frame add "
+    "to the frame before it?",
     "G": "In claim G, every single test is in order. How many significant results do you expect "
     "among 105 tests if no pair differs?",
     "H": "In claim H, the claim names its own limits: this training, such photographs.",
 }
 SUSPICIONS = {
-    "data": "The images are the same for both networks here.",
-    "training": "The trainings do not differ in anything that the claim leaves out.",
-    "one seed": "The number of seeds is not the problem here.",
-    "test set": "Nothing here was chosen with the test images.",
-    "dependent": "The images are not the problem here.",
-    "many pairs": "The number of tests is not the problem here.",
-    "proxy": "What is claimed is what was measured here.",
+    "data": "The text names no images that only one of the networks was scored on.",
+    "training": "The text names no unequal training.",
+    "one seed": "The text does not say that a network was trained only once.",
+    "test set": "The text names no setting that was chosen with the test images.",
+    "dependent": "The text names no images that resemble each other.",
+    "many pairs": "The text names only two networks.",
+    "proxy": "No other quantity was measured in place of the claimed one.",
     "none": "This claim says more than its measurement.",
 }
 
 
-def suspicion(claim: str, flaw: str) -> str:
-    """What to tell those who see another flaw in a claim, without giving the answer away."""
-    if claim == "A" and flaw != "none":
-        return FACTS[claim]
-    return f"{SUSPICIONS[flaw]} {FACTS[claim]}"
+def text_of_flaw(claim):
+    return FLAWS[find_flaw(claim)]
+
+
+def number_of_flaw(claim):
+    return list(FLAWS).index(find_flaw(claim))
+
+
+def list_of_flaws(claim):
+    return [find_flaw(claim)]
 
 
 take_apart = Exercise(
     "13.5 Take a comparison apart",
     solution=find_flaw,
     cases=[(claim,) for claim in CLAIMS],
-    mistakes=tuple(
-        Mistake(right_but(find_flaw, {claim: flaw}), f"{suspicion(claim, flaw)} ({flaw!r})")
-        for claim in CLAIMS
-        for flaw in FLAWS
-        if flaw != find_flaw(claim)
+    mistakes=(
+        *(
+            Mistake(right_but(find_flaw, {claim: flaw}), f"{SUSPICIONS[flaw]} {FACTS[claim]}")
+            for claim in CLAIMS
+            for flaw in FLAWS
+            if flaw != find_flaw(claim)
+        ),
+        *(
+            Mistake(
+                right_but(find_flaw, {claim: None}),
+                f'Claim {claim} gets None here. Return a text; the name "none" is a text, too.',
+            )
+            for claim in CLAIMS
+        ),
+        Mistake(
+            text_of_flaw,
+            "This is the description of a flaw. Return its name, which stands before the colon.",
+        ),
+        Mistake(number_of_flaw, "This is the place of a flaw in the list. Return its name."),
+        Mistake(list_of_flaws, "Return the name itself (str), not a list."),
     ),
     hints=(
         "Read each claim with one question: what would have to be repeated, with what kept equal, "
@@ -971,10 +1198,10 @@ def cheapest(networks: Networks, limit: float, factor: float) -> str | None:
     ``networks`` is a dictionary: name -> {"scores": list, "cost": number}. ``scores[i]`` is the
     score of the training with seed i, larger is better; all lists have the same length, 2 or more.
     Only networks whose cost is at most ``limit`` can be used. Let the reference be the usable
-    network with the highest mean score. A network is clearly worse if m > factor * e: m is the mean
+    network with the highest mean score. A network is good enough if m <= factor * e: m is the mean
     of the paired differences (reference minus network) and e their standard error, the sample
     standard deviation (division by n - 1) divided by sqrt(n). Return the name of the cheapest
-    usable network that is not clearly worse than the reference, or None if no network can be used.
+    usable network that is good enough, or None if no network can be used.
     No two costs and no two mean scores are equal.
     """
     usable = {name: row for name, row in networks.items() if row["cost"] <= limit}
@@ -1010,12 +1237,24 @@ def highest(networks: Networks) -> Mapping[str, object]:
     return max(networks.values(), key=lambda row: np.mean(row["scores"]))
 
 
-def paired_worse(factor: float, *, ddof: int = 1) -> Callable:
+def standard_error(gap: np.ndarray) -> float:
+    return gap.std(ddof=1) / len(gap) ** 0.5
+
+
+def paired_worse(factor: float, error: Callable[[np.ndarray], float] = standard_error) -> Callable:
     def worse(best: list[float], scores: list[float]) -> bool:
         gap = np.subtract(best, scores)
-        return gap.mean() > factor * gap.std(ddof=ddof) / len(gap) ** 0.5
+        return gap.mean() > factor * error(gap)
 
     return worse
+
+
+def good_ones(networks: Networks, limit: float, factor: float) -> Networks:
+    """The usable networks that are good enough."""
+    usable = {name: row for name, row in networks.items() if row["cost"] <= limit}
+    worse = paired_worse(factor)
+    return {n: row for n, row in usable.items()
+            if not worse(highest(usable)["scores"], row["scores"])}  # fmt: skip
 
 
 def choose_the_best(networks, limit, factor):
@@ -1054,11 +1293,64 @@ def choose_by_the_deviation(networks, limit, factor):
 
 
 def choose_with_n(networks, limit, factor):
-    return chosen_by(networks, limit, paired_worse(factor, ddof=0))
+    return chosen_by(networks, limit, paired_worse(factor, lambda gap: gap.std() / len(gap) ** 0.5))
+
+
+def choose_divided_by_n(networks, limit, factor):
+    return chosen_by(networks, limit, paired_worse(factor, lambda gap: gap.std(ddof=1) / len(gap)))
+
+
+def choose_by_variance(networks, limit, factor):
+    return chosen_by(
+        networks, limit, paired_worse(factor, lambda gap: gap.var(ddof=1) / len(gap) ** 0.5)
+    )
 
 
 def choose_by_two_errors(networks, limit, factor):
     return cheapest(networks, limit, 2.0)
+
+
+def choose_without_factor(networks, limit, factor):
+    return cheapest(networks, limit, 1.0)
+
+
+def choose_by_the_chapter_factor(networks, limit, factor):
+    return cheapest(networks, limit, 4.30)
+
+
+def choose_with_exchanged_arguments(networks, limit, factor):
+    return cheapest(networks, factor, limit)
+
+
+def choose_without_reference(networks, limit, factor):
+    def worse(best, scores):
+        gap = np.subtract(best, scores)
+        return not gap.mean() < factor * standard_error(gap)
+
+    return chosen_by(networks, limit, worse)
+
+
+def choose_step_by_step(networks, limit, factor):
+    usable = {name: row for name, row in networks.items() if row["cost"] <= limit}
+    worse, chosen = paired_worse(factor), None
+    for name in sorted(usable, key=lambda name: -np.mean(usable[name]["scores"])):
+        row = usable[name]
+        if chosen is None or (
+            row["cost"] < usable[chosen]["cost"]
+            and not worse(usable[chosen]["scores"], row["scores"])
+        ):
+            chosen = name
+    return chosen
+
+
+def choose_against_each(networks, limit, factor):
+    usable = {name: row for name, row in networks.items() if row["cost"] <= limit}
+    worse = paired_worse(factor)
+    return chosen_by(
+        networks,
+        limit,
+        lambda _, scores: any(worse(row["scores"], scores) for row in usable.values()),
+    )
 
 
 def choose_by_overlap(networks, limit, factor):
@@ -1070,6 +1362,23 @@ def choose_the_best_seed(networks, limit, factor):
         networks, limit, paired_worse(factor),
         reference=lambda usable, _: max(usable.values(), key=lambda row: max(row["scores"])),
     )  # fmt: skip
+
+
+def choose_by_the_median(networks, limit, factor):
+    return chosen_by(
+        networks, limit, paired_worse(factor),
+        reference=lambda usable, _: max(usable.values(), key=lambda row: np.median(row["scores"])),
+    )  # fmt: skip
+
+
+def choose_by_score_per_cost(networks, limit, factor):
+    good = good_ones(networks, limit, factor)
+    return max(good, key=lambda n: np.mean(good[n]["scores"]) / good[n]["cost"], default=None)
+
+
+def choose_the_worst_good_one(networks, limit, factor):
+    good = good_ones(networks, limit, factor)
+    return min(good, key=lambda n: np.mean(good[n]["scores"]), default=None)
 
 
 def choose_the_dearest(networks, limit, factor):
@@ -1095,9 +1404,7 @@ def choose_something(networks, limit, factor):
 
 
 def choose_all(networks, limit, factor):
-    usable = {name: row for name, row in networks.items() if row["cost"] <= limit}
-    worse = paired_worse(factor)
-    return [n for n, row in usable.items() if not worse(highest(usable)["scores"], row["scores"])]
+    return list(good_ones(networks, limit, factor))
 
 
 def market(*rows: tuple[str, float, list[float]]) -> Networks:
@@ -1130,7 +1437,7 @@ choose_network = Exercise(
         (SHELF, 100, 4.30),
         (SHELF, 100, 1.5),
         (SHELF, 100, 2.5),
-        (SHELF, 100, 3.0),
+        (SHELF, 100, 2.9),
         (SHUFFLED, 100, 4.30),
         (SHUFFLED, 100, 20.0),
         (SHELF, 60, 4.30),
@@ -1145,23 +1452,29 @@ choose_network = Exercise(
         (LADDER, 10, 2.0),
         (NOISY, 9, 2.2),
         (NOISY, 8, 0.5),
-        (market(("X", 3, [0.4, 0.5]), ("Y", 2, [0.4, 0.5 - 1e-3])), 3, 0.5),
+        (market(("X", 3, [0.80, 0.84]), ("Y", 2, [0.75, 0.83])), 3, 2.0),
         (market(("X", 3, [0.4, 0.5]), ("Y", 2, [0.3, 0.4])), 3, 12.7),
-        (market(("late", 4, [0.7, 0.72, 0.71, 0.75]), ("lucky", 3, [0.6, 0.62, 0.61, 0.9]),
+        (market(("late", 4, [0.7, 0.72, 0.71, 0.75]), ("lucky", 3, [0.6, 0.9, 0.61, 0.62]),
                 ("low", 2, [0.58, 0.6, 0.6, 0.63])), 5, 3.18),
+        (market(("A", 10, [0.8, 0.82, 0.81]), ("B", 9.5, [0.5, 0.9, 0.7]),
+                ("C", 12, [0.45, 0.9, 0.68])), 20, 4.3),
+        (market(("A", 30, [0.8, 0.9, 0.85]), ("B", 20, [0.84, 0.84, 0.84]),
+                ("C", 10, [0.83, 0.83, 0.831])), 50, 4.3),
+        (market(("A", 10, [0.8, 0.8, 0.95]), ("B", 9, [0.81, 0.82, 0.815])), 20, 0.1),
+        (market(("per cent", 9, [86, 84, 88]), ("cheap", 5, [84, 83, 82])), 20, 1.7),
         (market(("only", 1.5, [0.2, 0.3, 0.1])), 1.5, 2.0),
         ({}, 10, 4.30),
     ],
     mistakes=(
         Mistake(
             choose_the_best,
-            "This is the usable network with the highest mean. A cheaper one is good enough if it "
-            "is not clearly worse.",
+            "This is the usable network with the highest mean. A cheaper one may be good "
+            "enough: apply the rule to it.",
         ),
         Mistake(
             choose_the_cheapest,
-            "This is the cheapest usable network, however bad it is. Compare each network with the "
-            "reference.",
+            "This is the cheapest usable network, however bad it is. Apply the rule to each "
+            "network, with the difference reference minus network.",
         ),
         Mistake(
             choose_without_limit,
@@ -1186,10 +1499,46 @@ choose_network = Exercise(
             "The standard error is the standard deviation of the differences divided by sqrt(n).",
         ),
         Mistake(
+            choose_divided_by_n,
+            "The standard deviation is divided by n here. Divide it by sqrt(n).",
+        ),
+        Mistake(
+            choose_by_variance,
+            "The variance of the differences is used. Take the standard deviation, its square "
+            "root.",
+        ),
+        Mistake(
             choose_with_n,
             "The sample standard deviation divides by n - 1 (ddof=1 in NumPy), not by n.",
         ),
-        Mistake(choose_by_two_errors, "The same factor is used always. Use the argument `factor`."),
+        Mistake(choose_by_two_errors, "The factor is always 2 here. Use the argument `factor`."),
+        Mistake(
+            choose_by_the_chapter_factor,
+            "The factor is always 4.30 here, as in the chapter. Use the argument `factor`.",
+        ),
+        Mistake(
+            choose_without_factor,
+            "The mean is compared with the standard error itself. Multiply the error by `factor`.",
+        ),
+        Mistake(
+            choose_with_exchanged_arguments,
+            "Two arguments are exchanged: first comes `limit`, then `factor`.",
+        ),
+        Mistake(
+            choose_without_reference,
+            "The reference is left out here. For the reference, m and e are 0, so that m < factor "
+            "* e is False and m / e is nan. The rule calls it good enough.",
+        ),
+        Mistake(
+            choose_step_by_step,
+            "The reference changes here, from network to network. Compare each network with the "
+            "usable one that has the highest mean.",
+        ),
+        Mistake(
+            choose_against_each,
+            "A network is refused if it is worse than any usable one. Compare it with the "
+            "reference only.",
+        ),
         Mistake(
             choose_by_overlap,
             "The ranges of the scores are compared. Compare the mean of the paired differences "
@@ -1198,6 +1547,19 @@ choose_network = Exercise(
         Mistake(
             choose_the_best_seed,
             "The reference is the network with the best single score. Take the highest mean.",
+        ),
+        Mistake(
+            choose_by_the_median,
+            "The reference is the network with the highest median. Take the mean.",
+        ),
+        Mistake(
+            choose_by_score_per_cost,
+            "This is the good network with the highest score per cost. Take the one with the "
+            "lowest cost.",
+        ),
+        Mistake(
+            choose_the_worst_good_one,
+            "This is the good network with the lowest mean. Take the one with the lowest cost.",
         ),
         Mistake(
             choose_the_dearest,
@@ -1220,8 +1582,8 @@ choose_network = Exercise(
     ),
     hints=(
         "Work in three steps: which networks can be used, which of them is the reference, which "
-        "are not clearly worse than it?",
-        "The reference is never clearly worse than itself, because m and e are 0. So there is an "
+        "are good enough?",
+        "The reference is always good enough, because m and e are 0. So there is an "
         "answer as soon as one network can be used.",
         "gap = np.subtract(reference_scores, scores); it is good enough if gap.mean() <= factor * "
         "gap.std(ddof=1) / np.sqrt(len(gap)). Take the smallest cost.",

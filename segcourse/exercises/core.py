@@ -140,11 +140,6 @@ class Exercise:
         """The outcome, without printing it: ("✓" | "✗" | "○", message)."""
         if is_stub(attempt):
             return "○", ": not attempted yet"
-        if isinstance(attempt, dict) and self.inputs()[0]:
-            return "✗", (
-                ": this is a dictionary, and a function is asked for. It may look up its argument "
-                "in your dictionary."
-            )
         answer = attempt if callable(attempt) else lambda *_: attempt
         want = self.want
         got = outcomes(answer, self.inputs(), SECONDS)
@@ -152,6 +147,13 @@ class Exercise:
             return "○", ": not attempted yet"
         if not self.failing(got, want):
             return "✓", ""
+        if not callable(attempt) and self.inputs()[0]:
+            if isinstance(attempt, dict):
+                return "✗", (
+                    ": this is a dictionary, and a function is asked for. It may look up its "
+                    "argument in your dictionary."
+                )
+            return "✗", ": this is no function. Pass your function itself, without calling it."
         return "✗", self.explain(answer, got, want)
 
     def agree(self, got: Any, want: Any) -> bool:

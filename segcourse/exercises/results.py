@@ -188,7 +188,7 @@ def _brief(value: Any) -> str:
         pairs = [f"{key!r}: {_brief(part)}" for key, part in islice(value.items(), SHOWN)]
         text = "{" + ", ".join(pairs) + (", …}" if len(value) > SHOWN else "}")
     else:
-        text = repr(value)
+        text = repr(set(value) if isinstance(value, frozenset) else value)
     return text if len(text) <= 400 else text[:397] + "..."
 
 
@@ -200,12 +200,11 @@ def _brief_array(array: np.ndarray) -> str:
         return _nested(array.tolist())
     if array.dtype.kind == "b":
         return f"a {shape} mask with {int(array.sum())} pixels"
+    name = f"a {shape} array" if array.ndim > 1 else f"an array of {shape} numbers"
     if array.dtype.kind in "Oc" or not np.isfinite(array).any():
-        return f"a {shape} array"
+        return name
     finite = array[np.isfinite(array)]
-    return (
-        f"a {shape} array from {finite.min():.4g} to {finite.max():.4g}, mean {finite.mean():.4g}"
-    )
+    return f"{name} from {finite.min():.4g} to {finite.max():.4g}, mean {finite.mean():.4g}"
 
 
 def _nested(value: Any) -> str:

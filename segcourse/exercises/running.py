@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from segcourse.exercises.results import plain
 
 MAX_LINES, MAX_CHARACTERS = 20, 2000  # of what an answer prints
+IMPORT = 6  # times the limit that an answer may take longer if it imports a module
 FRAMES = 4  # of the learner's own lines that are shown of an error
 
 
@@ -45,6 +46,10 @@ def outcomes(answer: Callable, cases: Sequence[tuple], seconds: float | None = N
         thread.start()
         try:
             thread.join(seconds)
+            for _ in range(IMPORT):
+                if not _imports(thread):
+                    break
+                thread.join(seconds)
         finally:
             done = list(found)
             late.set()
@@ -57,6 +62,14 @@ def _outcome(answer: Callable, case: tuple) -> Any:
         return plain(answer(*case))
     except BaseException as error:  # sys.exit() in an answer must not end the lesson
         return error
+
+
+def _imports(thread: threading.Thread) -> bool:
+    """Whether a thread imports a module, which would stay broken if it were stopped."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _stop(thread: threading.Thread) -> None:

@@ -1,6 +1,6 @@
 """Exercises of the unpooling chapter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segcourse.exercises.core import Exercise, Mistake, counted
+from segcourse.exercises.results import brief
 
 Proposal = tuple[int, int, Tensor]  # top, left, scores (K, h, w)
 
@@ -92,6 +93,33 @@ def codes_minus_the_least(indices: Tensor, width: int) -> Tensor:
     return indices - indices.min()
 
 
+def codes_of_whole_rows(indices: Tensor, width: int) -> Tensor:
+    return 2 * (indices // width) + indices % width % 2
+
+
+def codes_of_whole_columns(indices: Tensor, width: int) -> Tensor:
+    return 2 * (indices // width % 2) + indices % width
+
+
+def codes_as_distances(indices: Tensor, width: int) -> Tensor:
+    return width * (indices // width % 2) + indices % width % 2
+
+
+def codes_as_pairs(indices: Tensor, width: int) -> Tensor:
+    return torch.stack([indices // width % 2, indices % width % 2], dim=-1)
+
+
+def codes_in_a_row(indices: Tensor, width: int) -> Tensor:
+    return window_codes(indices, width).flatten()
+
+
+def codes_computed_in(small: torch.dtype) -> Callable:
+    def codes_in_a_small_type(indices: Tensor, width: int) -> Tensor:
+        return window_codes(indices.to(small), width)
+
+    return codes_in_a_small_type
+
+
 two_bits = Exercise(
     "7.1 Two bits are enough",
     solution=window_codes,
@@ -101,7 +129,10 @@ two_bits = Exercise(
         *(
             (pooled(random_map(seed, 1, 1, height, width))[1][0, 0], width)
             for seed, (height, width) in enumerate(
-                [(4, 6), (6, 10), (5, 7), (8, 3), (3, 5), (2, 12), (7, 1), (1, 9)]
+                [
+                    *[(4, 6), (6, 10), (5, 7), (8, 3), (3, 5), (2, 12), (7, 1), (1, 9)],
+                    *[(20, 21), (1600, 21)],  # with indices above 8 bits, and above 16
+                ]
             )
         ),
     ],
@@ -164,6 +195,35 @@ two_bits = Exercise(
             codes_minus_the_least,
             "The least index belongs to one window only. Every window has its own first position.",
         ),
+        Mistake(
+            codes_of_whole_rows,
+            "The row is counted in the whole map. Take it modulo 2, like the column.",
+        ),
+        Mistake(
+            codes_of_whole_columns,
+            "The column is counted in the whole map. Take it modulo 2, like the row.",
+        ),
+        Mistake(
+            codes_as_distances,
+            "These are distances from the first position of the window: 0, 1, `width` and "
+            "`width` + 1. The places have the numbers 0 to 3.",
+        ),
+        Mistake(
+            codes_as_pairs,
+            "Each place is a pair of row and column here. Compute one number from the two.",
+        ),
+        Mistake(
+            codes_in_a_row,
+            "The places are right, but they stand in one long list. Return the shape (h, w).",
+        ),
+        *(
+            Mistake(
+                codes_computed_in(small),
+                f"The type {str(small)[6:]} ends at {torch.iinfo(small).max}, and indices can be "
+                "larger. Compute the places first, and convert them afterwards.",
+            )
+            for small in (torch.uint8, torch.int8, torch.int16)
+        ),
     ),
     hints=(
         "Which row and which column does an index mean? A row holds `width` positions.",
@@ -171,7 +231,14 @@ two_bits = Exercise(
         "even column.",
         "The place is 2 * (row % 2) + column % 2.",
     ),
-    describe=lambda indices, width: f"the indices {indices.tolist()} and a width of {width}",
+    describe=lambda indices, width: (
+        (
+            f"the indices {indices.tolist()}"
+            if indices.numel() <= 16
+            else f"{len(indices)} x {indices.shape[1]} indices up to {indices.max()}"
+        )
+        + f" and a width of {width}"
+    ),
 )
 
 
@@ -283,13 +350,54 @@ def sizes_counted(height: int, width: int, depth: int) -> int:
     return len(need_size(height, width, depth))
 
 
+def sizes_in_a_set(height: int, width: int, depth: int) -> set[int]:
+    return set(need_size(height, width, depth))
+
+
+def sizes_counted_down(height: int, width: int, depth: int) -> list[int]:
+    return [depth + 1 - number for number in need_size(height, width, depth)]
+
+
+def sizes_of_the_larger_side(height: int, width: int, depth: int) -> list[int]:
+    return sizes_of_heights(max(height, width), width, depth)
+
+
+def sizes_listed_twice(height: int, width: int, depth: int) -> list[int]:
+    sides = sizes_of_heights(height, width, depth), sizes_of_widths(height, width, depth)
+    return sorted([*sides[0], *sides[1]])
+
+
+def sizes_with_one_more(height: int, width: int, depth: int) -> list[int]:
+    return need_size(height, width, depth + 1)
+
+
+def sizes_of_the_first_layer(height: int, width: int, depth: int) -> list[int]:
+    return need_size(height, width, 1)
+
+
+def sizes_of_the_same_width(height: int, width: int, depth: int) -> list[int]:
+    return list(range(1, depth + 1)) if width % 2 else sizes_of_heights(height, width, depth)
+
+
+def sizes_doubled_on(height: int, width: int, depth: int) -> list[int]:
+    side = 2**depth
+    last = -(-height // side), -(-width // side)
+    return [
+        number
+        for number in range(1, depth + 1)
+        if any(
+            end * 2 ** (depth + 1 - number) != -(-start // 2 ** (number - 1))
+            for end, start in zip(last, (height, width), strict=True)
+        )
+    ]
+
+
 sizes = Exercise(
     "7.2 Which unpooling layers need output_size?",
     solution=need_size,
     cases=[
-        (360, 480, 5),
-        (45, 60, 1),
         (46, 60, 3),
+        (45, 60, 1),
         (46, 64, 4),
         (96, 128, 4),
         (60, 45, 3),
@@ -349,8 +457,8 @@ sizes = Exercise(
         ),
         Mistake(
             sizes_of_odd_sums,
-            "The sum of two odd sides is even, so a map with two odd sides is missed. Test each "
-            "side on its own.",
+            "A map with two odd sides is missed here. Test each side on its own. (A test of the "
+            "sum does not work, because the sum of two odd numbers is even.)",
         ),
         Mistake(
             sizes_rounded_to_even,
@@ -362,6 +470,36 @@ sizes = Exercise(
             "This has one True or False per layer. Return the numbers of the layers that are True.",
         ),
         Mistake(sizes_counted, "This is their number. Return the list of the numbers."),
+        Mistake(sizes_in_a_set, "A set has no order. Return a list in increasing order."),
+        Mistake(
+            sizes_counted_down,
+            "These numbers count down from `depth`. Layer 1 is the first pooling layer of the "
+            "encoder, and unpooling layer 1 belongs to it.",
+        ),
+        Mistake(
+            sizes_of_the_larger_side,
+            "Only the larger side is tested. The smaller one can be odd, too.",
+        ),
+        Mistake(
+            sizes_listed_twice,
+            "A layer with two odd sides is listed twice. List each number once.",
+        ),
+        Mistake(
+            sizes_with_one_more, "There is one layer too many: the last one has number `depth`."
+        ),
+        Mistake(
+            sizes_of_the_first_layer,
+            "Only the first layer is tested. Does a `return` inside the loop end it too early?",
+        ),
+        Mistake(
+            sizes_of_the_same_width,
+            "Only the height becomes smaller. Each pooling halves the width as well.",
+        ),
+        Mistake(
+            sizes_doubled_on,
+            "The last size is doubled again and again, so a wrong size makes the next ones wrong. "
+            "Test each layer alone: pool the right size once, and double it once.",
+        ),
     ),
     hints=(
         "Follow 45 rows by hand: pooled, then doubled. Is the result 45? And for 46?",
@@ -385,9 +523,9 @@ def normalized(kernel: Sequence[float], stride: int) -> list[float]:
     The 1-D layer has the weights ``kernel`` (a list of numbers) and an integer ``stride``, without
     padding or bias. Far from both ends of the output, each position receives the sum of some
     weights: every ``stride``-th weight of the kernel. For example, with the kernel 1, 2, 3 and
-    stride 2, a long signal of ones becomes 1 + 3, 2, 1 + 3, 2, … Divide each weight by the sum in
-    which it occurs, so that every position receives 1. The example becomes 0.25, 1, 0.75. No sum
-    is 0. Return the new weights as a list.
+    stride 2, a long signal of ones becomes 1 + 3, 2, 1 + 3, 2, …. Divide each weight by the sum in
+    which it occurs, so that every position receives 1. (No such sum is 0.) The example becomes
+    0.25, 1, 0.75. Return the new weights as a list.
 
     Then predict: what does the kernel 1, 1, 1 with stride 2 become?
     """
@@ -482,13 +620,34 @@ def divided_by_whole_numbers(kernel: Sequence[float], stride: int) -> list[float
     return [weight // sum(kernel[place % stride :: stride]) for place, weight in enumerate(kernel)]
 
 
+def divided_while_it_changes(kernel: list[float], stride: int) -> list[float]:
+    for place in range(len(kernel)):
+        kernel[place] /= sum(kernel[place % stride :: stride])
+    return kernel
+
+
+def only_a_sum_for_each_weight(kernel: Sequence[float], stride: int) -> list[float]:
+    return [sum(kernel[place % stride :: stride]) for place in range(len(kernel))]
+
+
+def divided_in_an_array_of_integers(kernel: Sequence[float], stride: int) -> np.ndarray:
+    return np.array(normalized(kernel, stride)).astype(np.array(kernel).dtype)
+
+
+def divided_by_earlier_weights(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight / sum(kernel[place::-stride]) for place, weight in enumerate(kernel)]
+
+
+def divided_by_the_first_sum(kernel: Sequence[float], stride: int) -> list[float]:
+    return [weight / sum(kernel[::stride]) for weight in kernel]
+
+
 kernel = Exercise(
     "7.3 Normalise a kernel",
     solution=normalized,
     cases=[
         ([1, 2, 3], 2),
         ([1, 3], 1),
-        ([1, 1, 1], 2),
         ([1, 2, 4, 8], 2),
         ([1, 2, 4, 8, 16], 2),
         ([1, 2, 4, 8, 16, 32, 64], 3),
@@ -575,6 +734,30 @@ kernel = Exercise(
         Mistake(
             divided_by_whole_numbers,
             "// rounds down to an integer. The new weights are floats: use /.",
+        ),
+        Mistake(
+            divided_while_it_changes,
+            "A weight is replaced while the sums are still computed, so later sums contain new "
+            "weights. Keep the old ones until the end.",
+        ),
+        Mistake(
+            only_a_sum_for_each_weight,
+            "These are the sums, one for each weight. Divide the weights by them.",
+        ),
+        Mistake(
+            divided_in_an_array_of_integers,
+            "The kernel contains integers, and an array made of them cannot hold decimals. Make "
+            "an array of floats.",
+        ),
+        Mistake(
+            divided_by_earlier_weights,
+            "Each sum ends with this weight, as at the beginning of the output. Far from both "
+            "ends, a position also receives the later weights.",
+        ),
+        Mistake(
+            divided_by_the_first_sum,
+            "All weights are divided by the sum that contains the first weight. Use the sum in "
+            "which each weight occurs.",
         ),
     ),
     hints=(
@@ -685,6 +868,55 @@ def dark_with_four_axes(x: Tensor) -> Tensor:
     return smallest_map(x)[None, None]
 
 
+def dark_with_three_axes(x: Tensor) -> Tensor:
+    return smallest_map(x)[None]
+
+
+def dark_squeezed(x: Tensor) -> Tensor:
+    return smallest_map(x).squeeze()
+
+
+def dark_as_values_and_indices(x: Tensor) -> tuple[Tensor, Tensor]:
+    return pooled(x[None, None])
+
+
+def dark_column_by_column(x: Tensor) -> Tensor:
+    return smallest_map(x.T).T
+
+
+def dark_but_for_zeros(x: Tensor) -> Tensor:
+    """Writes the 0 of a window without a positive value to the place that was found before."""
+    y, place = torch.zeros_like(x), (0, 0)
+    for top in range(0, x.shape[0], 2):
+        for left in range(0, x.shape[1], 2):
+            window = x[top : top + 2, left : left + 2]
+            if window.max() > 0:
+                row, column = divmod(int(window.argmax()), window.shape[1])
+                place = top + row, left + column
+            y[place] = window.max()
+    return y
+
+
+def dark_beyond_the_border(x: Tensor) -> Tensor:
+    """Reads whole windows at the border, too."""
+    for top in range(0, x.shape[0], 2):
+        for left in range(0, x.shape[1], 2):
+            for row in (top, top + 1):
+                for column in (left, left + 1):
+                    x[row, column]
+    return smallest_map(x)
+
+
+def dark_in_wide_windows(x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    for top in range(0, x.shape[0], 2):
+        for left in range(0, x.shape[1], 2):
+            window = x[top : top + 2, left : left + 2]
+            row, column = divmod(int(window.argmax()), 2)
+            y[top + row, left + column] = window.max()
+    return y
+
+
 def dark_halved(x: Tensor) -> Tensor:
     y = smallest_map(x)
     return torch.where(y > 0, y, x / 2)
@@ -697,9 +929,10 @@ counterexample = Exercise(
         (torch.tensor([[1.0, 3, 2, 0], [0, 2, 1, 1], [4, 0, 0, 1], [2, 1, 5, 0]]),),
         (torch.tensor([[2.0, 2, 1, 3], [2, 2, 3, 0]]),),
         (torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [1, 1, 0, 6], [0, 1, 6, 6]]),),
+        (torch.tensor([[1.0, 3, 0, 0], [0, 2, 0, 0]]),),
         (random_map(1, 6, 8),),
         (random_map(2, 5, 7),),
-        (random_map(3, 4, 3) / 7,),
+        (random_map(3, 4, 3) / 4,),
         (random_map(4, 3, 6),),
         (torch.tensor([[3.0]]),),
         (torch.tensor([[2.0, 5, 5]]),),
@@ -779,6 +1012,39 @@ counterexample = Exercise(
             dark_halved,
             "Halved values keep the pooled values and indices, but the sum can be smaller still.",
         ),
+        Mistake(
+            dark_with_three_axes,
+            "The values are right, but the result has three axes. Return a map (H, W).",
+        ),
+        Mistake(
+            dark_squeezed,
+            "squeeze() removes every axis of length 1, also the height or the width of a map with "
+            "one row or one column. Remove only the axes for images and channels.",
+        ),
+        Mistake(
+            dark_as_values_and_indices,
+            "These are the pooled values and the indices. Return a map that has them.",
+        ),
+        Mistake(
+            dark_column_by_column,
+            "Of equal maxima, the first one is kept, but counted column by column. The index "
+            "names the first one row by row.",
+        ),
+        Mistake(
+            dark_but_for_zeros,
+            "In a window of zeros, no value is above 0. If your loop then keeps an old position "
+            "or none, it writes this 0 over the maximum of another window.",
+        ),
+        Mistake(
+            dark_beyond_the_border,
+            "The loop leaves the map at an odd side. With ceil_mode=True, the last window of such "
+            "a side has one row or one column only.",
+        ),
+        Mistake(
+            dark_in_wide_windows,
+            "// 2 and % 2 give row and column in a window with two columns. With ceil_mode=True, "
+            "the last window of an odd width has only one.",
+        ),
     ),
     hints=(
         "Which values of x can you change without changing what the pooling returns?",
@@ -786,7 +1052,7 @@ counterexample = Exercise(
         "allowed is 0.",
         "Pool x with return_indices=True, and unpool the same values with output_size=x.shape.",
     ),
-    describe=lambda x: f"x = {x.tolist()}" if x.numel() <= 16 else f"a map {tuple(x.shape)}",
+    describe=lambda x: f"x = {brief(x)}" if x.numel() <= 16 else f"a map {tuple(x.shape)}",
 )
 
 
@@ -936,10 +1202,65 @@ def planes_cut(values, indices, size):
     return doubled[..., : size[0], : size[1]]
 
 
+def planes_in_integers(values, indices, size):
+    return unpool_planes(values, indices, size).astype(int)
+
+
+def planes_without_negatives(values, indices, size):
+    return np.maximum(unpool_planes(values, indices, size), 0)
+
+
+def planes_doubled(values, indices, size):
+    height, width = values.shape[2:]
+    return unpool_planes(values, indices, (2 * height, 2 * width))
+
+
+def planes_divided_by_the_height(values, indices, size):
+    out = np.zeros((*values.shape[:2], *size))
+    for n, c in np.ndindex(values.shape[:2]):
+        out[n, c][indices[n, c] // size[0], indices[n, c] % size[0]] = values[n, c]
+    return out
+
+
+def planes_of_one_image(values, indices, size):
+    out = unpool_planes(values, indices, size)
+    out[1:] = 0
+    return out
+
+
+def planes_of_the_first_channel(values, indices, size):
+    return unpool_planes(values, np.broadcast_to(indices[:, :1], values.shape), size)
+
+
+def planes_everywhere(values, indices, size):
+    out = np.zeros((*values.shape[:2], size[0] * size[1]))
+    out[..., indices] = values
+    return out.reshape(*values.shape[:2], *size)
+
+
+def planes_along_the_last_axis(values, indices, size):
+    out = np.zeros((*values.shape[:2], *size))
+    offsets = np.arange(values.shape[0] * values.shape[1]) * size[0] * size[1]
+    np.put(out, indices + offsets, values)
+    return out
+
+
+def planes_counted_by_images(values, indices, size):
+    n, c = values.shape[:2]
+    out = np.zeros((n, c, *size))
+    offsets = (np.arange(n)[:, None] * n + np.arange(c)) * size[0] * size[1]
+    np.put(out, indices + offsets[:, :, None, None], values)
+    return out
+
+
+def planes_by_torch_of_arrays(values, indices, size):
+    return F.max_unpool2d(values, indices, 2, output_size=size)
+
+
 def planes_case(seed: int, shape: tuple[int, int, int, int]) -> tuple:
     """Values, indices and size of maps of such a shape."""
     maxima, indices = pooled(random_map(seed, *shape))
-    values = random_map(seed + 50, *maxima.shape)
+    values = 1.5 * random_map(seed + 50, *maxima.shape) - 2.25  # with decimals, one below 0
     return values.numpy(), indices.numpy(), tuple(shape[2:])
 
 
@@ -1042,6 +1363,50 @@ planes = Exercise(
             "The maps are doubled first and cut afterwards. For an odd width, the index then means "
             "another row and column: write into maps of H x W from the start.",
         ),
+        Mistake(
+            planes_in_integers,
+            "The result contains only integers. A decoder's values have decimals: let the array "
+            "hold floats.",
+        ),
+        Mistake(
+            planes_without_negatives,
+            "Negative values become 0 here. Write every value as it is.",
+        ),
+        Mistake(
+            planes_doubled,
+            "For an odd side, a map of 2h x 2w is too large, and for an odd width its values are "
+            "also written to wrong positions. Use `size`.",
+        ),
+        Mistake(
+            planes_divided_by_the_height,
+            "index // H and index % H are not the row and the column. A row holds W positions.",
+        ),
+        Mistake(
+            planes_of_one_image,
+            "Only the first image is written. Does a loop over the images end too early?",
+        ),
+        Mistake(
+            planes_of_the_first_channel,
+            "All channels use the indices of channel 0. Every channel has its own.",
+        ),
+        Mistake(
+            planes_everywhere,
+            "Every map receives the values of all maps. A value belongs to one image and one "
+            "channel.",
+        ),
+        Mistake(
+            planes_along_the_last_axis,
+            "An array of N * C offsets is added along the last axis of the indices. Give it the "
+            "shape (N, C, 1, 1).",
+        ),
+        Mistake(
+            planes_counted_by_images,
+            "The offset of image n begins with n * N maps here, but each image has C maps.",
+        ),
+        Mistake(
+            planes_by_torch_of_arrays,
+            "PyTorch needs tensors, and these are arrays: torch.from_numpy makes a tensor of one.",
+        ),
     ),
     hints=(
         "Run the function for two channels and print both maps. Where are the values of the second "
@@ -1064,12 +1429,12 @@ def combine(size: tuple[int, int], proposals: Sequence[Proposal]) -> Tensor:
     """Combine the scores of overlapping proposals: -> label map (H, W).
 
     ``size`` is (H, W), the size of the image. ``proposals`` is a list of one or more (top, left,
-    scores). ``scores`` is a tensor (K, h, w) with one score for each of K classes, positive or
-    negative. The scores [:, 0, 0] belong to the pixel in row ``top`` and column ``left`` of the
-    image, and the whole proposal lies inside the image. For each pixel and class, keep the largest
-    score of all proposals that cover the pixel. Return the label map (H, W): the class with the
-    largest score for each pixel, and class 0, the background, for a pixel that no proposal covers.
-    If scores are equal, choose the smaller class number.
+    scores). ``scores`` is a tensor (K, h, w) with one score for each of K classes, positive,
+    negative or 0. The scores [:, 0, 0] belong to the pixel in row ``top`` and column ``left`` of
+    the image, and the whole proposal lies inside the image. For each pixel and class, keep the
+    largest score of all proposals that cover the pixel. Return the label map (H, W): the class with
+    the largest score for each pixel, and class 0, the background, for a pixel that no proposal
+    covers. If scores are equal, choose the smaller class number.
 
     DeconvNet's released script starts the maximum from 0, so a negative score has no effect there.
     In this exercise, keep negative scores.
@@ -1189,6 +1554,63 @@ def combined_until_the_size(size, proposals):
     return best.argmax(dim=0)
 
 
+def combined_of_things_everywhere(size, proposals):
+    return combined_scores(size, proposals)[1:].argmax(dim=0) + 1
+
+
+def combined_by_the_surest(size, proposals, better):
+    """One label and one score for each pixel, replaced where another one is better."""
+    label, best = torch.zeros(size, dtype=torch.long), torch.full(size, -torch.inf)
+    for top, left, scores in proposals:
+        score, found = scores.max(dim=0)
+        place = slice(top, top + len(score)), slice(left, left + score.shape[1])
+        new = better(score, best[place])
+        label[place] = torch.where(new, found, label[place])
+        best[place] = torch.where(new, score, best[place])
+    return label
+
+
+def combined_by_the_first_of_equals(size, proposals):
+    return combined_by_the_surest(size, proposals, torch.gt)
+
+
+def combined_by_the_last_of_equals(size, proposals):
+    return combined_by_the_surest(size, proposals, torch.ge)
+
+
+def combined_from_minus_hundred(size, proposals):
+    return paste(size, proposals, -100, torch.maximum).argmax(dim=0)
+
+
+def combined_with_zero_as_empty(size, proposals):
+    def update(old, new):
+        return torch.where(old == 0, new, torch.maximum(old, new))
+
+    return paste(size, proposals, 0, update).argmax(dim=0)
+
+
+def combined_largest_scores(size, proposals):
+    return combined_scores(size, proposals).max(dim=0).values
+
+
+def combined_scores_and_classes(size, proposals):
+    return combined_scores(size, proposals).max(dim=0)
+
+
+def combined_with_another_background(size, proposals):
+    best = combined_scores(size, proposals)
+    return torch.cat([torch.zeros(1, *size), best]).argmax(dim=0)
+
+
+def combined_without_effect(size, proposals):
+    return torch.zeros(size)
+
+
+def combined_in_integers(size, proposals):
+    whole = [(top, left, scores.trunc()) for top, left, scores in proposals]
+    return combine(size, whole)
+
+
 def scores_of(seed: int, classes: int, height: int, width: int, shift: float = 0.0) -> Tensor:
     """Different scores around ``shift``, between about -1 and 1 beside it."""
     order = random_map(seed, classes, height, width)
@@ -1223,13 +1645,28 @@ proposals_of = Exercise(
         ((6, 3), [(3, 0, scores_of(13, 3, 3, 2)), (0, 1, scores_of(14, 3, 4, 2))]),
         ((2, 2), [(0, 0, torch.tensor([[[1.0]], [[4.0]], [[4.0]]]))]),
         ((1, 3), [(0, 0, torch.full((2, 1, 2), -3.0)), (0, 1, torch.tensor([[[-5.0]], [[-4.0]]]))]),
+        (
+            (1, 2),
+            [
+                (0, 0, torch.tensor([[[0.0, 2.0]], [[2.0, 0.0]]])),
+                (0, 0, torch.tensor([[[2.0, 0.0]], [[0.0, 2.0]]])),
+            ],
+        ),
+        (
+            (1, 1),
+            [
+                (0, 0, torch.tensor([[[0.0]], [[-1.0]]])),
+                (0, 0, torch.tensor([[[-2.0]], [[-0.5]]])),
+            ],
+        ),
+        ((1, 1), [(0, 0, torch.tensor([[[-3000.0]], [[-2000.0]]]))]),
     ],
     mistakes=(
         Mistake(
             combined_from_zero,
-            "The maximum starts from 0, as in DeconvNet's released script, so negative scores are "
-            "lost. Here they are kept: a covered pixel whose scores are all negative belongs to "
-            "the class with the largest of them.",
+            "Negative scores have no effect, as if the maximum started from 0, which DeconvNet's "
+            "released script does. Keep them: a covered pixel whose scores are all negative "
+            "belongs to the class with the largest of them.",
         ),
         Mistake(
             combined_from_minus_one,
@@ -1302,6 +1739,54 @@ proposals_of = Exercise(
             "A slice a : b ends before index b; b is not a length. The rectangle ends at "
             "top + height and left + width.",
         ),
+        Mistake(
+            combined_of_things_everywhere,
+            "Class 0 is left out everywhere. It has a score like all others, and pixels without a "
+            "proposal belong to it.",
+        ),
+        Mistake(
+            combined_by_the_first_of_equals,
+            "If two proposals have the same largest score at a pixel, the first one decides on "
+            "the class here. Choose the smaller class number.",
+        ),
+        Mistake(
+            combined_by_the_last_of_equals,
+            "If two proposals have the same largest score at a pixel, the last one decides on the "
+            "class here. Choose the smaller class number.",
+        ),
+        Mistake(
+            combined_from_minus_hundred,
+            "The maximum starts from a negative number, but a score may be smaller than it. Is "
+            "there a number below all scores?",
+        ),
+        Mistake(
+            combined_with_zero_as_empty,
+            "A score of 0 is taken for a pixel without a proposal, and a negative one replaces "
+            "it. Scores may be 0.",
+        ),
+        Mistake(
+            combined_largest_scores,
+            "This is the largest score of each pixel. Return the number of its class.",
+        ),
+        Mistake(
+            combined_scores_and_classes,
+            "max(dim=0) gives the largest scores and their classes. Return the classes alone.",
+        ),
+        Mistake(
+            combined_with_another_background,
+            "A background was added in front of the K classes, so all class numbers are one too "
+            "large. Class 0 already is the background.",
+        ),
+        Mistake(
+            combined_without_effect,
+            "All pixels belong to class 0 here. If you call torch.maximum: it returns a new "
+            "tensor, which must be stored in the map.",
+        ),
+        Mistake(
+            combined_in_integers,
+            "The scores lose their decimals in a tensor of integers. (torch.full makes such a "
+            "tensor if its number is an integer.)",
+        ),
     ),
     hints=(
         "Keep a map (K, H, W) of the best scores so far. What must it hold before the first "
@@ -1314,7 +1799,9 @@ proposals_of = Exercise(
     describe=lambda size, proposals: (
         f"an image of {size[0]} x {size[1]} and "
         + ", ".join(
-            f"scores {tuple(scores.shape)} at ({top}, {left})" for top, left, scores in proposals
+            f"scores {brief(scores) if scores.numel() <= 4 else f'of shape {tuple(scores.shape)}'} "
+            f"at ({top}, {left})"
+            for top, left, scores in proposals
         )
     ),
 )

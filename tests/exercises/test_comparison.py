@@ -345,6 +345,48 @@ def test_the_faulty_code_in_the_question_is_a_known_mistake():
     assert mark == "✗" and "reverse question" in message
 
 
+def test_the_rank_correlation_of_the_chapter_is_recognised():
+    def answer(ours, published):
+        return scipy.stats.kendalltau(ours, published).statistic
+
+    assert "Kendall's tau with" in chapter.repair_ranks.verdict(answer)[1]
+
+
+def test_only_the_mistake_about_empty_rows_stops_there():
+    stopped = set()
+    for mistake in chapter.pareto.mistakes:
+        try:
+            mistake.answer([], [True, False])
+        except ValueError:
+            stopped.add(mistake.answer)
+    assert stopped == {chapter.front_of_full_arrays}
+
+
+def test_a_strict_comparison_by_loops_is_named():
+    def answer(rows, larger):
+        def beats(a, b):
+            return all(x > y if up else x < y for x, y, up in zip(a, b, larger, strict=True))
+
+        return [i for i, row in enumerate(rows) if not any(beats(other, row) for other in rows)]
+
+    assert "better in every criterion" in chapter.pareto.verdict(answer)[1]
+
+
+def test_a_reference_that_drops_out_is_named():
+    def answer(networks, limit, factor):
+        usable = {name: row for name, row in networks.items() if row["cost"] <= limit}
+        best = max(usable.values(), key=lambda row: sum(row["scores"]), default=None)
+        good = {}
+        for name, row in usable.items():
+            gap = np.subtract(best["scores"], row["scores"])
+            with np.errstate(invalid="ignore"):
+                if gap.mean() / (gap.std(ddof=1) / len(gap) ** 0.5) <= factor:
+                    good[name] = row["cost"]
+        return min(good, key=good.get, default=None)
+
+    assert "m / e is nan" in chapter.choose_network.verdict(answer)[1]
+
+
 def test_a_missing_sample_correction_is_named():
     def answer(networks, limit, factor):
         usable = {name: row for name, row in networks.items() if row["cost"] <= limit}
@@ -360,6 +402,11 @@ def test_a_missing_sample_correction_is_named():
 def test_a_flaw_that_is_not_listed_is_refused():
     mark, message = chapter.take_apart.verdict(lambda claim: "luck")
     assert mark == "✗" and "one of the names" in message
+
+
+def test_the_flaws_are_not_listed_in_the_order_of_the_claims():
+    answers = [chapter.find_flaw(claim) for claim in chapter.CLAIMS]
+    assert all(a != b for a, b in zip(answers, chapter.FLAWS, strict=True))
 
 
 def test_each_flaw_is_the_answer_once():

@@ -72,6 +72,12 @@ def test_right_answers_are_accepted_however_they_are_written(exercise, attempt, 
     assert progress.solved() == ["0.1 Dice"]
 
 
+@pytest.mark.parametrize("result", [0.5, None, torch.zeros(2)])
+def test_a_result_in_place_of_the_function_is_named(exercise, result, capsys):
+    exercise.check(result)
+    assert "this is no function. Pass your function itself" in capsys.readouterr().out
+
+
 def test_a_wrong_answer_shows_the_input_the_expectation_and_the_result(exercise, capsys):
     exercise.check(lambda a, b: 0.125)
     out = capsys.readouterr().out
@@ -313,6 +319,12 @@ def test_the_lines_of_an_error_are_few(exercise, capsys):
     assert len(out.splitlines()) < 12
 
 
+def unset(a, b):
+    if a is None:
+        result = b
+    return result
+
+
 @pytest.mark.parametrize(
     "answer, advice",
     [
@@ -322,7 +334,12 @@ def test_the_lines_of_an_error_are_few(exercise, capsys):
         (lambda a, b: torch.ones(2, dtype=torch.int64).softmax(0), "convert it with .float()"),
         (lambda a, b: torch.ones(2) + torch.ones(3), "Two shapes do not fit"),
         (lambda a, b: 1 / 0, "The denominator is zero"),
+        (unset, "A variable has no value yet"),
         (lambda a, b: [][1], "An index lies outside"),
+        (lambda a, b: torch.ones(2, 2).sum(dim=2), "names an axis that the tensor does not have"),
+        (lambda a, b: np.ones(2, int).__itruediv__(2), "make it of floats first"),
+        (lambda a, b: torch.ones(2, dtype=torch.long).div_(2), "make it of floats first"),
+        (lambda a, b: torch.nn.functional.max_pool2d(torch.ones(4, 4), 2), "axes for images"),
         (lambda a, b: a - b, "Boolean tensors cannot be subtracted"),
         (lambda a, b: None + 1, "A value is None"),
         (lambda a, b: torch.zeros(0).max(), "Something is empty here"),

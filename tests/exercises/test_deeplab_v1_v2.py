@@ -121,6 +121,11 @@ def holes_repaired(layers, output_stride):
     return torch.tensor(result)
 
 
+def holes_that_a_kernel_of_one_does_not_need(layers, output_stride):
+    holes = chapter.holes_for_strides(layers, output_stride)
+    return [(kernel, stride, 1 if kernel == 1 else rate) for kernel, stride, rate in holes]
+
+
 def stitch_by_slices(maps):
     f, _, k, h, w = maps.shape
     result = torch.empty(k, f * h, f * w)
@@ -228,6 +233,13 @@ def update_of_products(log_p, q, k, cost):
     return p / p.sum(0, keepdim=True)
 
 
+def update_in_new_tensors(log_p, q, k, cost):
+    messages = torch.zeros(q.shape)
+    for i, j in itertools.permutations(range(len(k)), 2):
+        messages[:, i] += k[i, j] * q[:, j]
+    return (log_p - cost @ messages).softmax(0)
+
+
 def classes_by_masks(before, after, target, num_classes):
     def score(preds, c):
         known = target != 255
@@ -290,6 +302,7 @@ RIGHT = [
     )),
     (chapter.fix_holes, (
         holes_by_products, holes_by_division, holes_in_arrays, holes_by_a_generator, holes_repaired,
+        holes_that_a_kernel_of_one_does_not_need,
     )),
     (chapter.interlace, (
         stitch_by_slices, stitch_by_einsum, stitch_by_stacking, stitch_by_pixel_shuffle,
@@ -300,6 +313,7 @@ RIGHT = [
     )),
     (chapter.mean_field, (
         update_by_loops, update_by_einsum, update_in_numpy, update_in_place, update_of_products,
+        update_in_new_tensors,
     )),
     (chapter.judge, (
         classes_by_masks, classes_by_nonzero, classes_as_an_array, classes_by_mean_iou,
@@ -318,6 +332,103 @@ RIGHT = [
 )
 def test_right_answers_written_differently_are_accepted(exercise, answer):
     assert exercise.verdict(answer) == ("✓", "")
+
+
+# ── wrong answers that are not catalogued ────────────────────────────────────────────────────────
+
+
+def rate_of_a_short_search(layers, side):
+    return min(chapter.smallest_rate(layers, side), 24)
+
+
+def rate_rounded_up_from_a_tenth(layers, side):
+    field, step = chapter._field(layers)
+    return max(1, int((side - field) / (2 * step) + 0.9))
+
+
+def update_of_costs_up_to_one(log_p, q, k, cost):
+    return chapter.mean_field_update(log_p, q, k, cost.clamp(max=1))
+
+
+def classes_that_keep_an_iou_above_zero(*case):
+    _, new = chapter._ious(*case)
+    return [c for c in chapter.counterexamples(*case) if new[c] > 0]
+
+
+def classes_that_one_prediction_adds(*case):
+    old, new = chapter._ious(*case)
+    listed = [c for c in range(len(old)) if new.nan_to_num(1)[c] < old.nan_to_num(1)[c]]
+    return listed if new.nanmean() > old.nanmean() else []
+
+
+def classes_without_the_background(*case):
+    old, new = chapter._ious(*case)
+    return chapter._falling(old, new, (old[1:].nanmean(), new[1:].nanmean()))
+
+
+def classes_by_rounded_means(*case):
+    old, new = chapter._ious(*case)
+    return chapter._falling(old, new, [round(float(each.nanmean()), 2) for each in (old, new)])
+
+
+def classes_by_dice(*case):
+    return chapter._falling(*(2 * each / (1 + each) for each in chapter._ious(*case)))
+
+
+def classes_by_frequency(before, after, target, num_classes):
+    old, new = chapter._ious(before, after, target, num_classes)
+    pixels = torch.stack([(target == c).sum() for c in range(num_classes)])
+    means = [(each.nan_to_num() * pixels).sum() for each in (old, new)]
+    return chapter._falling(old, new, means)
+
+
+@pytest.mark.parametrize(
+    "exercise, answer",
+    [
+        (chapter.rate_for, rate_of_a_short_search),
+        (chapter.rate_for, rate_rounded_up_from_a_tenth),
+        (chapter.mean_field, update_of_costs_up_to_one),
+        (chapter.judge, classes_that_keep_an_iou_above_zero),
+        (chapter.judge, classes_that_one_prediction_adds),
+        (chapter.judge, classes_without_the_background),
+        (chapter.judge, classes_by_rounded_means),
+        (chapter.judge, classes_by_dice),
+        (chapter.judge, classes_by_frequency),
+    ],
+)
+def test_other_wrong_answers_are_rejected_without_untrue_advice(exercise, answer):
+    mark, message = exercise.verdict(answer)
+    assert mark == "✗" and "\n" not in message
+
+
+def classes_of_both_means(*case):
+    old, new = chapter._ious(*case)
+    both = ~(old.isnan() | new.isnan())
+    return chapter._falling(old, new, (old[both].mean(), new[both].mean()))
+
+
+def classes_of_the_target(before, after, target, num_classes):
+    found = torch.tensor([(target == c).any() for c in range(num_classes)])
+    old, new = chapter._ious(before, after, target, num_classes)
+    return chapter._falling(old, new, (old[found].mean(), new[found].mean()))
+
+
+def classes_by_sums(*case):
+    old, new = chapter._ious(*case)
+    return chapter._falling(old, new, (old.nansum(), new.nansum()))
+
+
+@pytest.mark.parametrize("answer", [classes_of_both_means, classes_of_the_target, classes_by_sums])
+def test_means_over_the_same_classes_get_one_advice(answer):
+    _, message = chapter.judge.verdict(answer)
+    assert "Both means are taken over the same classes" in message
+
+
+def test_an_answer_with_two_mistakes_is_told_about_one():
+    _, message = chapter.mean_field.verdict(lambda p, q, k, c: (p + c @ q @ k).softmax(0))
+    assert "Perhaps: The cost is added." in message
+    _, message = chapter.mean_field.verdict(lambda p, q, k, c: (p - c.T @ q @ k).softmax(0))
+    assert "Perhaps: The two classes of the cost are exchanged" in message
 
 
 # ── what the solutions compute is true ──────────────────────────────────────────────────────────
@@ -358,5 +469,5 @@ def test_the_faulty_function_is_right_where_its_text_says_so():
 def test_without_costs_of_equal_classes_the_update_is_the_chapters():
     log_p, q, k, _ = chapter.field(3, 6, seed=4)
     k.fill_diagonal_(0)
-    ours = chapter.mean_field_update(log_p, q, k, 1 - torch.eye(3, dtype=torch.float64))
+    ours = chapter.mean_field_update(log_p, q, k, 1 - torch.eye(3))
     assert torch.allclose(ours, (log_p + q @ k).softmax(dim=0))

@@ -34,6 +34,19 @@ def test_the_time_limit_is_for_all_cases_and_stops_the_thread():
     assert threading.active_count() == before
 
 
+def test_an_import_may_take_longer_than_the_limit(tmp_path, monkeypatch):
+    """A module that is stopped while it is imported would stay broken until the kernel ends."""
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(1.5)\nNUMBER = 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def answer():
+        import slow_to_import
+
+        return slow_to_import.NUMBER
+
+    assert outcomes(answer, [()], seconds=1) == [7]
+
+
 def test_no_thread_goes_on_with_the_cases_after_the_limit():
     before = threading.active_count()
 

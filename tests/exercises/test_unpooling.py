@@ -10,6 +10,13 @@ import torch.nn.functional as F
 from segcourse.exercises import unpooling as chapter
 from segcourse.models import SegNet
 
+
+@pytest.fixture(scope="module", autouse=True)
+def slow_import():
+    """PyTorch imports sympy at the first unpooling: on a busy machine, longer than answers get."""
+    torch.unravel_index(torch.tensor([1]), (2, 2))
+
+
 # ── right answers, written differently ──────────────────────────────────────────────────────────
 
 
@@ -96,6 +103,11 @@ def sizes_as_a_set_in_order(height, width, depth):
                 found.add(number)
             length = (length + 1) >> 1
     return tuple(sorted(found))
+
+
+def sizes_by_any(height, width, depth):
+    sides = np.array([-(-np.array([height, width]) // 2**n) for n in range(depth)])
+    return np.flatnonzero((sides % 2).any(axis=1)) + 1
 
 
 def kernel_by_phases(kernel, stride):
@@ -219,6 +231,14 @@ def planes_along_an_axis(values, indices, size):
     return out.reshape(n, c, *size)
 
 
+def planes_by_fancy_indices(values, indices, size):
+    n, c = values.shape[:2]
+    out = np.zeros((n, c, *size))
+    image, channel = np.arange(n)[:, None, None, None], np.arange(c)[:, None, None]
+    out[image, channel, indices // size[1], indices % size[1]] = values
+    return out.astype(np.float16)
+
+
 def planes_by_comparison(values, indices, size):
     def spread(x):
         return x.repeat(2, axis=2).repeat(2, axis=3)[..., : size[0], : size[1]]
@@ -278,12 +298,25 @@ def combined_in_numpy(size, proposals):
     return best.argmax(axis=0)
 
 
+def combined_in_a_dictionary(size, proposals):
+    best = {}
+    for top, left, scores in proposals:
+        for k, row, column in np.ndindex(*scores.shape):
+            pixel = best.setdefault((top + row, left + column), [-math.inf] * len(scores))
+            pixel[k] = max(pixel[k], float(scores[k, row, column]))
+    label = [[0] * size[1] for _ in range(size[0])]
+    for (row, column), scores in best.items():
+        label[row][column] = scores.index(max(scores))
+    return label
+
+
 def combined_by_the_surest(size, proposals):
     sure, label = torch.full(size, -torch.inf), torch.zeros(size, dtype=torch.long)
     for top, left, scores in proposals:
         value, found = scores.max(dim=0)
         place = (slice(top, top + len(value)), slice(left, left + value.shape[1]))
-        better = value > sure[place]
+        equal = (value == sure[place]) & (found < label[place])
+        better = (value > sure[place]) | equal
         sure[place] = torch.where(better, value, sure[place])
         label[place] = torch.where(better, found, label[place])
     return label.to(torch.uint8)
@@ -296,7 +329,7 @@ RIGHT = [
     )),
     (chapter.sizes, (
         sizes_by_comparison, sizes_by_pooling, sizes_by_formula, sizes_by_recursion,
-        sizes_as_a_set_in_order,
+        sizes_as_a_set_in_order, sizes_by_any,
     )),
     (chapter.kernel, (
         kernel_by_phases, kernel_in_place, kernel_by_the_layer, kernel_by_reshaping,
@@ -308,11 +341,11 @@ RIGHT = [
     )),
     (chapter.planes, (
         planes_by_loops, planes_with_offsets, planes_by_torch, planes_along_an_axis,
-        planes_by_comparison, planes_one_by_one,
+        planes_by_fancy_indices, planes_by_comparison, planes_one_by_one,
     )),
     (chapter.proposals_of, (
         combined_per_pixel, combined_in_a_stack, combined_by_padding, combined_in_numpy,
-        combined_by_the_surest,
+        combined_in_a_dictionary, combined_by_the_surest,
     )),
 ]  # fmt: skip
 
@@ -383,6 +416,36 @@ def test_right_answers_written_differently_are_accepted(exercise, answer):
             chapter.planes,
             lambda values, indices, size: np.ones((*values.shape[:2], *size)),
             "",
+        ),
+        (
+            chapter.sizes,
+            lambda height, width, depth: [],
+            "",
+        ),
+        (
+            chapter.sizes,
+            lambda height, width, depth: chapter.need_size(max(height, width), 2**depth, depth),
+            "larger side",
+        ),
+        (
+            chapter.kernel,
+            lambda kernel, stride: [weight / sum(kernel[::stride]) for weight in kernel],
+            "contains the first weight",
+        ),
+        (
+            chapter.counterexample,
+            lambda x: F.max_pool2d(x, 2, ceil_mode=True),
+            "axes for images and channels",
+        ),
+        (
+            chapter.planes,
+            lambda values, indices, size: F.max_unpool2d(values, indices, 2),
+            "torch.from_numpy",
+        ),
+        (
+            chapter.proposals_of,
+            lambda size, proposals: chapter.paste(size, proposals, -7, torch.maximum).argmax(0),
+            "below all scores",
         ),
         (
             chapter.proposals_of,
