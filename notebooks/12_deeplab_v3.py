@@ -701,8 +701,8 @@ if classifier is not None:
 
 # %% [markdown]
 # In this run, v3+ has the higher mean IoU because of cup and coffee, although its edge
-# of the saucer is ragged. The section on testing at 8 compares eight
-# seeds of a similar training.
+# of the saucer is ragged. The section on testing at 8 compares eight seeds of a similar
+# training.
 #
 # ## What did the idea buy?
 #
@@ -984,8 +984,8 @@ viz.show_predictions(
 
 # %% [markdown]
 # v3 predicts a patch. v3+ predicts a post and an arm, but both are too wide. U-Net
-# passes features of the full resolution to its decoder. Chapter 13 compares it
-# with v3+.
+# passes features of the full resolution to its decoder. Chapter 13 compares it with
+# v3+.
 #
 # ## In practice
 #
@@ -1197,10 +1197,10 @@ ex.macs.show_solution()
 # Trade strides for atrous rates, so that trained weights keep their inputs. `strides`
 # lists the strides of a network's convolutions, from the first to the last. Go through
 # them in this order. A convolution keeps its stride if its stride times all strides
-# kept before is at most `output_stride`; otherwise its stride becomes 1.
-# Every convolution needs the atrous rate with which its taps read the same places of
-# the image as in the original network. Return a list of pairs (stride, rate), one for
-# each convolution.
+# kept before is at most `output_stride`; otherwise its stride becomes 1. Every
+# convolution needs the atrous rate with which its taps read the same places of the
+# image as in the original network. Return a list of pairs (stride, rate), one for each
+# convolution.
 
 
 # %%
@@ -1234,10 +1234,10 @@ for output_stride in (12, 4, 2, 1):
 # %% [markdown]
 # ### 12.4 Find the faults: several scales and a mirror
 #
-# Find the faults of a prediction at several scales, and write it correctly. `net` turns
-# images (N, 3, h, w) into logits (N, K, h, w). This code is meant to return the mean of
-# the class probabilities for `image` (N, 3, H, W), resized by every number in `scales`,
-# each time as it is and mirrored from left to right:
+# Find the faults of a prediction at several scales, and write it correctly. `net` is a
+# function from images (N, 3, h, w) to logits (N, K, h, w). This code is meant to return
+# the mean of the class probabilities for `image` (N, 3, H, W), resized by every number
+# in `scales`, each time as it is and mirrored from left to right:
 #
 # ```python
 # def average(net, image, scales):
@@ -1415,23 +1415,23 @@ for limit in (100, 1000):
 # </details>
 
 # %% [markdown]
-# **Q5. Why do the low-level features of v3+ pass through a 1 x 1 convolution with 48
-# channels?**
+# **Q5. The low-level features of v3+ pass through a 1 x 1 convolution with 48 channels.
+# What is its effect?**
 #
-# <details class="quiz right"><summary>To make them fewer than the channels of
+# <details class="quiz right"><summary>There are fewer of them than channels of
 # ASPP</summary>
 #
 # Right: 256 low-level channels become 48, beside 256 channels of ASPP, so that the
 # decoder reads mostly ASPP's.
 #
 # </details>
-# <details class="quiz wrong"><summary>To bring them to the size of ASPP's map</summary>
+# <details class="quiz wrong"><summary>They get the size of ASPP's map</summary>
 #
 # Not quite: it is the output of ASPP that is upsampled. A 1 x 1 convolution does not
 # change the size of a map.
 #
 # </details>
-# <details class="quiz wrong"><summary>To compute one score per class</summary>
+# <details class="quiz wrong"><summary>They become one score per class</summary>
 #
 # Not quite: FCN does this with its skip connections. Here they stay features.
 #
@@ -1467,9 +1467,9 @@ for limit in (100, 1000):
 #   raised the IoU of the classes that a far-away sign decides, and changed nothing
 #   clearly on scenes without such a sign.
 # - A smaller output stride with adapted rates keeps the features of the encoder and
-#   adds new ones, but it moves the map if the corners are not aligned. Training
-#   at 8 gave a higher mean IoU than training at 16, for more multiply-adds. Testing at
-#   8 after training at 16 gave no clear gain here.
+#   adds new ones, but it moves the map if the corners are not aligned. Training at 8
+#   gave a higher mean IoU than training at 16, for more multiply-adds. Testing at 8
+#   after training at 16 gave no clear gain here.
 # - On Toytown, the gain of the decoder came from the low-level features, and not from
 #   its additional layers.
 # - On one CPU thread, separable convolutions saved more multiply-adds than time. In our

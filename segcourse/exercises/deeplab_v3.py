@@ -1,8 +1,10 @@
 """Exercises of the chapter on DeepLab v3 and v3+."""
 
+import operator
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from functools import partial
+from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +104,40 @@ def taps_of_both_sides_at_once(height: int, width: int, rate: int) -> float:
     return mean_taps(height, width, rate)
 
 
+def taps_clipped_above_both_sides(height: int, width: int, rate: int) -> float:
+    return 1.0 if rate >= max(height, width) else taps_below_zero(height, width, rate)
+
+
+def taps_added(height: int, width: int, rate: int) -> float:
+    return mean_taps(height, 1, rate) + mean_taps(width, 1, rate)
+
+
+def taps_of_the_rows(height: int, width: int, rate: int) -> float:
+    return mean_taps(height, 1, rate)
+
+
+def taps_at_twice_the_rate(height: int, width: int, rate: int) -> float:
+    return mean_taps(height, width, 2 * rate)
+
+
+def taps_without_rate(height: int, width: int, rate: int) -> float:
+    return mean_taps(height, width, 1)
+
+
+def taps_with_padding_of_one(height: int, width: int, rate: int) -> float:
+    ones, kernel = torch.ones(1, 1, height, width), torch.ones(1, 1, 3, 3)
+    return F.conv2d(ones, kernel, padding=1, dilation=rate).mean().item()
+
+
+def taps_outside(height: int, width: int, rate: int) -> float:
+    return 9 - mean_taps(height, width, rate)
+
+
+def taps_nine_or_four(height: int, width: int, rate: int) -> float:
+    inner = max(height - 2 * rate, 0) * max(width - 2 * rate, 0)
+    return 4 + 5 * inner / (height * width)
+
+
 taps = Exercise(
     "12.1 Predict: how many taps lie on the map?",
     solution=mean_taps,
@@ -190,6 +226,42 @@ taps = Exercise(
             taps_of_both_sides_at_once,
             "Only one tap is counted as soon as the rate reaches the shorter side. Along the "
             "longer side, other taps may still lie on the map.",
+        ),
+        Mistake(
+            taps_clipped_above_both_sides,
+            "The rate is compared with the longer side only. For a rate between the two sides, a "
+            "negative number of taps is still counted along the shorter one.",
+        ),
+        Mistake(
+            taps_added,
+            "The taps of the rows and those of the columns are added. Every row of the kernel has "
+            "taps in every column, so the two numbers are multiplied.",
+        ),
+        Mistake(
+            taps_of_the_rows,
+            "Only three taps are counted, the centre with those above and below it. The kernel has "
+            "three columns.",
+        ),
+        Mistake(
+            taps_at_twice_the_rate,
+            "The outer taps are placed 2 * rate positions from the centre. Their distance is "
+            "`rate`; the two outer taps are 2 * rate apart.",
+        ),
+        Mistake(taps_without_rate, "The rate is not used: this is the mean for rate 1."),
+        Mistake(
+            taps_with_padding_of_one,
+            "The padding is 1 for every rate here. The map keeps its size only if the padding is "
+            "equal to the rate.",
+        ),
+        Mistake(
+            taps_outside,
+            "This is the number of taps that fall outside of the map. Those on the map are asked "
+            "for.",
+        ),
+        Mistake(
+            taps_nine_or_four,
+            "A position counts with 9 taps or with 4 here. Near one border, but not near two, a "
+            "position has 6; with large rates, 1, 2 and 3 occur too.",
         ),
     ),
     hints=(
@@ -330,6 +402,47 @@ def macs_with_a_bias(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
     return positions * (k * k * c * d + d), positions * (k * k * c + c + c * d + d)
 
 
+def macs_pointwise_with_the_window(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
+    ordinary, _ = multiply_adds(h, w, c, d, k, s)
+    return ordinary, ordinary + -(-h // s) * -(-w // s) * k * k * c
+
+
+def macs_pointwise_before_stride(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
+    ordinary, _ = multiply_adds(h, w, c, d, k, s)
+    return ordinary, -(-h // s) * -(-w // s) * k * k * c + h * w * c * d
+
+
+def macs_pointwise_once(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
+    ordinary, _ = multiply_adds(h, w, c, d, k, s)
+    return ordinary, -(-h // s) * -(-w // s) * k * k * c + c * d
+
+
+def macs_of_one_depthwise_kernel(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
+    ordinary, _ = multiply_adds(h, w, c, d, k, s)
+    return ordinary, -(-h // s) * -(-w // s) * (k * k + c * d)
+
+
+def macs_of_one_channel(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
+    ordinary, separated = multiply_adds(h, w, c, d, k, s)
+    return ordinary // c, separated
+
+
+def macs_a_ninth(h: int, w: int, c: int, d: int, k: int, s: int) -> tuple[int, float]:
+    ordinary, _ = multiply_adds(h, w, c, d, k, s)
+    return ordinary, ordinary / 9
+
+
+def macs_rounded_product(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
+    positions = -(-h * w // s**2)
+    return positions * k * k * c * d, positions * (k * k * c + c * d)
+
+
+def macs_without_padding_taps(h: int, w: int, c: int, d: int, k: int, s: int) -> Macs:
+    ones, window = torch.ones(1, 1, h, w), torch.ones(1, 1, k, k)
+    inside = int(F.conv2d(ones, window, stride=s, padding=k // 2).sum())
+    return inside * c * d, inside * c + -(-h // s) * -(-w // s) * c * d
+
+
 _POINTWISE = "The pointwise layer comes after the depthwise one, so it reads the strided map too."
 
 macs = Exercise(
@@ -418,7 +531,8 @@ macs = Exercise(
         ),
         Mistake(
             macs_pointwise_alone,
-            "The depthwise layer is missing: one kernel x kernel window for each input channel.",
+            "Only the work of the pointwise layer is counted. The depthwise layer works too: with "
+            "one kernel x kernel window for each input channel.",
         ),
         Mistake(
             macs_are_parameters,
@@ -440,6 +554,43 @@ macs = Exercise(
             "kernel does not make the output smaller; only the stride does.",
         ),
         Mistake(macs_with_a_bias, "Biases are counted here, and the question leaves them out."),
+        Mistake(
+            macs_pointwise_with_the_window,
+            "The pointwise layer is counted with a kernel x kernel window. Its kernels are 1 x 1.",
+        ),
+        Mistake(
+            macs_pointwise_before_stride,
+            "The pointwise layer is counted at every input position. It reads what the depthwise "
+            "layer has computed, and that map has the stride already.",
+        ),
+        Mistake(
+            macs_pointwise_once,
+            "The pointwise layer is counted at a single position. Like the depthwise layer, it "
+            "works at every output position.",
+        ),
+        Mistake(
+            macs_of_one_depthwise_kernel,
+            "The depthwise layer has a single kernel here. It has one for each input channel.",
+        ),
+        Mistake(
+            macs_of_one_channel,
+            "The ordinary convolution is counted for one input channel. Each of its outputs reads "
+            "all of them.",
+        ),
+        Mistake(
+            macs_a_ninth,
+            "The number of the ordinary convolution is divided by 9. Count the two layers of the "
+            "separable one: the factor depends on the kernel and on the channels.",
+        ),
+        Mistake(
+            macs_rounded_product,
+            "The number of positions is rounded after the division of height * width. The two "
+            "sides are rounded up first, and multiplied then.",
+        ),
+        Mistake(
+            macs_without_padding_taps,
+            "Taps on the padding are left out here. The question counts them like all others.",
+        ),
     ),
     hints=(
         "How many values does the last layer compute, and how many products does each need?",
@@ -465,9 +616,9 @@ def dilated(strides: Sequence[int], output_stride: int) -> Layers:
 
     ``strides`` lists the strides of a network's convolutions, from the first to the last. Go
     through them in this order. A convolution keeps its stride if its stride times all strides
-    kept before is at most ``output_stride``; otherwise its stride becomes 1. Every
-    convolution needs the atrous rate with which its taps read the same places of the image as in
-    the original network. Return a list of pairs (stride, rate), one for each convolution.
+    kept before is at most ``output_stride``; otherwise its stride becomes 1. Every convolution
+    needs the atrous rate with which its taps read the same places of the image as in the original
+    network. Return a list of pairs (stride, rate), one for each convolution.
     """
     layers, reached, rate = [], 1, 1
     for stride in strides:
@@ -480,84 +631,92 @@ def dilated(strides: Sequence[int], output_stride: int) -> Layers:
     return layers
 
 
-def dilated_too_early(strides: Sequence[int], output_stride: int) -> Layers:
+def traded(
+    strides: Sequence[int],
+    keeps: Callable[[int, int], bool],
+    grown: Callable[[int, int], int] = lambda rate, stride: rate * stride,
+) -> Layers:
+    """The solution with other rules, from (reached, stride) and from (rate, removed stride)."""
     layers, reached, rate = [], 1, 1
     for stride in strides:
-        if reached * stride <= output_stride:
-            reached *= stride
-        else:
-            rate *= stride
-            stride = 1
-        layers.append((stride, rate))
+        kept = keeps(reached, stride)
+        layers.append((stride if kept else 1, rate))
+        reached, rate = (reached * stride, rate) if kept else (reached, grown(rate, stride))
     return layers
+
+
+def grown_by(
+    strides: Sequence[int], output_stride: int, grown: Callable[[int, int], int]
+) -> Layers:
+    return traded(strides, lambda reached, stride: reached * stride <= output_stride, grown)
+
+
+def changed(
+    strides: Sequence[int], output_stride: int, change: Callable[[int, int, int], tuple]
+) -> Layers:
+    """The solution with changed pairs, from (old stride, new stride, rate)."""
+    pairs = zip(strides, dilated(strides, output_stride), strict=True)
+    return [change(old, new, rate) for old, (new, rate) in pairs]
+
+
+def dilated_too_early(strides: Sequence[int], output_stride: int) -> Layers:
+    return changed(strides, output_stride, lambda old, new, rate: (new, rate * old // new))
 
 
 def dilated_without_rates(strides: Sequence[int], output_stride: int) -> Layers:
-    return [(stride, 1) for stride, _ in dilated(strides, output_stride)]
+    return changed(strides, output_stride, lambda old, new, rate: (new, 1))
 
 
-def dilated_once(strides: Sequence[int], output_stride: int) -> Layers:
-    layers, reached, rate = [], 1, 1
-    for stride in strides:
-        kept = reached * stride <= output_stride
-        layers.append((stride if kept else 1, rate))
-        reached, rate = (reached * stride, rate) if kept else (reached, stride)
-    return layers
+def dilated_where_removed(strides: Sequence[int], output_stride: int) -> Layers:
+    return changed(strides, output_stride, lambda old, new, rate: (new, 1 if old == new else rate))
 
 
-def dilated_by_sums(strides: Sequence[int], output_stride: int) -> Layers:
-    layers, reached, rate = [], 1, 1
-    for stride in strides:
-        if reached * stride <= output_stride:
-            layers.append((stride, rate))
-            reached *= stride
-        else:
-            layers.append((1, rate))
-            rate += stride - 1
-    return layers
+def dilated_where_kept(strides: Sequence[int], output_stride: int) -> Layers:
+    return changed(strides, output_stride, lambda old, new, rate: (new, rate if old == new else 1))
 
 
 def dilated_for_one_layer(strides: Sequence[int], output_stride: int) -> Layers:
-    layers, reached = [], 1
-    for stride in strides:
-        if reached * stride <= output_stride:
-            layers.append((stride, 1))
-            reached *= stride
-        else:
-            layers.append((1, stride))
-    return layers
+    return changed(strides, output_stride, lambda old, new, rate: (new, old // new))
+
+
+def dilated_pairs_exchanged(strides: Sequence[int], output_stride: int) -> Layers:
+    return changed(strides, output_stride, lambda old, new, rate: (rate, new))
+
+
+def dilated_with_strides_left(strides: Sequence[int], output_stride: int) -> Layers:
+    return changed(strides, output_stride, lambda old, new, rate: (old, rate))
+
+
+def dilated_once(strides: Sequence[int], output_stride: int) -> Layers:
+    return grown_by(strides, output_stride, lambda rate, stride: stride)
+
+
+def dilated_by_sums(strides: Sequence[int], output_stride: int) -> Layers:
+    return grown_by(strides, output_stride, lambda rate, stride: rate + stride - 1)
+
+
+def dilated_by_adding(strides: Sequence[int], output_stride: int) -> Layers:
+    return grown_by(strides, output_stride, lambda rate, stride: rate + stride)
 
 
 def dilated_by_two(strides: Sequence[int], output_stride: int) -> Layers:
-    layers, reached, rate = [], 1, 1
-    for stride in strides:
-        if reached * stride <= output_stride:
-            layers.append((stride, rate))
-            reached *= stride
-        else:
-            layers.append((1, rate))
-            rate *= 2
-    return layers
+    return grown_by(strides, output_stride, lambda rate, stride: rate * 2)
 
 
 def dilated_below_the_limit(strides: Sequence[int], output_stride: int) -> Layers:
-    layers, reached, rate = [], 1, 1
-    for stride in strides:
-        if reached * stride < output_stride:
-            layers.append((stride, rate))
-            reached *= stride
-        else:
-            layers.append((1, rate))
-            rate *= stride
-    return layers
+    return traded(strides, lambda reached, stride: reached * stride < output_stride)
+
+
+def dilated_beyond_the_limit(strides: Sequence[int], output_stride: int) -> Layers:
+    return traded(strides, lambda reached, stride: reached < output_stride)
+
+
+def dilated_by_single_strides(strides: Sequence[int], output_stride: int) -> Layers:
+    return traded(strides, lambda reached, stride: stride <= output_stride)
 
 
 def dilated_from_the_end(strides: Sequence[int], output_stride: int) -> Layers:
     return dilated(strides[::-1], output_stride)[::-1]
-
-
-def dilated_pairs_exchanged(strides: Sequence[int], output_stride: int) -> Layers:
-    return [(rate, stride) for stride, rate in dilated(strides, output_stride)]
 
 
 def dilated_with_all_strides(strides: Sequence[int], output_stride: int) -> Layers:
@@ -580,25 +739,41 @@ def dilated_by_every_stride(strides: Sequence[int], output_stride: int) -> Layer
     return layers
 
 
-def dilated_with_strides_left(strides: Sequence[int], output_stride: int) -> Layers:
-    pairs = zip(strides, dilated(strides, output_stride), strict=True)
-    return [(stride, rate) for stride, (_, rate) in pairs]
+def dilated_until_a_kept_stride(strides: Sequence[int], output_stride: int) -> Layers:
+    layers, rate = [], 1
+    for old, (new, _) in zip(strides, dilated(strides, output_stride), strict=True):
+        rate = 1 if new > 1 else rate
+        layers.append((new, rate))
+        rate *= old // new
+    return layers
+
+
+def dilated_by_smaller_strides(strides: Sequence[int], output_stride: int) -> Layers:
+    layers, reached, rate = [], 1, 1
+    for stride in strides:
+        kept = max(min(stride, output_stride // reached), 1)
+        layers.append((kept, rate))
+        reached, rate = reached * kept, rate * (stride // kept)
+    return layers
 
 
 def dilated_rates_as_quotients(strides: Sequence[int], output_stride: int) -> Layers:
-    layers, reached, product = [], 1, 1
-    for stride in strides:
-        product *= stride
-        kept = reached * stride <= output_stride
-        reached *= stride if kept else 1
-        layers.append((stride if kept else 1, max(product // output_stride, 1)))
-    return layers
+    new = [stride for stride, _ in dilated(strides, output_stride)]
+    products = accumulate(strides, operator.mul)
+    return [(s, max(p // output_stride, 1)) for s, p in zip(new, products, strict=True)]
+
+
+def dilated_by_quotients_before(strides: Sequence[int], output_stride: int) -> Layers:
+    new = [stride for stride, _ in dilated(strides, output_stride)]
+    products = accumulate(strides, operator.mul, initial=1)
+    return [(s, max(p // output_stride, 1)) for s, p in zip(new, products, strict=False)]
 
 
 trade = Exercise(
     "12.3 Trade strides for rates",
     solution=dilated,
     cases=[
+        ([2, 1, 2, 1], 2),
         ([2, 1, 2, 1, 2, 1, 2, 1, 2, 1], 16),
         ([2, 1, 2, 1, 2, 1, 2, 1, 2, 1], 8),
         ([2, 1, 2, 1, 2, 1, 2, 1, 2, 1], 32),
@@ -620,8 +795,8 @@ trade = Exercise(
         ),
         Mistake(
             dilated_without_rates,
-            "All rates are 1. On a finer map, neighbouring taps would read places of the image "
-            "that are closer together than in training.",
+            "A rate is still 1 after a stride was removed. On the finer map, neighbouring taps "
+            "would read places of the image that are closer together than in training.",
         ),
         Mistake(
             dilated_once,
@@ -676,6 +851,46 @@ trade = Exercise(
             "The quotient of all strides and `output_stride` includes the stride of the "
             "convolution itself. Its rate follows from the strides removed *before* it.",
         ),
+        Mistake(
+            dilated_where_removed,
+            "A convolution that keeps its stride always has rate 1 here, and this includes those "
+            "with stride 1. After a removed stride, it reads the finer map too.",
+        ),
+        Mistake(
+            dilated_where_kept,
+            "A convolution that loses its stride always has rate 1 here. If another stride was "
+            "removed before it, it reads a finer map than in training.",
+        ),
+        Mistake(
+            dilated_until_a_kept_stride,
+            "A kept stride sets the rate back to 1. The map stays finer than in the original "
+            "network, up to the end.",
+        ),
+        Mistake(
+            dilated_by_adding,
+            "The removed stride is added to the rate. With a removed stride of 2, the map is twice "
+            "as fine, so the rate 1 becomes 2 and not 3.",
+        ),
+        Mistake(
+            dilated_beyond_the_limit,
+            "A stride is kept if the product *before* it is below `output_stride`. Its own factor "
+            "belongs to the product: 2 and then 3 exceed 4.",
+        ),
+        Mistake(
+            dilated_by_single_strides,
+            "Each stride is compared with `output_stride` alone. Multiply it by the strides that "
+            "were kept before it.",
+        ),
+        Mistake(
+            dilated_by_smaller_strides,
+            "A stride is replaced by a smaller one above 1. In the question, it is kept or becomes "
+            "1.",
+        ),
+        Mistake(
+            dilated_by_quotients_before,
+            "The product of the strides before is divided by `output_stride`. The strides that are "
+            "kept may have a smaller product: divide by what they have reached.",
+        ),
     ),
     hints=(
         "Keep two numbers while you go through the list: the product of the strides kept so far, "
@@ -698,9 +913,9 @@ Net = Callable[[Tensor], Tensor]
 def average(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
     """Find the faults of a prediction at several scales, and write it correctly.
 
-    ``net`` turns images (N, 3, h, w) into logits (N, K, h, w). This code is meant to return the
-    mean of the class probabilities for ``image`` (N, 3, H, W), resized by every number in
-    ``scales``, each time as it is and mirrored from left to right:
+    ``net`` is a function from images (N, 3, h, w) to logits (N, K, h, w). This code is meant to
+    return the mean of the class probabilities for ``image`` (N, 3, H, W), resized by every number
+    in ``scales``, each time as it is and mirrored from left to right:
 
         def average(net, image, scales):
             size, total = image.shape[-2:], 0
@@ -727,76 +942,93 @@ def average(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
     return total / (2 * len(scales))
 
 
-def views(net: Net, image: Tensor, scales: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:
-    """Logits of the images and of their mirror images, the latter not mirrored back."""
-    size, plain, mirrored = image.shape[-2:], [], []
-    for scale in scales:
-        sides = [round(scale * side) for side in size]
-        resized = F.interpolate(image, sides, mode="bilinear")
-        plain.append(F.interpolate(net(resized), size, mode="bilinear"))
-        mirrored.append(F.interpolate(net(resized.flip(-1)), size, mode="bilinear"))
-    return plain, mirrored
+def resized(image: Tensor, scale: float, **options: bool) -> Tensor:
+    sides = [round(scale * side) for side in image.shape[-2:]]
+    return F.interpolate(image, sides, mode="bilinear", **options)
 
 
-def probabilities(logits: Sequence[Tensor]) -> list[Tensor]:
-    return [each.softmax(dim=1) for each in logits]
+def enlarged(logits: Tensor, size: torch.Size, **options: bool) -> Tensor:
+    return F.interpolate(logits, size, mode="bilinear", **options)
+
+
+def probabilities(logits: Tensor, size: torch.Size, **options: bool) -> Tensor:
+    return enlarged(logits, size, **options).softmax(dim=1)
+
+
+def views(
+    net: Net,
+    image: Tensor,
+    scales: Sequence[float],
+    resize: Callable[..., Tensor] = resized,
+    finish: Callable[..., Tensor] = probabilities,
+    axis: int = -1,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Maps of the images and of their mirror images, the latter not mirrored back."""
+    small, size = [resize(image, scale) for scale in scales], image.shape[-2:]
+    mirrored = [finish(net(each.flip(axis)), size) for each in small]
+    return [finish(net(each), size) for each in small], mirrored
+
+
+def mean_of(plain: list[Tensor], mirrored: list[Tensor], axis: int = -1) -> Tensor:
+    return (sum(plain) + sum(mirrored).flip(axis)) / (2 * len(plain))
 
 
 def averaged_as_given(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
     plain, mirrored = views(net, image, scales)
-    return sum(probabilities([*plain, *mirrored])) / len(scales)
+    return sum([*plain, *mirrored]) / len(scales)
 
 
 def averaged_without_mirroring_back(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
     plain, mirrored = views(net, image, scales)
-    return sum(probabilities([*plain, *mirrored])) / (2 * len(scales))
+    return sum([*plain, *mirrored]) / (2 * len(scales))
 
 
 def averaged_by_half_the_number(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
     return 2 * average(net, image, scales)
 
 
-def averaged_logits(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    plain, mirrored = views(net, image, scales)
-    total = sum(plain) + sum(mirrored).flip(-1)
-    return (total / (2 * len(scales))).softmax(dim=1)
-
-
 def averaged_raw_logits(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    plain, mirrored = views(net, image, scales)
-    return (sum(plain) + sum(mirrored).flip(-1)) / (2 * len(scales))
+    return mean_of(*views(net, image, scales, finish=enlarged))
+
+
+def averaged_logits(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    return averaged_raw_logits(net, image, scales).softmax(dim=1)
 
 
 def averaged_upside_down(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    plain, mirrored = views(net, image, scales)
-    total = sum(probabilities(plain)) + sum(probabilities(mirrored)).flip(-2)
-    return total / (2 * len(scales))
+    return mean_of(*views(net, image, scales), axis=-2)
 
 
 def averaged_flipped_over(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    plain, _ = views(net, image, scales)
-    size, total = image.shape[-2:], sum(probabilities(plain))
-    for scale in scales:
-        sides = [round(scale * side) for side in size]
-        resized = F.interpolate(image, sides, mode="bilinear")
-        logits = F.interpolate(net(resized.flip(-2)), size, mode="bilinear")
-        total = total + logits.softmax(dim=1).flip(-2)
-    return total / (2 * len(scales))
+    return mean_of(*views(net, image, scales, axis=-2), axis=-2)
 
 
 def averaged_all_mirrored(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    plain, mirrored = views(net, image, scales)
-    return sum(probabilities([*plain, *mirrored])).flip(-1) / (2 * len(scales))
+    return averaged_without_mirroring_back(net, image, scales).flip(-1)
+
+
+def averaged_as_a_mirror_image(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    return average(net, image, scales).flip(-1)
+
+
+def averaged_mirrored_by_turns(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    total = 0
+    for plain, mirrored in zip(*views(net, image, scales), strict=True):
+        total = (total + plain + mirrored).flip(-1)
+    return total / (2 * len(scales))
+
+
+def averaged_both_ways(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    both = averaged_without_mirroring_back(net, image, scales)
+    return (both + both.flip(-1)) / 2
 
 
 def averaged_scales_only(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    plain, _ = views(net, image, scales)
-    return sum(probabilities(plain)) / len(scales)
+    return sum(views(net, image, scales)[0]) / len(scales)
 
 
 def averaged_mirror_only(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    _, mirrored = views(net, image, scales)
-    return sum(probabilities(mirrored)).flip(-1) / len(scales)
+    return sum(views(net, image, scales)[1]).flip(-1) / len(scales)
 
 
 def averaged_classes(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
@@ -804,55 +1036,78 @@ def averaged_classes(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor
 
 
 def averaged_over_the_batch(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    plain, mirrored = views(net, image, scales)
-    total = sum(each.softmax(dim=0) for each in plain)
-    total = total + sum(each.softmax(dim=0) for each in mirrored).flip(-1)
-    return total / (2 * len(scales))
+    def finish(logits, size):
+        return enlarged(logits, size).softmax(dim=0)
+
+    return mean_of(*views(net, image, scales, finish=finish))
+
+
+def averaged_over_a_row(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    def finish(logits, size):
+        return enlarged(logits, size).softmax(dim=-1)
+
+    return mean_of(*views(net, image, scales, finish=finish))
 
 
 def averaged_last_scale(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
     return average(net, image, scales[-1:])
 
 
+def averaged_first_scale(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    return average(net, image, scales[:1]) / len(scales)
+
+
 def averaged_maximum(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
     plain, mirrored = views(net, image, scales)
-    found = [*probabilities(plain), *(each.flip(-1) for each in probabilities(mirrored))]
-    return torch.stack(found).amax(dim=0)
+    return torch.stack([*plain, *(each.flip(-1) for each in mirrored)]).amax(dim=0)
 
 
 def averaged_pixels_first(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    size, total = image.shape[-2:], 0
-    for scale in scales:
-        sides = [round(scale * side) for side in size]
-        resized = F.interpolate(image, sides, mode="bilinear")
-        for mirrored in (False, True):
-            probability = net(resized.flip(-1) if mirrored else resized).softmax(dim=1)
-            probability = F.interpolate(probability, size, mode="bilinear")
-            total = total + (probability.flip(-1) if mirrored else probability)
-    return total / (2 * len(scales))
+    def finish(logits, size):
+        return enlarged(logits.softmax(dim=1), size)
+
+    return mean_of(*views(net, image, scales, finish=finish))
 
 
 def averaged_truncated_sides(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
-    size, total = image.shape[-2:], 0
-    for scale in scales:
-        resized = F.interpolate(image, [int(scale * side) for side in size], mode="bilinear")
-        for mirrored in (False, True):
-            logits = net(resized.flip(-1) if mirrored else resized)
-            probability = F.interpolate(logits, size, mode="bilinear").softmax(dim=1)
-            total = total + (probability.flip(-1) if mirrored else probability)
-    return total / (2 * len(scales))
+    def resize(image, scale):
+        return enlarged(image, [int(scale * side) for side in image.shape[-2:]])
+
+    return mean_of(*views(net, image, scales, resize=resize))
+
+
+def averaged_by_factors(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    def resize(image, scale):
+        return F.interpolate(image, scale_factor=scale, mode="bilinear")
+
+    return mean_of(*views(net, image, scales, resize=resize))
 
 
 def averaged_nearest(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    def finish(logits, size):
+        return F.interpolate(logits, size, mode="nearest").softmax(dim=1)
+
+    return mean_of(*views(net, image, scales, finish=finish))
+
+
+def averaged_with_aligned_corners(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    resize = partial(resized, align_corners=True)
+    finish = partial(probabilities, align_corners=True)
+    return mean_of(*views(net, image, scales, resize, finish))
+
+
+def averaged_from_scale_to_scale(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
     size, total = image.shape[-2:], 0
     for scale in scales:
-        sides = [round(scale * side) for side in size]
-        resized = F.interpolate(image, sides, mode="bilinear")
-        for mirrored in (False, True):
-            logits = net(resized.flip(-1) if mirrored else resized)
-            probability = F.interpolate(logits, size, mode="nearest").softmax(dim=1)
-            total = total + (probability.flip(-1) if mirrored else probability)
+        image = enlarged(image, [round(scale * side) for side in size])
+        total = total + probabilities(net(image), size)
+        total = total + probabilities(net(image.flip(-1)), size).flip(-1)
     return total / (2 * len(scales))
+
+
+def averaged_by_a_module(net: Net, image: Tensor, scales: Sequence[float]) -> Tensor:
+    net.eval()
+    return average(net, image, scales)
 
 
 def leaning(image: Tensor) -> Tensor:
@@ -923,7 +1178,22 @@ average_views = Exercise(
         ),
         Mistake(
             averaged_all_mirrored,
-            "All outputs are mirrored at the end, also those of the images that were not mirrored.",
+            "All outputs are mirrored, also those of the images that were not mirrored.",
+        ),
+        Mistake(
+            averaged_as_a_mirror_image,
+            "This is the mirror image of the right result: the outputs for the images that were "
+            "*not* mirrored are flipped last.",
+        ),
+        Mistake(
+            averaged_mirrored_by_turns,
+            "The sum itself is mirrored once per scale, with all that was added before. Mirror one "
+            "output before it is added.",
+        ),
+        Mistake(
+            averaged_both_ways,
+            "Every output is added twice, as it is and mirrored. An output is needed once, in the "
+            "orientation of the image.",
         ),
         Mistake(
             averaged_scales_only,
@@ -942,8 +1212,18 @@ average_views = Exercise(
             "The softmax runs over the images of the batch. The classes are axis 1.",
         ),
         Mistake(
+            averaged_over_a_row,
+            "The softmax runs along the rows of pixels, the last axis. The classes are axis 1, and "
+            "their probabilities sum to 1 at every pixel.",
+        ),
+        Mistake(
             averaged_last_scale,
             "Only the last scale counts. Add up the probabilities of all scales.",
+        ),
+        Mistake(
+            averaged_first_scale,
+            "Only the first scale is added up, and the sum is divided by the number of all views. "
+            "Is the `return` inside the loop?",
         ),
         Mistake(
             averaged_maximum,
@@ -962,6 +1242,26 @@ average_views = Exercise(
             averaged_nearest,
             "The logits are resized with the nearest value. The given code resizes bilinearly, and "
             "that part is right.",
+        ),
+        Mistake(
+            averaged_by_factors,
+            "The image is resized with scale_factor, which rounds the sides down. Keep the sides "
+            "of the given code.",
+        ),
+        Mistake(
+            averaged_with_aligned_corners,
+            "The corners are aligned in the interpolation (align_corners=True). Keep the default, "
+            "as in the given code.",
+        ),
+        Mistake(
+            averaged_from_scale_to_scale,
+            "Each scale resizes the image of the scale before it, because `image` is replaced in "
+            "the loop. Resize the original image every time.",
+        ),
+        Mistake(
+            averaged_by_a_module,
+            "`net` is a function here, and not a module, so it has no method eval(). Call it with "
+            "an image: net(view).",
         ),
     ),
     hints=(
@@ -1072,6 +1372,59 @@ def separable_if_small(weight: Tensor) -> bool:
     return weight.shape[0] == 1
 
 
+def separable_without_signs(weight: Tensor) -> bool:
+    return is_separable(weight.abs())
+
+
+def separable_with_a_tolerance(weight: Tensor) -> bool:
+    return all(
+        bool((torch.linalg.svdvals(kernels)[1:] < 0.05).all())
+        for kernels in weight.flatten(2).unbind(1)
+    )
+
+
+def separable_if_similar(weight: Tensor) -> bool:
+    """Whether the cosine between any two kernels of a channel is above 0.99, or below -0.99."""
+    kernels = F.normalize(weight.flatten(2).double(), dim=2).transpose(0, 1)
+    kept = (kernels != 0).any(dim=2, keepdim=True)
+    cosines = (kernels @ kernels.mT).abs()
+    return bool((cosines[kept & kept.mT] > 0.99).all())
+
+
+def separable_in_the_last_channel(weight: Tensor) -> bool:
+    return is_separable(weight[:, -1:])
+
+
+def separable_if_all_kernels_agree(weight: Tensor) -> bool:
+    return is_separable(weight.flatten(0, 1)[:, None])
+
+
+def separable_after_a_reshape(weight: Tensor) -> bool:
+    mixed = weight.reshape(weight.shape[1], weight.shape[0], -1)
+    return bool((torch.linalg.matrix_rank(mixed) <= 1).all())
+
+
+def separable_channel_by_channel(weight: Tensor) -> list[bool]:
+    return [is_separable(weight[:, c : c + 1]) for c in range(weight.shape[1])]
+
+
+def separable_by_ratios(weight: Tensor) -> bool:
+    kernels = weight.flatten(2)
+    ratios = kernels / kernels[:1]
+    return bool(torch.allclose(ratios, ratios[..., :1].expand_as(ratios)))
+
+
+def separable_by_lengths(weight: Tensor) -> bool:
+    kernels = weight.flatten(2)
+    kernels = kernels / kernels.norm(dim=2, keepdim=True)
+    return bool(torch.allclose(kernels, kernels[:1].expand_as(kernels)))
+
+
+def separable_by_lengths_above_zero(weight: Tensor) -> bool:
+    channels = [kernels[kernels.any(dim=1)] for kernels in weight.flatten(2).unbind(1)]
+    return all(separable_by_lengths(kernels[:, None, None]) for kernels in channels)
+
+
 def kernels_of(*outputs: Sequence[Sequence[float]]) -> Tensor:
     """Kernels of 2 x 2 or 3 x 3 values, listed for every output and every channel."""
     table = torch.tensor(outputs, dtype=torch.float64)
@@ -1082,28 +1435,37 @@ def kernels_of(*outputs: Sequence[Sequence[float]]) -> Tensor:
 def convolutions() -> list[tuple[Tensor]]:
     a, b, c = [1.0, 2, 3, 4], [0.0, 1, -1, 0], [2.0, 0, 0, 0]
     zero, double, minus = [0.0] * 4, [2.0, 4, 6, 8], [-0.5, -1, -1.5, -2]
-    opposite = [-2.0, -4, -6, -8]
+    opposite, shifted = [-2.0, -4, -6, -8], [2.0, 3, 4, 5]
+    one_sign, nearly = [1.0, 2, 3, -4], [1.0, 2, 3, 4.25]  # unlike a in the last weight
     blur = [1.0, 2, 1, 2, 4, 2, 1, 2, 1]
     edge = [1.0, 0, -1, 2, 0, -2, 1, 0, -1]
     return [
-        (kernels_of([a, b], [double, b], [minus, b]),),
+        (kernels_of([a], [b]),),
+        (kernels_of([a], [double]),),
+        (kernels_of([double], [opposite]),),
+        (kernels_of([a], [one_sign]),),
+        (kernels_of([a], [shifted]),),
+        (kernels_of([a], [nearly]),),
+        (kernels_of([[0.001, 0.002, 0.003, 0.004]], [[0.004, 0.003, 0.002, 0.001]]),),
+        (kernels_of([zero], [a], [b]),),
+        (kernels_of([a], [b], [zero]),),
+        (kernels_of([zero], [a], [zero], [b]),),
+        (kernels_of([a, b], [a, b]),),
         (kernels_of([a, b], [double, b]),),
         (kernels_of([a, b], [b, a]),),
         (kernels_of([a, c], [a, b]),),
         (kernels_of([c, a], [b, a]),),
         (kernels_of([a, b, c]),),
-        (kernels_of([a], [b]),),
-        (kernels_of([a], [double]),),
-        (kernels_of([zero], [a], [b]),),
-        (kernels_of([double], [opposite]),),
+        (kernels_of([a, b, a], [a, b, b]),),
         (kernels_of([a, zero], [double, zero]),),
+        (kernels_of([zero, a], [zero, b]),),
+        (kernels_of([zero, zero], [zero, zero]),),
+        (kernels_of([a, b], [double, b], [minus, b]),),
         (kernels_of([zero, b], [a, zero], [minus, b]),),
         (kernels_of([a, b], [zero, zero], [b, b]),),
-        (kernels_of([zero, zero], [zero, zero]),),
+        (kernels_of([a, a], [b, b], [c, c]),),
         (kernels_of([blur, edge], [blur, blur]),),
         (kernels_of([blur, blur], [edge, edge]),),
-        (kernels_of([a, a], [b, b], [c, c]),),
-        (kernels_of([a, b], [a, b]),),
         (torch.arange(6.0).view(2, 3, 1, 1),),
     ]
 
@@ -1188,6 +1550,54 @@ separable = Exercise(
             "One output is always possible, but several can be, too: their kernels for one channel "
             "must be multiples of one kernel.",
         ),
+        Mistake(
+            separable_without_signs,
+            "The signs of the weights are lost. A factor changes the signs of a whole kernel, but "
+            "not of a single weight in it.",
+        ),
+        Mistake(
+            separable_with_a_tolerance,
+            "Small weights are taken for zeros here, by a fixed tolerance or by rounding. How far "
+            "kernels may be from multiples depends on the size of their weights.",
+        ),
+        Mistake(
+            separable_if_similar,
+            "Kernels that are similar to multiples of each other are taken for multiples. The "
+            "outputs must be the same for every input.",
+        ),
+        Mistake(
+            separable_in_the_last_channel,
+            "Only the last channel decides. Does a later channel replace the result of an earlier "
+            "one?",
+        ),
+        Mistake(
+            separable_if_all_kernels_agree,
+            "The kernels of different channels are compared with each other. Every channel has a "
+            "depthwise kernel of its own.",
+        ),
+        Mistake(
+            separable_after_a_reshape,
+            "A reshape to (C, O, h * w) does not exchange outputs and channels; it only cuts the "
+            "same numbers elsewhere. Use transpose or indexing.",
+        ),
+        Mistake(
+            separable_channel_by_channel,
+            "There is one answer for each channel here. Return a single one for the whole weight.",
+        ),
+        Mistake(
+            separable_by_ratios,
+            "In a division, 0 / 0 gives NaN, which equals nothing. Zeros inside of kernels, and "
+            "kernels of zeros, need a comparison without division.",
+        ),
+        Mistake(
+            separable_by_lengths,
+            "Kernels are divided by their length. A kernel of zeros has the length 0, and 0 / 0 is "
+            "NaN; a negative factor remains after the division, too.",
+        ),
+        Mistake(
+            separable_by_lengths_above_zero,
+            "A negative factor is not allowed here. The pointwise layer may have negative weights.",
+        ),
     ),
     hints=(
         "Write down which kernel output o sees in channel c: the depthwise kernel of c, times one "
@@ -1236,45 +1646,80 @@ def choose(options: Options, budget: float, bound: float) -> str | None:
     return min(left, key=lambda name: affordable[name][0])
 
 
+Scores = Sequence[float]
+
+
+def within(options: Options, budget: float) -> Options:
+    return {name: option for name, option in options.items() if option[0] <= budget}
+
+
+def gaps(best: Scores, scores: Scores) -> list[float]:
+    return [a - b for a, b in zip(best, scores, strict=True)]
+
+
+def standard_error(best: Scores, scores: Scores) -> float:
+    return statistics.stdev(gaps(best, scores)) / len(best) ** 0.5
+
+
+def highest_mean(options: Options) -> str:
+    return max(options, key=lambda name: sum(options[name][1]))
+
+
+def cheapest(options: Options) -> str:
+    return min(options, key=lambda name: options[name][0])
+
+
+def dearest(options: Options) -> str:
+    return max(options, key=lambda name: options[name][0])
+
+
+def best_ratio(options: Options) -> str:
+    return max(options, key=lambda name: sum(options[name][1]) / options[name][0])
+
+
+def cheapest_but_the_best(options: Options) -> str:
+    best = highest_mean(options)
+    return cheapest({name: each for name, each in options.items() if name != best} or options)
+
+
+def by_mean(best: Scores, scores: Scores, limit: float) -> bool:
+    return statistics.mean(gaps(best, scores)) > limit
+
+
+def never(best: Scores, scores: Scores, limit: float) -> bool:
+    return False
+
+
 def decide(
     options: Options,
     budget: float,
     bound: float,
     *,
-    error: Callable[[list[float]], float] | None = None,
-    paired: bool = True,
+    error: Callable[[Scores, Scores], float] = standard_error,
+    best_of: Callable[[Options], str] = highest_mean,
+    pick: Callable[[Options], str] = cheapest,
     reference: Options | None = None,
+    worse: Callable[[Scores, Scores, float], bool] = by_mean,
 ) -> str | None:
-    """The solution with another standard error, without pairs, or with another best option."""
-    affordable = {name: option for name, option in options.items() if option[0] <= budget}
+    """The solution with another error, best option, comparison, or choice of those left."""
+    affordable = within(options, budget)
     if not affordable:
         return None
-    _, best = max((reference or affordable).values(), key=lambda option: sum(option[1]))
-    left = []
-    for name, (_, scores) in affordable.items():
-        differences = [a - b for a, b in zip(best, scores, strict=True)]
-        spread = differences if paired else None
-        if error is not None:
-            limit = error(differences)
-        elif spread is None:
-            limit = (
-                (statistics.variance(best) + statistics.variance(scores)) / len(scores)
-            ) ** 0.5 * (scores is not best)
-        else:
-            limit = statistics.stdev(spread) / len(spread) ** 0.5
-        if not statistics.mean(differences) > bound * limit:
-            left.append(name)
-    return min(left, key=lambda name: affordable[name][0], default=None)
+    pool = reference or affordable
+    best = pool[best_of(pool)][1]
+    return pick({
+        name: (cost, scores)
+        for name, (cost, scores) in affordable.items()
+        if not worse(best, scores, bound * error(best, scores))
+    })  # fmt: skip
 
 
 def choose_the_best(options: Options, budget: float, bound: float) -> str | None:
-    affordable = {name: each for name, each in options.items() if each[0] <= budget}
-    return max(affordable, key=lambda name: sum(affordable[name][1]), default=None)
+    return decide(options, budget, bound, pick=highest_mean)
 
 
 def choose_the_cheapest(options: Options, budget: float, bound: float) -> str | None:
-    affordable = {name: each for name, each in options.items() if each[0] <= budget}
-    return min(affordable, key=lambda name: affordable[name][0], default=None)
+    return decide(options, budget, bound, worse=never)
 
 
 def choose_without_budget(options: Options, budget: float, bound: float) -> str | None:
@@ -1287,64 +1732,179 @@ def choose_with_a_best_beyond_the_budget(
     return decide(options, budget, bound, reference=options)
 
 
+def choose_none_below_a_best_beyond_the_budget(
+    options: Options, budget: float, bound: float
+) -> str | None:
+    def pick(left):
+        return cheapest(left) if left else None
+
+    return decide(options, budget, bound, reference=options, pick=pick)
+
+
 def choose_below_the_budget(options: Options, budget: float, bound: float) -> str | None:
     return choose({name: each for name, each in options.items() if each[0] < budget}, budget, bound)
 
 
+def choose_with_exchanged_arguments(options: Options, budget: float, bound: float) -> str | None:
+    return choose(options, bound, budget)
+
+
 def choose_by_deviation(options: Options, budget: float, bound: float) -> str | None:
-    return decide(options, budget, bound, error=statistics.stdev)
+    return decide(options, budget, bound, error=lambda a, b: statistics.stdev(gaps(a, b)))
 
 
 def choose_by_population(options: Options, budget: float, bound: float) -> str | None:
-    return decide(
-        options, budget, bound, error=lambda each: statistics.pstdev(each) / len(each) ** 0.5
-    )
+    def error(best, scores):
+        return statistics.pstdev(gaps(best, scores)) / len(best) ** 0.5
+
+    return decide(options, budget, bound, error=error)
+
+
+def choose_with_one_less_twice(options: Options, budget: float, bound: float) -> str | None:
+    def error(best, scores):
+        return statistics.stdev(gaps(best, scores)) / (len(best) - 1) ** 0.5
+
+    return decide(options, budget, bound, error=error)
 
 
 def choose_without_root(options: Options, budget: float, bound: float) -> str | None:
-    return decide(options, budget, bound, error=lambda each: statistics.stdev(each) / len(each))
+    def error(best, scores):
+        return statistics.stdev(gaps(best, scores)) / len(best)
+
+    return decide(options, budget, bound, error=error)
 
 
 def choose_by_variance(options: Options, budget: float, bound: float) -> str | None:
-    return decide(options, budget, bound, error=lambda each: statistics.variance(each) / len(each))
+    def error(best, scores):
+        return statistics.variance(gaps(best, scores)) / len(best)
 
-
-def choose_with_the_best_median(options: Options, budget: float, bound: float) -> str | None:
-    affordable = {name: each for name, each in options.items() if each[0] <= budget}
-    if not affordable:
-        return None
-    best = max(affordable.values(), key=lambda option: statistics.median(option[1]))
-    return decide(affordable, budget, bound, reference={"best": best})
+    return decide(options, budget, bound, error=error)
 
 
 def choose_without_pairs(options: Options, budget: float, bound: float) -> str | None:
-    return decide(options, budget, bound, paired=False)
+    def error(best, scores):
+        return ((statistics.variance(best) + statistics.variance(scores)) / len(best)) ** 0.5
+
+    return decide(options, budget, bound, error=error)
+
+
+def choose_by_spread_of_scores(options: Options, budget: float, bound: float) -> str | None:
+    def error(best, scores):
+        return statistics.stdev(scores) / len(scores) ** 0.5
+
+    return decide(options, budget, bound, error=error)
+
+
+def choose_by_spread_of_the_best(options: Options, budget: float, bound: float) -> str | None:
+    def error(best, scores):
+        return statistics.stdev(best) / len(best) ** 0.5
+
+    return decide(options, budget, bound, error=error)
+
+
+def choose_without_error(options: Options, budget: float, bound: float) -> str | None:
+    return decide(options, budget, bound, error=lambda best, scores: 1.0)
+
+
+def choose_by_sums(options: Options, budget: float, bound: float) -> str | None:
+    return decide(
+        options, budget, bound, worse=lambda best, scores, limit: sum(gaps(best, scores)) > limit
+    )
+
+
+def choose_the_other_way_round(options: Options, budget: float, bound: float) -> str | None:
+    def worse(best, scores, limit):
+        return scores != best and statistics.mean(gaps(best, scores)) <= limit
+
+    return decide(options, budget, bound, worse=worse, pick=cheapest_but_the_best)
+
+
+def choose_with_zero_errors_kept(options: Options, budget: float, bound: float) -> str | None:
+    def worse(best, scores, limit):
+        return limit > 0 and statistics.mean(gaps(best, scores)) > limit
+
+    return decide(options, budget, bound, worse=worse)
+
+
+def choose_among_the_others(options: Options, budget: float, bound: float) -> str | None:
+    return decide(options, budget, bound, pick=cheapest_but_the_best)
+
+
+def choose_by_one(options: Options, budget: float, bound: float) -> str | None:
+    return choose(options, budget, 1.0)
 
 
 def choose_by_two(options: Options, budget: float, bound: float) -> str | None:
     return choose(options, budget, 2.0)
 
 
+def choose_by_a_fixed_bound(options: Options, budget: float, bound: float) -> str | None:
+    return choose(options, budget, 4.30)
+
+
+def choose_with_the_best_median(options: Options, budget: float, bound: float) -> str | None:
+    def best_of(left):
+        return max(left, key=lambda name: statistics.median(left[name][1]))
+
+    return decide(options, budget, bound, best_of=best_of)
+
+
+def choose_with_the_dearest_as_best(options: Options, budget: float, bound: float) -> str | None:
+    return decide(options, budget, bound, best_of=dearest)
+
+
+def choose_step_by_step(options: Options, budget: float, bound: float) -> str | None:
+    names = sorted(within(options, budget), key=lambda name: options[name][0])
+    chosen = names[0] if names else None
+    for name in names[1:]:
+        new, old = options[name][1], options[chosen][1]
+        if statistics.mean(gaps(new, old)) > bound * standard_error(new, old):
+            chosen = name
+    return chosen
+
+
+def choose_from_step_to_step(options: Options, budget: float, bound: float) -> str | None:
+    affordable = within(options, budget)
+    chosen = highest_mean(affordable) if affordable else None
+    for name in sorted(affordable, key=lambda name: -options[name][0]):
+        if options[name][0] < options[chosen][0]:
+            old, new = options[chosen][1], options[name][1]
+            if statistics.mean(gaps(old, new)) <= bound * standard_error(old, new):
+                chosen = name
+    return chosen
+
+
+def choose_until_one_is_worse(options: Options, budget: float, bound: float) -> str | None:
+    affordable = within(options, budget)
+    chosen = best = highest_mean(affordable) if affordable else None
+    for name in sorted(affordable, key=lambda name: -options[name][0]):
+        if options[name][0] < options[best][0]:
+            old, new = options[best][1], options[name][1]
+            if statistics.mean(gaps(old, new)) > bound * standard_error(old, new):
+                break
+            chosen = name
+    return chosen
+
+
 def choose_the_dearest(options: Options, budget: float, bound: float) -> str | None:
-    affordable = {name: each for name, each in options.items() if each[0] <= budget}
-    left = {
-        name: each for name, each in affordable.items()
-        if choose({name: (0.0, each[1]), **{n: (1.0, e[1]) for n, e in affordable.items()
-                                            if n != name}}, 1.0, bound) == name
-    }  # fmt: skip
-    return max(left, key=lambda name: left[name][0], default=None)
+    return decide(options, budget, bound, pick=dearest)
+
+
+def choose_the_first(options: Options, budget: float, bound: float) -> str | None:
+    return decide(options, budget, bound, pick=lambda left: next(iter(left)))
 
 
 def choose_by_best_run(options: Options, budget: float, bound: float) -> str | None:
-    affordable = {name: each for name, each in options.items() if each[0] <= budget}
+    affordable = within(options, budget)
     return max(affordable, key=lambda name: max(affordable[name][1]), default=None)
 
 
 def choose_by_ratio(options: Options, budget: float, bound: float) -> str | None:
-    affordable = {name: each for name, each in options.items() if each[0] <= budget}
-    return max(
-        affordable, key=lambda name: sum(affordable[name][1]) / affordable[name][0], default=None
-    )
+    return decide(options, budget, bound, worse=never, pick=best_ratio)
+
+
+def choose_the_best_ratio(options: Options, budget: float, bound: float) -> str | None:
+    return decide(options, budget, bound, pick=best_ratio)
 
 
 def choose_an_empty_name(options: Options, budget: float, bound: float) -> str | None:
@@ -1359,20 +1919,6 @@ def choose_its_number(options: Options, budget: float, bound: float) -> int | No
 def choose_a_cost(options: Options, budget: float, bound: float) -> float | None:
     name = choose(options, budget, bound)
     return None if name is None else options[name][0]
-
-
-def choose_any_difference(options: Options, budget: float, bound: float) -> str | None:
-    affordable = {name: each for name, each in options.items() if each[0] <= budget}
-    if not affordable:
-        return None
-    _, best = max(affordable.values(), key=lambda option: sum(option[1]))
-    left = []
-    for name, (_, scores) in affordable.items():
-        differences = [a - b for a, b in zip(best, scores, strict=True)]
-        error = statistics.stdev(differences) / len(differences) ** 0.5
-        if not abs(statistics.mean(differences)) >= bound * error or scores == best:
-            left.append(name)
-    return left[0] if left else None
 
 
 STRIDES = {
@@ -1411,6 +1957,23 @@ FIRST = {  # the best mean does not begin with the best score
     "u": (3.0, [0.70, 0.50, 0.50]),
     "v": (4.0, [0.60, 0.62, 0.61]),
 }
+ALWAYS = {  # below is 1 lower for every seed: its standard error is 0
+    "below": (1.0, [50.0, 60.0, 70.0]),
+    "above": (2.0, [51.0, 61.0, 71.0]),
+}
+WIDE = {  # mid is clearly worse than the best; wide, which costs less, is not
+    "best": (9.0, [0.80, 0.81, 0.82]),
+    "mid": (5.0, [0.70, 0.71, 0.725]),
+    "wide": (2.0, [0.60, 0.95, 0.75]),
+}
+NEAR = {  # the costs are similar: near costs less, and over has more score per cost
+    "over": (10.0, [0.80, 0.60, 0.70]),
+    "near": (9.0, [0.50, 0.62, 0.65]),
+}
+LOW = {  # the best has the lowest cost
+    "one": (3.0, [0.70, 0.60, 0.50]),
+    "two": (4.0, [0.40, 0.70, 0.60]),
+}
 MIDDLE = {  # the best median is not the best mean
     "m": (30.0, [0.70, 0.70, 0.80]),
     "d": (20.0, [0.71, 0.72, 0.55]),
@@ -1444,6 +2007,10 @@ budget = Exercise(
         (SPREAD, 8.0, 2.2),
         (FIRST, 5.0, 0.5),
         (MIDDLE, 50.0, 4.30),
+        (ALWAYS, 9.0, 4.30),
+        (WIDE, 9.0, 4.30),
+        (NEAR, 99.0, 4.30),
+        (LOW, 5.0, 4.30),
     ],
     mistakes=(
         Mistake(
@@ -1452,16 +2019,22 @@ budget = Exercise(
         ),
         Mistake(
             choose_the_cheapest,
-            "The cheapest option is chosen, even if it is clearly worse than the best.",
+            "No option counts as clearly worse here, so that the cheapest one is always chosen. "
+            "The differences are best minus option.",
         ),
         Mistake(
             choose_without_budget,
-            "The budget is not used. Options that cost more do not count.",
+            "An option beyond the budget is chosen. Options that cost more do not count.",
         ),
         Mistake(
             choose_with_a_best_beyond_the_budget,
             "The best of *all* options is the reference here. Options beyond the budget do not "
             "count, not even as a reference.",
+        ),
+        Mistake(
+            choose_none_below_a_best_beyond_the_budget,
+            "Where the best of all options is beyond the budget, None is returned although "
+            "others are affordable. The best is one of those within the budget.",
         ),
         Mistake(
             choose_below_the_budget,
@@ -1494,7 +2067,19 @@ budget = Exercise(
             "The spreads of the two lists are combined. Scores of one seed belong together: take "
             "the differences first, then their standard deviation.",
         ),
-        Mistake(choose_by_two, "The bound is 2 for every input here. Use the argument `bound`."),
+        Mistake(
+            choose_by_one,
+            "The mean is compared with one standard error, without `bound`.",
+        ),
+        Mistake(
+            choose_by_two,
+            "The same bound, such as 2, is used for every input. Use the argument `bound`.",
+        ),
+        Mistake(
+            choose_by_a_fixed_bound,
+            "The argument `bound` has no influence here. The 4.30 of the chapter, for example, is "
+            "the bound for three seeds only.",
+        ),
         Mistake(
             choose_the_dearest,
             "The most expensive of the options that are not clearly worse is chosen. Take the "
@@ -1516,9 +2101,77 @@ budget = Exercise(
         Mistake(choose_its_number, "Return the name of the option, not its place."),
         Mistake(choose_a_cost, "Return the name of the option, not its cost."),
         Mistake(
-            choose_any_difference,
+            choose_the_first,
             "The first option that is not clearly worse is chosen. Options may come in any order: "
             "take the cheapest.",
+        ),
+        Mistake(
+            choose_with_zero_errors_kept,
+            "An option whose standard error is 0 is kept here. If it is lower by the same amount "
+            "for every seed, it is clearly worse: compare the mean with 0.",
+        ),
+        Mistake(
+            choose_until_one_is_worse,
+            "The search stops at the first option that is clearly worse. A cheaper one whose "
+            "scores vary more may not be clearly worse: test all of them.",
+        ),
+        Mistake(
+            choose_the_best_ratio,
+            "Of the options that are not clearly worse, the one with the highest score per cost is "
+            "chosen. Take the one with the lowest cost.",
+        ),
+        Mistake(
+            choose_without_error,
+            "The mean of the differences is compared with the bound itself. Multiply the bound by "
+            "the standard error of the differences.",
+        ),
+        Mistake(
+            choose_by_sums,
+            "The sum of the differences is compared. The question compares their mean.",
+        ),
+        Mistake(
+            choose_with_exchanged_arguments,
+            "The budget and the bound are exchanged. The arguments come in the order options, "
+            "budget, bound.",
+        ),
+        Mistake(
+            choose_the_other_way_round,
+            "The comparison is the wrong way round: the options that are clearly worse are kept, "
+            "and the others are left out.",
+        ),
+        Mistake(
+            choose_among_the_others,
+            "The best option is not among those that are kept. Its differences are 0, so it is not "
+            "clearly worse. Is it left out, or is 0 divided by 0 for it?",
+        ),
+        Mistake(
+            choose_step_by_step,
+            "Each option is compared with the one chosen so far, from the cheapest upwards. "
+            "Compare all of them with the best one.",
+        ),
+        Mistake(
+            choose_from_step_to_step,
+            "A cheaper option that is kept becomes the new reference. The reference is the best "
+            "option, up to the end.",
+        ),
+        Mistake(
+            choose_by_spread_of_scores,
+            "The spread of the option's own scores is used. Take the standard deviation of the "
+            "differences.",
+        ),
+        Mistake(
+            choose_by_spread_of_the_best,
+            "The spread of the best option's scores is used. The differences have another one.",
+        ),
+        Mistake(
+            choose_with_one_less_twice,
+            "The standard deviation is divided by the root of n - 1. The n - 1 belongs inside of "
+            "the standard deviation; the root is that of n.",
+        ),
+        Mistake(
+            choose_with_the_dearest_as_best,
+            "The most expensive option is taken as the best one. The best has the highest mean "
+            "score.",
         ),
     ),
     hints=(

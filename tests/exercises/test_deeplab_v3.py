@@ -237,6 +237,14 @@ def separable_as_a_tensor(weight):
     return (torch.linalg.matrix_rank(weight.flatten(2).transpose(0, 1)) < 2).all()
 
 
+def separable_by_cosines(weight):
+    for kernels in weight.double().flatten(2).unbind(1):
+        kernels = F.normalize(kernels[kernels.any(dim=1)], dim=1)
+        if not torch.allclose((kernels @ kernels.T).abs(), torch.ones(()).double(), rtol=1e-7):
+            return False
+    return True
+
+
 def choose_in_numpy(options, budget, bound):
     names = [name for name, (cost, _) in options.items() if cost <= budget]
     if len(names) == 0:
@@ -300,6 +308,16 @@ def choose_by_t(options, budget, bound):
     return min(pair for pair in within if t(options[pair[1]][1]) <= bound)[1]
 
 
+def choose_with_a_guard(options, budget, bound):
+    left = {name: option for name, option in options.items() if option[0] <= budget}
+    best = max(left, key=lambda name: statistics.mean(left[name][1]), default=None)
+    for name in sorted(left, key=lambda name: left[name][0]):
+        gaps = [a - b for a, b in zip(left[best][1], left[name][1], strict=True)]
+        error = statistics.stdev(gaps) / math.sqrt(len(gaps))
+        if name == best or (statistics.mean(gaps) / error if error else math.inf) <= bound:
+            return name
+
+
 RIGHT = [
     (chapter.taps, (
         taps_by_convolution, taps_by_loops, taps_by_shares, taps_by_ranges, taps_by_clipping,
@@ -317,14 +335,16 @@ RIGHT = [
     )),
     (chapter.separable, (
         separable_by_singular_values, separable_by_numpy, separable_by_building_it,
-        separable_by_minors, separable_as_a_tensor,
+        separable_by_minors, separable_as_a_tensor, separable_by_cosines,
     )),
     (chapter.budget, (
         choose_in_numpy, choose_by_sorting, choose_in_torch, choose_by_removing, choose_by_t,
+        choose_with_a_guard,
     )),
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")  # a standard error of 0
 @pytest.mark.parametrize(
     "exercise, answer",
     [
@@ -384,6 +404,109 @@ def test_a_decision_from_one_reference_kernel_is_rejected():
 
     mark, message = chapter.separable.verdict(projected_on_the_mean)
     assert mark == "✗" and "their mean" in message
+
+
+def every_channel(test):
+    return lambda weight: all(test(kernels) for kernels in weight.flatten(2).unbind(1))
+
+
+def rank(kernels, **tolerance):
+    return int(torch.linalg.matrix_rank(kernels, **tolerance))
+
+
+@pytest.mark.parametrize(
+    "answer, advice",
+    [
+        (lambda w: chapter.is_separable(w**2), "signs"),
+        (every_channel(lambda k: rank(k, tol=0.1) <= 1), "Small weights"),
+        (every_channel(lambda k: rank(k, rtol=0.1) <= 1), "similar"),
+        (every_channel(lambda k: rank(k[:, :2]) <= 1), ""),  # two weights of each kernel
+        (every_channel(lambda k: all(rank(k[[-1, n]]) <= 1 for n in range(len(k)))), ""),
+        (every_channel(lambda k: all(rank(k[[n - 1, n]]) <= 1 for n in range(len(k)))), ""),
+        (every_channel(lambda k: rank(k - k.mean(dim=1, keepdim=True)) <= 1), ""),
+        (lambda w: sum(rank(k) for k in w.flatten(2).unbind(1)) <= w.shape[1], ""),
+        (lambda w: chapter.is_separable(w[:, :2]), ""),
+    ],
+)
+def test_kernels_that_are_almost_multiples_are_not_taken_for_multiples(answer, advice):
+    mark, message = chapter.separable.verdict(answer)
+    assert mark == "✗" and advice in message
+
+
+def choice(keeps, all_options=False):
+    """An answer in the words of a learner: which options are left, from (gaps, bound)?"""
+
+    def answer(options, budget, bound):
+        left = {name: each for name, each in options.items() if each[0] <= budget}
+        if not left:
+            return None
+        pool = options if all_options else left
+        best = max(pool, key=lambda name: np.mean(pool[name][1]))
+        with np.errstate(all="ignore"):
+            kept = [
+                name
+                for name, (_, scores) in left.items()
+                if keeps(np.subtract(pool[best][1], scores), bound)
+            ]
+        if not kept:
+            return None if all_options else best
+        return min(kept, key=lambda name: options[name][0])
+
+    return answer
+
+
+def t(gaps):
+    return gaps.mean() / (gaps.std(ddof=1) / len(gaps) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    "answer, advice",
+    [
+        (choice(lambda gaps, bound: gaps.std() == 0 or t(gaps) <= bound), "standard error is 0"),
+        (choice(lambda gaps, bound: gaps.mean() <= bound), "with the bound itself"),
+        (choice(lambda gaps, bound: t(gaps) * len(gaps) <= bound), "sum of the differences"),
+        (choice(lambda gaps, bound: t(gaps) > bound), "wrong way round"),
+        (choice(lambda gaps, bound: t(gaps) <= bound), "best option is not among"),  # 0 / 0
+        (choice(lambda gaps, bound: not t(gaps) > 1), "one standard error"),
+        (choice(lambda gaps, bound: not t(gaps) > 4.3), "no influence"),
+        (choice(lambda gaps, bound: not t(gaps) > bound, True), "Where the best of all"),
+        (lambda options, bound, budget: chapter.choose(options, budget, bound), "exchanged"),
+    ],
+)
+def test_what_is_said_of_a_choice_is_true(answer, advice):
+    mark, message = chapter.budget.verdict(answer)
+    assert mark == "✗" and advice in message
+
+
+def test_rate_1_for_kept_strides_alone_is_not_called_rate_1_for_all():
+    def answer(strides, output_stride):
+        layers, reached, rate = [], 1, 1
+        for stride in strides:
+            kept = reached * stride <= output_stride
+            layers.append((stride, 1) if kept else (1, rate))
+            reached, rate = (reached * stride, rate) if kept else (reached, rate * stride)
+        return layers
+
+    mark, message = chapter.trade.verdict(answer)
+    assert mark == "✗" and "keeps its stride always has rate 1" in message
+
+
+def test_a_ninth_is_not_called_a_missing_layer():
+    def answer(*sizes):
+        return chapter.multiply_adds(*sizes)[0], chapter.multiply_adds(*sizes)[0] // 9
+
+    mark, message = chapter.macs.verdict(answer)
+    assert mark == "✗" and "divided by 9" in message and "depthwise" not in message
+
+
+def test_a_function_has_no_method_eval():
+    def answer(net, image, scales):
+        net.eval()
+        with torch.no_grad():
+            return chapter.average(net, image, scales)
+
+    mark, message = chapter.average_views.verdict(answer)
+    assert mark == "✗" and "no method eval()" in message
 
 
 def test_the_best_median_is_not_the_best_mean():
