@@ -1,4 +1,10 @@
-"""The methods before networks, on eight photographs and on Toytown: python -m benchmarks.classical.
+"""The methods before networks, on eight photographs and on Toytown -> results/classical.json.
+
+    python -m benchmarks.classical                everything
+    python -m benchmarks.classical --only boxes   what depends on the boxes: the scores of "objects"
+                                                  and the energies of GrabCut; all else stays as
+                                                  stored, all seconds too (one machine for all),
+                                                  with its environment as "environment_of_the_rest"
 
 Four tables. All settings are the same for every picture; nothing is tuned on the pictures that it
 is scored on. Seconds are processor time per picture.
@@ -19,6 +25,8 @@ Photographs are shrunk to 400 pixels; their mean IoU is over the classes of each
 the pictures. Toytown's is over the classes of all scenes together, as for the networks.
 """
 
+import argparse
+import json
 import math
 import time
 from collections.abc import Callable
@@ -31,8 +39,7 @@ from skimage.segmentation import slic as reference_slic
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from benchmarks import classical_objects
-from benchmarks.report import write
+from benchmarks import classical_objects, report
 from segcourse.classical.clustering import color_clusters, kmeans
 from segcourse.classical.contours import morphological_chan_vese
 from segcourse.classical.flooding import watershed
@@ -212,7 +219,7 @@ def grabcut_energies(name: str, sample: Sample) -> dict:
     cv2.setRNGSeed(0)
     picture = (sample.image * 255).round().byte().movedim(0, -1).flip(-1).contiguous().numpy()
     mask, x0, y0, x1, y1 = np.zeros(size, np.uint8), *box
-    models = np.zeros((1, 65)), np.zeros((1, 65))
+    models, known = (np.zeros((1, 65)), np.zeros((1, 65))), sample.semantic != IGNORE
     cv2.grabCut(picture, mask, (x0, y0, x1 - x0, y1 - y0), *models, 5, cv2.GC_INIT_WITH_RECT)
     theirs = torch.from_numpy(mask % 2 == 1)
     iou = classical_objects.intersection_over_union
@@ -220,8 +227,8 @@ def grabcut_energies(name: str, sample: Sample) -> dict:
         "ours": ours.energies[-1],
         "opencv": mask_energy(sample.image, theirs),
         "energies": [round(value, 1) for value in ours.energies],
-        "iou_ours": iou(ours.mask, target),
-        "iou_opencv": iou(theirs, target),
+        "iou_ours": iou(ours.mask & known, target),
+        "iou_opencv": iou(theirs & known, target),
     }
 
 
@@ -235,12 +242,21 @@ def slic_recalls(sample: Sample) -> dict:
     return {"ours": recalls[0], "scikit_image": recalls[1], "superpixels": most}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """Run all tables, or renew those that depend on the boxes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["boxes"], help="renew only what depends on the boxes")
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     pictures = photographs.load_photographs(longest=LONGEST)
     scenes = {str(number): scene for number, scene in enumerate(Toytown(SCENES, seed=TEST))}
     payload = {"longest": LONGEST, "scenes": SCENES, "training_scenes": LEARNT, "seed": TEST}
     payload["settings"] = SETTINGS
+    report.write("classical", (renewed if options.only else whole)(payload, pictures, scenes))
+
+
+def whole(payload: dict, pictures: dict[str, Sample], scenes: dict[str, Sample]) -> dict:
+    """All tables."""
     for name, samples, classes in (
         ("photographs", pictures, photographs.CLASSES),
         ("toytown", scenes, toytown.CLASSES),
@@ -254,7 +270,23 @@ def main() -> None:
     payload["toytown"]["classes"] = forest_on_toytown(scenes)
     payload["references"] = references(pictures)
     print(payload["photographs"]["classes"], payload["toytown"]["classes"], payload["references"])
-    write("classical", payload)
+    return payload
+
+
+def renewed(payload: dict, pictures: dict[str, Sample], scenes: dict[str, Sample]) -> dict:
+    """The stored tables, of which those that depend on the boxes are run again."""
+    stored = json.loads((report.RESULTS / "classical.json").read_text())
+    if other := [key for key, value in payload.items() if stored[key] != value]:
+        raise SystemExit(f"the rest was run with another {other[0]}: run everything")
+    stored.setdefault("environment_of_the_rest", stored["environment"])
+    for name, samples in (("photographs", pictures), ("toytown", scenes)):
+        print(name)
+        before, rows = stored[name]["objects"], classical_objects.table(samples)
+        kept = {method: {"seconds": before[method]["seconds"]} for method in rows}
+        stored[name]["objects"] = {method: row | kept[method] for method, row in rows.items()}
+    for name, sample in pictures.items():
+        stored["references"][name]["grabcut_energy"] = grabcut_energies(name, sample)
+    return stored
 
 
 if __name__ == "__main__":

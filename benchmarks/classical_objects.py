@@ -147,12 +147,12 @@ def subject(picture: str, sample: Sample) -> Tensor:
 
 
 def box_around(mask: Tensor) -> Box:
-    """The box of a mask, wider by 5 % of its longer side or 2 pixels; a rim of 1 stays outside."""
+    """The box of a mask, wider by 5 % of its longer side or 2 pixels, inside the image."""
     x0, y0, x1, y1 = mask_box(mask)
     margin = max(2, round(0.05 * max(x1 - x0, y1 - y0)))
     height, width = mask.shape
-    left, top = max(x0 - margin, 1), max(y0 - margin, 1)
-    return left, top, min(x1 + margin, width - 1), min(y1 + margin, height - 1)
+    left, top = max(x0 - margin, 0), max(y0 - margin, 0)
+    return left, top, min(x1 + margin, width), min(y1 + margin, height)
 
 
 def deepest(mask: Tensor) -> Pixel:

@@ -55,7 +55,8 @@ def two_thresholds(counts: Sequence[int]) -> tuple[int, int, float] | None:
     take the smallest a, and then the smallest b. (The tests contain no other ties.) If fewer than
     three values occur, return None.
 
-    Then predict: does the brightest of three classes find the optic disc of the retina?
+    Then explain why multi-Otsu with three classes has the IoU 0.00 on the retina in the figure of
+    the chapter: how much of the brightest class belongs to the optic disc?
     """
     best, most = None, 0.0
     for a, b in itertools.combinations(range(len(counts)), 2):
@@ -886,29 +887,29 @@ def source_side(
 ) -> list[int]:
     """Find the minimum cut of a small graph.
 
-    The nodes are 0 to ``len(source) - 1``, at most ten. Node i is linked to the source with the
-    weight ``source[i]`` and to the sink with the weight ``sink[i]``. Each of the ``links`` (i, j,
-    weight) joins two nodes; two nodes may be joined more than once. A cut puts each node on the
-    side of the source or on the side of the sink. It cuts every link whose two ends lie on
-    different sides, and its price is the sum of their weights. Return a sorted list of the nodes
-    on the source's side of the cheapest cut. If several cuts have the lowest price, return the one
-    with the fewest nodes on the source's side (there is only one).
+    The nodes are 0 to ``len(source) - 1``, at most ten. An edge of weight ``source[i]`` joins node
+    i to the source, and an edge of weight ``sink[i]`` joins it to the sink. Each of the ``links``
+    (i, j, weight) is an edge between two nodes; two nodes may have several edges. A cut puts each
+    node on the side of the source or on the side of the sink. It removes every edge whose two ends
+    lie on different sides, and its cost is the sum of the weights of these edges. Return a sorted
+    list of the nodes on the source's side of the cheapest cut. If several cuts have the lowest
+    cost, return the one with the fewest nodes on the source's side (there is only one).
     """
 
-    def price(side):
+    def cost(side):
         ends = [sink[node] if node in side else source[node] for node in range(len(source))]
         return sum(ends) + sum(w for i, j, w in links if (i in side) != (j in side))
 
     nodes = range(len(source))
     sides = (set(c) for size in range(len(source) + 1) for c in itertools.combinations(nodes, size))
-    return sorted(min(sides, key=price))
+    return sorted(min(sides, key=cost))
 
 
-def _cheapest(count: int, price, choose=min, backwards: bool = False) -> list[int]:
-    """The side of the least price."""
+def _cheapest(count: int, cost, choose=min, backwards: bool = False) -> list[int]:
+    """The side of the least cost."""
     sizes = range(count, -1, -1) if backwards else range(count + 1)
     sides = (set(c) for size in sizes for c in itertools.combinations(range(count), size))
-    return sorted(choose(sides, key=price))
+    return sorted(choose(sides, key=cost))
 
 
 def cut_with_the_terminals_exchanged(source, sink, links):
@@ -947,7 +948,7 @@ def cut_of_links_one_way(source, sink, links):
     )
 
 
-def cut_of_the_highest_price(source, sink, links):
+def cut_of_the_highest_cost(source, sink, links):
     return _cheapest(
         len(source),
         lambda side: (
@@ -958,33 +959,33 @@ def cut_of_the_highest_price(source, sink, links):
     )
 
 
-def _price(source, sink, links):
-    def price(side):
+def _cost(source, sink, links):
+    def cost(side):
         ends = [sink[node] if node in side else source[node] for node in range(len(source))]
         return sum(ends) + sum(w for i, j, w in links if (i in side) != (j in side))
 
-    return price
+    return cost
 
 
 def cut_that_is_never_empty(source, sink, links):
     nodes = range(len(source))
     sides = (c for size in nodes for c in itertools.combinations(nodes, size + 1))
-    return sorted(min(map(set, sides), key=_price(source, sink, links), default=set()))
+    return sorted(min(map(set, sides), key=_cost(source, sink, links), default=set()))
 
 
 def cut_that_is_never_full(source, sink, links):
     nodes = range(len(source))
     sides = (c for size in nodes for c in itertools.combinations(nodes, size))
-    return sorted(min(map(set, sides), key=_price(source, sink, links), default=set()))
+    return sorted(min(map(set, sides), key=_cost(source, sink, links), default=set()))
 
 
 def cut_in_falling_order(source, sink, links):
     return source_side(source, sink, links)[::-1]
 
 
-def cut_with_its_price(source, sink, links):
+def cut_with_its_cost(source, sink, links):
     side = source_side(source, sink, links)
-    return side, _price(source, sink, links)(side)
+    return side, _cost(source, sink, links)(side)
 
 
 def cut_on_the_side_of_the_sink(source, sink, links):
@@ -996,16 +997,16 @@ def cut_with_the_most_nodes(source, sink, links):
 
 
 def cut_of_single_changes(source, sink, links):
-    """Start with each node alone; change single nodes while that lowers the price."""
+    """Start with each node alone; change single nodes while that lowers the cost."""
 
-    def price(side):
+    def cost(side):
         ends = [sink[node] if node in side else source[node] for node in range(len(source))]
         return sum(ends) + sum(w for i, j, w in links if (i in side) != (j in side))
 
     side, before = {n for n in range(len(source)) if source[n] > sink[n]}, math.inf
-    while price(side) < before:
-        before = price(side)
-        side = min([side, *(side ^ {node} for node in range(len(source)))], key=price)
+    while cost(side) < before:
+        before = cost(side)
+        side = min([side, *(side ^ {node} for node in range(len(source)))], key=cost)
     return sorted(side)
 
 
@@ -1056,32 +1057,32 @@ tiny_cut = Exercise(
         Mistake(
             cut_with_the_terminals_exchanged,
             "The weights of source and sink are exchanged. A node on the source's side keeps its "
-            "link to the source, so its link to the *sink* is cut.",
+            "edge to the source, so its edge to the *sink* is removed.",
         ),
         Mistake(
             cut_of_nodes_alone,
-            "The links between nodes are not used. A link adds its weight if its ends lie on "
+            "The edges between nodes are not used. An edge adds its weight if its ends lie on "
             "different sides.",
         ),
         Mistake(
             cut_of_counted_links,
-            "Each cut link counts 1 here. Add its weight.",
+            "Each removed edge counts 1 here. Add its weight.",
         ),
         Mistake(
             cut_of_uncut_links,
-            "You add the links whose ends lie on the same side. These links are not cut.",
+            "You add the edges whose ends lie on the same side. These edges are not removed.",
         ),
         Mistake(
             cut_with_links_twice,
-            "Each link between nodes counts twice here. It is cut once, whichever end lies on the "
-            "source's side.",
+            "Each edge between nodes counts twice here. It is removed once, whichever end lies "
+            "on the source's side.",
         ),
         Mistake(
             cut_of_links_one_way,
-            "A link (i, j, weight) is only counted if i lies on the source's side. It is also cut "
-            "if j lies there and i does not.",
+            "An edge (i, j, weight) is only counted if i lies on the source's side. It is also "
+            "removed if j lies there and i does not.",
         ),
-        Mistake(cut_of_the_highest_price, "This is the most expensive cut, not the cheapest one."),
+        Mistake(cut_of_the_highest_cost, "This is the most expensive cut, not the cheapest one."),
         Mistake(
             cut_on_the_side_of_the_sink,
             "These are the nodes on the side of the sink. Return the others.",
@@ -1101,12 +1102,12 @@ tiny_cut = Exercise(
             "The nodes are right, but their order is not: return a sorted list, smallest first.",
         ),
         Mistake(
-            cut_with_its_price,
-            "The price is returned too. Return only the list of nodes.",
+            cut_with_its_cost,
+            "The cost is returned too. Return only the list of nodes.",
         ),
         Mistake(
             cut_with_the_most_nodes,
-            "Among cuts of the same price this is the one with the most nodes on the source's "
+            "Among cuts of the same cost this is the one with the most nodes on the source's "
             "side. Return the one with the fewest.",
         ),
         Mistake(
@@ -1116,21 +1117,21 @@ tiny_cut = Exercise(
         ),
         Mistake(
             cut_without_the_sink,
-            "The links to the sink are missing: a node on the source's side pays for its link to "
-            "the sink.",
+            "The edges to the sink are missing: a node on the source's side loses its edge to the "
+            "sink.",
         ),
         Mistake(
             cut_of_the_last_link,
-            "If two nodes are joined by several links, all of them are cut: add up their weights.",
+            "If two nodes have several edges, all of them are removed: add up their weights.",
         ),
     ),
     hints=(
-        "Ten nodes have only 1024 possible sides, so you can try them all. What is the price of "
+        "Ten nodes have only 1024 possible sides, so you can try them all. What is the cost of "
         "one side?",
-        "A node on the source's side pays sink[i], another node pays source[i]. A link pays its "
-        "weight if exactly one of its ends is on the source's side.",
+        "A node on the source's side costs sink[i], another node costs source[i]. Each of the "
+        "links costs its weight if exactly one of its ends is on the source's side.",
         "itertools.combinations(nodes, size) for size = 0, 1, 2, ... lists small sides first. "
-        "min(sides, key=price) returns the first of the cheapest.",
+        "min(sides, key=cost) returns the first of the cheapest.",
     ),
     describe=lambda source, sink, links: (
         f"source = {list(source)}, sink = {list(sink)}, {counted(len(links), 'link')} {list(links)}"
@@ -1198,12 +1199,12 @@ REASONS = {
 def choose_method(picture: str) -> str:
     """Which method is enough for a picture? A key of ``ex.PICTURES`` -> one of ``ex.METHODS``.
 
-    Each image has 72 x 96 pixels. Return the method that usually reaches an IoU of at least 0.8
-    with the *least help*; ex.METHODS lists the methods from the least help to the most. Otsu's
-    threshold needs no help. Region growing (compared with the seed, tolerance 0.15) needs one
-    click deep inside the object. The watershed of the edge strength needs such a click and a box.
-    The random forest needs 50 marked pixels of the object and 50 of the background; the position
-    of a pixel is not one of its features.
+    ``ex.PICTURES`` describes six drawn images of 72 x 96 pixels. For one of its keys, return the
+    method that usually reaches an IoU of at least 0.8 with the *least help*. ``ex.METHODS`` lists
+    the methods from the least help to the most. Otsu's threshold needs no help. Region growing
+    (compared with the seed, tolerance 0.15) needs one click deep inside the object. The watershed
+    of the edge strength needs such a click and a box. The random forest needs 50 marked pixels of
+    the object and 50 of the background; the position of a pixel is not one of its features.
     """
     answers = {
         "dots": "Otsu",
