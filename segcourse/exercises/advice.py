@@ -31,6 +31,12 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (  # kinds of error, a pattern of 
     ),
     (
         TypeError,
+        r"unsupported operand type\(s\) for .*'list'|can't multiply sequence by non-int",
+        "Python lists are not subtracted, multiplied or divided element by element: go through "
+        "them in a loop, two at a time with zip, or make arrays with np.array.",
+    ),
+    (
+        TypeError,
         r"slice indices must be integers|\bint(s|egers)?\b.*\bfloat\b"
         r"|'(numpy\.)?float\d*' object cannot be interpreted as an integer",
         "A whole number may be needed here: / and ** 0.5 give decimal numbers even where the "
@@ -38,9 +44,8 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (  # kinds of error, a pattern of 
     ),
     (
         TypeError,
-        r"unsupported operand type\(s\) for .*'list'",
-        "Python lists are not subtracted or divided element by element: go through them in a loop, "
-        "two at a time with zip, or make arrays with np.array.",
+        r"is not a Module subclass",
+        "nn.Sequential holds layers that are modules, and this one is a function: call it yourself.",
     ),
     (
         AttributeError,
@@ -59,9 +64,30 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (  # kinds of error, a pattern of 
         "The denominator is zero for this input: what should the function return then?",
     ),
     (
+        (RuntimeError, IndexError),
+        r"target dtype to be Long|index tensor of type LongTensor|dtype int32( or |/)int64"
+        r"|used as indices must be|bincount\w*\" not implemented for",
+        "Labels and indices must be whole numbers: convert a tensor of them with .long(), and an "
+        "array with .astype(int).",
+    ),
+    (
+        RuntimeError,
+        r"log_softmax\w*\" not implemented for",
+        "The logits hold whole numbers here. Are logits and labels exchanged? F.cross_entropy "
+        "takes the logits first. If these are your logits, convert them with .float().",
+    ),
+    (
+        RuntimeError,
+        r"only batches of spatial targets",
+        "For logits (N, K, h, w), F.cross_entropy needs labels (N, h, w), without an axis for "
+        "classes: print the shape of the labels.",
+    ),
+    (
         RuntimeError,
         r"not implemented for '(Long|Int|Short|Char|Byte|Bool|\w*[Ii]nt\w*)'"
-        r"|must be .*floating|floating point|Input type \(Long|expected .* Float",
+        r"|must be .*floating|floating point|Input type \([Ll]ong"
+        r"|expected scalar type (Long|Int|Short|Char|Byte|Bool) but found (Float|Double)"
+        r"|dtype (Long|Int|Short|Char|Byte|Bool) but expected (Float|Double)",
         "This operation needs decimals, and the tensor holds whole numbers or booleans: "
         "convert it with .float() first.",
     ),
@@ -96,8 +122,9 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (  # kinds of error, a pattern of 
         "the number of classes wrong?",
     ),
     (
-        RuntimeError,
-        r"size of tensor|same shape|shapes cannot be multiplied|must match",
+        (RuntimeError, ValueError, IndexError),
+        r"size of tensor|same shape|shapes cannot be multiplied|must match|size mismatch"
+        r"|Expected target size|match target batch_size|could not be broadcast",
         "Two shapes do not fit: print the shape of every tensor on this line.",
     ),
     (

@@ -21,5 +21,10 @@ def test_a_missing_argument_is_told_with_the_signature():
     assert wrong_signature(dict.fromkeys, (1, 2)) == ""  # has no signature to look at
 
 
+def test_no_whole_numbers_are_spoken_of_where_there_are_none():
+    error = RuntimeError("expected scalar type Double but found Float")
+    assert "whole" not in reason(error, lambda: 0, ())
+
+
 def test_only_names_that_the_message_speaks_of():
     assert "used before" in reason(NameError("name 'x' is not defined"), lambda: 0, ())

@@ -319,6 +319,10 @@ def test_the_lines_of_an_error_are_few(exercise, capsys):
     assert len(out.splitlines()) < 12
 
 
+LOGITS = torch.ones(1, 3, 2, 2)
+entropy = torch.nn.functional.cross_entropy
+
+
 def unset(a, b):
     if a is None:
         result = b
@@ -349,6 +353,17 @@ def unset(a, b):
         (lambda a, b: a[: len(a) / 2], "A whole number may be needed"),
         (lambda a, b: a.tolist() - b.tolist(), "Python lists are not subtracted"),
         (lambda a, b: torch.nn.functional.avg_pool1d(a[None].float(), 4), "An axis is too short"),
+        (lambda a, b: a.tolist() * 0.5, "Python lists are not subtracted, multiplied"),
+        (lambda a, b: torch.nn.Sequential(torch.nn.ReLU(), len), "and this one is a function"),
+        (lambda a, b: entropy(LOGITS, torch.zeros(1, 2, 2)), "with .long()"),
+        (lambda a, b: LOGITS[torch.zeros(2)], "with .long()"),
+        (lambda a, b: np.ones(3)[np.zeros(2)], "with .astype(int)"),
+        (lambda a, b: torch.ones(3).gather(0, torch.zeros(2)), "with .long()"),
+        (lambda a, b: entropy(torch.ones(1, 2, 2).long(), LOGITS), "logits and labels exchanged"),
+        (lambda a, b: entropy(LOGITS, torch.ones(1, 1, 2, 2).long()), "needs labels (N, h, w)"),
+        (lambda a, b: entropy(LOGITS, torch.ones(1, 4, 4).long()), "Two shapes do not fit"),
+        (lambda a, b: np.ones(2) + np.ones(3), "Two shapes do not fit"),
+        (lambda a, b: torch.conv2d(LOGITS.long(), torch.ones(1, 3, 1, 1)), "with .float()"),
     ],
 )
 def test_usual_errors_have_a_sentence(exercise, answer, advice):
