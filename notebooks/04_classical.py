@@ -24,7 +24,7 @@
 #
 # You need [chapter 1](01_tasks.ipynb) (masks, connected components) and [chapter
 # 3](03_metrics.ipynb) (IoU, boundary scores). The [glossary](../book/glossary.md)
-# explains technical words. The notebook takes about a minute on one CPU thread.
+# explains technical words. The notebook takes less than two minutes on one CPU thread.
 
 # %% tags=["hide-cell"]
 from importlib.util import find_spec
@@ -76,8 +76,7 @@ OBJECTS |= {"rocket": "rocket"}
 # How do you make a mask from one image, without annotations or a network? The simplest
 # way is a **threshold** $\tau$: a pixel belongs to the object if its grey value is
 # greater than $\tau$. We compare Otsu's threshold, computed from the image alone, with
-# the threshold whose brighter or darker pixels have the highest IoU with the
-# annotation.
+# the best one, chosen with the annotation.
 
 
 # %%
@@ -200,10 +199,10 @@ viz.show_curve_panels(
 )
 
 # %% [markdown]
-# The values of the cell, around 200, lie far from those of its background. In the
-# retina, the large groups are the black surroundings and the red retina. The optic disc
-# covers 1.4 % of the image, with values close to the retina's, so a threshold at the
-# disc has a small $B$. **Multi-Otsu** finds several thresholds (exercise 4.1).
+# The cell's values lie far from its background's. In the retina, the large groups are
+# the black surroundings and the red retina. The optic disc covers 1.4 % of the image,
+# with values closer to the retina's than to black, so a threshold at the disc has a
+# small $B$. **Multi-Otsu** finds several thresholds (exercise 4.1).
 #
 # ### Region growing
 #
@@ -272,11 +271,12 @@ same = torch.equal(labels == labels[0], packaged == packaged[0])
 print("same clusters as in the package:", same)
 
 # %% [markdown]
-# Each move of a centre lowers the sum of squared distances, so none of the finitely
-# many divisions returns: k-means ends. For other points, some starts end in worse
-# clusters. **Mean shift** ([Comaniciu and Meer](https://doi.org/10.1109/34.1000236))
-# needs no $k$: each point moves uphill to a peak (*mode*) of the density of points. The
-# **bandwidth** (below 10) is the radius within which points count.
+# Each move of a centre lowers the sum of squared distances, so an earlier division
+# cannot return. There are finitely many, so k-means ends. For other points, some starts
+# end in worse clusters. **Mean shift** ([Comaniciu and
+# Meer](https://doi.org/10.1109/34.1000236)) needs no $k$: each point moves uphill to a
+# peak (*mode*) of the density of points. The **bandwidth** (10 in the figure below) is
+# the radius within which points count.
 #
 # ### One iteration of SLIC
 #
@@ -377,7 +377,7 @@ viz.show_images(
 # The watershed treats an image as a landscape, whose **elevation** is usually the edge
 # strength. Water rises from **markers**, one for each region, and a pixel belongs to
 # the basin whose water reaches it first. A priority queue returns the pixel reached at
-# the lowest water level; among equals, the oldest. Neighbours without a label take its
+# the lowest water level; among equals, the first. Neighbours without a label take its
 # label and join the queue.
 
 
@@ -708,8 +708,8 @@ for name, part in (("outline", (depth > 0) & (depth <= 2)), ("inside", depth > 2
 # A **random forest** consists of many decision trees that vote; each tree asks
 # yes-or-no questions about the features of a pixel: colour, position and *filters*,
 # such as smoothed colours and gradients. The user marks 50 pixels of each class; the
-# title shows the mean IoU over classes on all others. In the other panels, masks are
-# outlined in red and true objects in light blue.
+# title shows the mean IoU over classes on all other pixels. In the other panels, masks
+# are outlined in red and true objects in light blue.
 
 
 # %%
@@ -831,8 +831,8 @@ tables.show_table(rows)
 # Several failures agree with the assumption. The ramp lowers the scores of Otsu's
 # threshold and region growing, which compare values; noise harms both, and the
 # watershed. The stripes have the mean of the background and strong edges inside, and
-# only the graph cut keeps its score. Chan-Vese falls below the ellipse from which it
-# starts.
+# only the graph cut keeps its score. On the stripes, Chan-Vese falls below the ellipse
+# from which it starts.
 #
 # A parameter may also be the reason. We repeat nine failures with one parameter
 # changed; *smoothing* is a Gaussian filter before the method. The last column shows the
@@ -1215,8 +1215,8 @@ print(f"share of the disc among all pixels: {disc.double().mean():.3f}")
 
 # %% [markdown]
 # Few pixels of the brightest class belong to the disc, so the figure gives this class
-# to the retina. The disc has few pixels and values close to those of the retina, so the
-# brightest class also contains much of the retina around the disc.
+# to the retina. The disc has few pixels, with values closer to the retina's than to
+# black, so the brightest class also contains much of the retina around the disc.
 #
 # ### 4.2 Connected components in two passes
 #
@@ -1571,8 +1571,8 @@ ex.fix_slic.show_solution()
 # - On coins and a cell, several methods reach an IoU above 0.9 without training, if a
 #   user gives a good box and click.
 # - With a box, the graph cut and GrabCut had the highest mean IoU on eight photographs,
-#   but no method was clearly better than the box itself. A lower energy did not always
-#   mean a better mask.
+#   but no method was clearly better than the box itself there. A lower energy did not
+#   always mean a better mask.
 # - A forest that classifies single pixels confuses road and building in Toytown.
 #   Position as a feature removes most of this confusion.
 #

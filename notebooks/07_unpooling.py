@@ -92,10 +92,11 @@ viz.show_grid(
 )
 
 # %% [markdown]
-# Other channels may encode the position, but FCN-8s reduces them to one logit per class
-# before it upsamples. The cell prints the scores of a small FCN-8s on Toytown, the
-# course's drawn streets of 96 x 128 pixels. Lamps are the thinnest class. The script
-# (*benchmark*) `architectures` trained the network with three seeds.
+# Other channels of the features may encode the position, but FCN-8s reduces all
+# channels to one logit per class before it upsamples. The cell prints the scores of a
+# small FCN-8s on Toytown, the course's drawn streets of 96 x 128 pixels. Lamps are the
+# thinnest class. The script (*benchmark*) `architectures` trained the network with
+# three seeds.
 
 # %%
 stored = measured("architectures")["networks"]
@@ -202,7 +203,7 @@ viz.show_architecture(
 #
 # SegNet does not have the orange layers, and segments the whole image at once. Its
 # encoder has the 13 convolutions of VGG-16, and its decoder has 13 as well. The decoder
-# receives the coarsest features, and from the finer maps of the encoder only the
+# receives the encoder's coarsest features. From the finer maps, it receives only the
 # indices. SegNet-Basic is a smaller network by the same authors, with four pooling
 # layers, 7 x 7 kernels and no ReLU in the decoder.
 
@@ -265,8 +266,8 @@ tables.show_table([*rows, {"size": "all", "channels": ""} | total], digits=2)
 # The place of the maximum in its window needs 2 bits (exercise 7.1), and there is one
 # index for four feature values of 32 bits each. Stored in 2 bits, indices take about 64
 # times less memory than the features. But PyTorch stores each index in 64 bits, so its
-# indices still take half as much memory as the features. In training, the gradients
-# keep the features in memory anyway.
+# indices still take half as much memory as the features. In training, the features stay
+# in memory anyway, because the gradients need them.
 #
 # ### The transpose of a convolution
 #
@@ -355,10 +356,11 @@ viz.show_images(
 #
 # ### The whole network
 #
-# Each block is a convolution, batch normalisation and a ReLU. The decoder reverses the
-# encoder's (input, output) channels and their order, without the first pair:
-# `pairs[:0:-1]`. Its last block is a convolution alone, which computes the logits. Only
-# the method `upsample` uses the indices, so that it can be replaced later.
+# Each block is a convolution, batch normalisation and a ReLU. The decoder takes the
+# encoder's (input, output) pairs in reverse order, without the first pair
+# (`pairs[:0:-1]`), and swaps input and output. Its last block is a convolution alone,
+# which computes the logits. Only the method `upsample` uses the indices, so that it can
+# be replaced later.
 
 
 # %%
@@ -470,8 +472,9 @@ tables.show_table(rows, digits=2)
 # The released DeconvNet uses about 0.2 million crops in the first stage and 2.7 million
 # proposals in the second. On the test set of PASCAL VOC 2012, the paper reports a mean
 # IoU of 69.6 % for DeconvNet. An ensemble with FCN-8s reaches 71.7 %, and with a CRF
-# (chapter 9) 72.5 %. The released script multiplies the scores of DeconvNet with those
-# of FCN-8s, after it has set negative scores of FCN-8s to 0.
+# ([chapter 9](09_deeplab_v1_v2.ipynb)) 72.5 %. The released script multiplies the
+# scores of DeconvNet with those of FCN-8s, after it has set negative scores of FCN-8s
+# to 0.
 #
 # </details>
 #
@@ -497,9 +500,8 @@ show_source(SegNet, SegNetBasic, DeconvNet)
 #
 # We train `MySegNet` and a small SegNet-Basic from the package on 600 scenes. The loss
 # is cross-entropy with class weights, plus Dice ([chapter 5](05_losses.ipynb)). The
-# learning rate rises during the first half of the steps and then falls. SegNet-Basic
-# takes fewer steps, because it needs more multiplications. In the figure, compare the
-# ends of the two curves.
+# learning rate rises during the first half of the steps and then falls. We train
+# SegNet-Basic for fewer steps, because each step takes more multiplications.
 
 # %%
 scenes, validation = Cached(Toytown(600)), Cached(Toytown(100, seed=1))
@@ -803,9 +805,10 @@ gain = compare(learned, "bilinear", "miou", seeds=3)
 print("4 x 4 minus bilinear: mean IoU {difference}, t = {t}".format(**gain))
 
 # %% [markdown]
-# The learned 4 x 4 kernel is better than *bilinear*, its start. But both learned
-# networks have a significantly lower mean IoU than *indices* in this training, although
-# the first has twice and the second almost three times as many parameters.
+# The learned 4 x 4 kernel has a significantly higher mean IoU than *bilinear*, its
+# start. But both learned networks have a significantly lower mean IoU than *indices* in
+# this training, although the first has twice and the second almost three times as many
+# parameters.
 #
 # ### DeconvNet's fully connected layers
 #
@@ -841,9 +844,10 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# The left post is too wide, the thin one on the right is broken, and the patch of tree
-# between them is too large. One possible reason is that the decoder receives positions
-# from the encoder's fine maps, but no values. A skip connection passes on all values.
+# The left post is too wide in places, the thin one on the right is broken, and the
+# patch of tree between them is too large. One possible reason is that the decoder
+# receives positions from the encoder's fine maps, but no values. A skip connection
+# passes on all values.
 #
 # In the row *features added*, the same network upsamples bilinearly and adds the
 # encoder's features of the same size. Only these features distinguish it from

@@ -76,9 +76,9 @@ SIZE = (192, 256)
 #
 # A segmentation network needs a large receptive field, to recognise an object, and a
 # small stride, to localise the object. Pooling enlarges both, so the two needs
-# conflict. The table shows VGG-16 up to fc6, a kernel of 7. In each row, only the first
-# 5, 4, 3 or 0 poolings have stride 2. The column *positions* is the number of scores
-# for a photograph of 512 x 512 pixels.
+# conflict. The table shows VGG-16 up to fc6, a kernel of 7. The rows differ in how many
+# poolings have stride 2: the first 5, 4 or 3, or none. The column *positions* is the
+# number of scores for a photograph of 512 x 512 pixels.
 
 
 # %%
@@ -702,9 +702,9 @@ viz.show_images(
 
 # %% [markdown]
 # With holes, one run returns the scores of 16 runs: in the middle, they are equal to
-# 1e-5. (Near a border, they are equal only for images moved along it, or unmoved.)
-# Without holes, the scores differ in the whole map, because the layers behind pooling 4
-# read other inputs than in training.
+# 1e-5. (Near a border, scores agree only where the image was not moved, or only
+# parallel to this border.) Without holes, the scores differ in the whole map, because
+# the layers behind pooling 4 read other inputs than in training.
 #
 # How good are these scores? We upsample them over 20 validation scenes and compute the
 # mean IoU. Then each wiring is trained for 30 more steps, from the same weights and on
@@ -749,8 +749,8 @@ viz.show_predictions(
 
 # %% [markdown]
 # Before the additional steps, *holes* is no better than *stride 32*, and *no holes* is
-# worse. After 30 steps, the order is reversed: *no holes* has the highest mean IoU. One
-# run proves little, so we repeat this experiment with three seeds below.
+# worse. After 30 steps, *no holes* has the highest mean IoU. One run proves little, so
+# we repeat this experiment with three seeds below.
 
 # %% [markdown]
 # ## On a real image
@@ -904,8 +904,8 @@ tables.show_table(list(arm_rows(dense, names)))
 # Do holes help if the network is trained with them from the start, and on larger
 # scenes? The benchmark trains DeepLab v1 with three pairs of rates, at two sizes. The
 # first rate belongs to the convolutions of stage 5, between pooling 4 and 5, and the
-# second to fc6. Except for poolings, *holes* follows the rule. Each size is compared
-# with its own first row.
+# second to fc6. *Holes* follows the rule, except that its poolings keep rate 1. Each
+# size is compared with its own first row.
 
 # %%
 rates = {"no holes": (1, 1), "holes": (2, 4), "LargeFOV": (2, 12)}
@@ -955,8 +955,8 @@ tables.show_table(rows)
 # %% [markdown]
 # The CRF raises the mean IoU by 0.08 and the boundary F1 by 0.13, and lowers the IoU of
 # the lamps from 0.071 to 0.037. All three differences are significant in this
-# benchmark. In other trainings, those of the benchmark `deeplab`, their IoU fell with
-# only two of three seeds.
+# benchmark. In the trainings of the benchmark `deeplab`, the CRF lowered the IoU of
+# lamps with only two of three seeds.
 #
 # ## Where it breaks: thin objects, and rates beyond the map
 #
@@ -1195,7 +1195,7 @@ print("by the formula:", math.ceil((40 - receptive_field(layers)) / (2 * 2)))
 #
 # It runs, and for some networks its result is right. Find the fault, and write the
 # function correctly. `layers` is a list of (kernel, stride), in the order of execution.
-# A stride is kept if the product of all kept strides, its own included, is at most
+# A stride is kept if its product with all strides kept before it is at most
 # `output_stride`. Otherwise it becomes 1, and later kernels get holes. Return a list of
 # (kernel, stride, rate) with which every kernel reads the same inputs as before, as in
 # a network that is evaluated by shift-and-stitch.
@@ -1411,8 +1411,9 @@ for width in (1, 2, 3):
 # <details class="quiz wrong"><summary>Useless scores, because the kernels have
 # changed</summary>
 #
-# Not quite: that describes the network *without* holes, whose kernels read nearer
-# inputs than in the training.
+# Not quite: the kernels are unchanged, and with holes they read the inputs that they
+# were trained for. *Without* holes, they would read nearer inputs, and the scores would
+# be worse.
 #
 # </details>
 
@@ -1448,8 +1449,8 @@ for width in (1, 2, 3):
 #
 # <details class="quiz right"><summary>The weight of the smoothness kernel</summary>
 #
-# Right: this kernel ignores colours, so what a thin object receives through it comes
-# mostly from its surroundings. Without this kernel, the lamps of the chapter remained.
+# Right: this kernel ignores colours, so a thin object receives messages mostly from its
+# surroundings. Without this kernel, the lamps of the chapter remained.
 #
 # </details>
 # <details class="quiz wrong"><summary>The weight of the appearance kernel</summary>

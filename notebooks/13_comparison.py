@@ -24,8 +24,8 @@
 #
 # You need [chapter 3](03_metrics.ipynb) (IoU, boundary F1) and the paired *t* of
 # [chapter 8](08_unet.ipynb). The networks are the subject of chapters 6 to 12. The
-# [glossary](../book/glossary.md) explains technical words. The notebook takes about a
-# minute on one CPU thread, most of it for training.
+# [glossary](../book/glossary.md) explains technical words. The notebook takes less than
+# two minutes on one CPU thread.
 
 # %% tags=["hide-cell"]
 from importlib.util import find_spec
@@ -192,7 +192,7 @@ for name, values in ious.items():
 #
 # As a formula, let $S$ be a bootstrap sample, a list of scenes $s$. $I_{sc}$ and
 # $U_{sc}$ are the intersection and the union of class $c$ in scene $s$, in pixels, for
-# one network. On this page, its mean IoU over $K$ classes is
+# one network. In this chapter, its mean IoU over $K$ classes is
 #
 # $$M(S) = \frac{1}{K} \sum_c \frac{\sum_{s \in S} I_{sc}}{\sum_{s \in S} U_{sc}}.$$
 #
@@ -568,8 +568,7 @@ tables.show_table(rows)
 #
 # *MACs* (multiply-accumulate operations) are the multiplications, each with an
 # addition, for one scene. *Step* is a training step with four scenes on one CPU thread,
-# *memory* the peak of the whole process. In the last column, look for networks on no
-# front.
+# *memory* the peak of the whole process.
 
 # %%
 COSTS = {"parameters": "parameters", "million MACs": "macs", "step in ms": "step_ms"}
@@ -606,13 +605,13 @@ viz.show_points(
 )
 
 # %% [markdown]
-# The line joins the front of step time: SegNet, DeepLab v1 and U-Net. Each other
-# network is slower than one of these three and not more accurate than it. From DeepLab
-# v1 to U-Net, a step takes a third longer, without a clear gain.
+# Ten of the fifteen networks are on no front. The line joins the front of step time:
+# SegNet, DeepLab v1 and U-Net. Each other network is slower than one of these three and
+# not more accurate than it. From DeepLab v1 to U-Net, a step takes a third longer,
+# without a clear gain.
 #
 # SegNet-Basic has the fewest parameters, but more MACs than U-Net. DeconvNet has the
-# fewest MACs, but a step of SegNet is faster. The memory hardly differs; each process
-# also holds PyTorch and the 1600 scenes.
+# fewest MACs, but a step of SegNet is faster.
 #
 # ### Do rankings agree?
 #
@@ -659,8 +658,9 @@ tables.show_table(rows)
 # ### Learning curves
 #
 # Which network is ahead earlier in the training? The curves show the mean IoU on the
-# test scenes, the mean of three seeds. We draw the networks that are among the three
-# best at step 100, 300 or 760.
+# test scenes, the mean of three seeds. Seeds 1 and 2 ran on another processor, so step
+# 760 differs slightly from the tables above. We draw the networks that are among the
+# three best at step 100, 300 or 760.
 
 # %% tags=["hide-input"]
 curves = {
@@ -699,10 +699,11 @@ for step, order in reversed(best_at.items()):
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# The order changes during this training. Its learning rate rises until step 380, so
-# shorter trainings may give other rankings. DeepLab v1 and DeepLab v3+ have the highest
-# means at steps 100 and 300, but the seeds differ much. U-Net is not among the first
-# three there, and has the highest mean at step 760.
+# The order changes during this training. At steps 100 and 300 the learning rate is
+# still rising, so complete trainings of 100 or 300 steps may give other rankings.
+# DeepLab v1 and DeepLab v3+ have the highest means at steps 100 and 300, but the seeds
+# differ much. U-Net is not among the first three there, and has the highest mean at
+# step 760.
 #
 # ### The errors of all networks
 #
@@ -752,8 +753,8 @@ for k, name in enumerate(CLASSES):
 # %% [markdown]
 # Most errors lie at outlines. In these scenes, all networks are wrong at less than 1 %
 # of the pixels; about 40 % of these are grass, most of them in a strip at the horizon
-# of scene 0. No lamp pixel is among them: at least one network is right at each of
-# them.
+# of scene 0. No lamp pixel is among these pixels, so at least one network is right at
+# each lamp pixel.
 #
 # ## Where it breaks
 #
@@ -911,8 +912,8 @@ tables.show_table(needs)
 
 # %% [markdown]
 # The column *choose* names two networks: DeepLab v1, and SegNet where time or
-# parameters are limited. (Our DeepLab v1 has the branch that computes scores of the
-# image itself, and no CRF.) U-Net has the highest mean for three needs, but its lead is
+# parameters are limited. (Our DeepLab v1 adds scores of the image itself and of the
+# poolings, and has no CRF.) U-Net has the highest mean for three needs, but its lead is
 # not clear and its steps are longer. A large spread over seeds also makes a network
 # *good enough*.
 #
@@ -926,8 +927,8 @@ tables.show_table(needs)
 # 2. Train two or three networks alike with at least three seeds. Choose settings on
 #    validation images, with the same effort for each network.
 # 3. Compare in pairs, by the interval over independent images and by $t$ over the
-#    seeds. Report all pairs, and of the networks without a clear or important
-#    difference, take the cheapest.
+#    seeds. Report all pairs. Then take the cheapest of the networks whose difference
+#    from the best one is not clear or not important.
 #
 # ## Common mistakes
 #
@@ -1086,7 +1087,7 @@ for count in (1, 2, 4, 8):
 # %% [markdown]
 # With four trainings, the report is about 0.02 above the mean, without any change of
 # the network. These were short trainings of 200 steps. After 760 steps, the seeds of
-# U-Net differ by only 0.002.
+# U-Net differ by less than 0.005.
 #
 # ### 13.4 Find the fault: a rank correlation
 #
@@ -1297,8 +1298,8 @@ ex.choose_network.show_solution()
 # ## Take-aways
 #
 # - A comparison has several sources of chance. The paired bootstrap over independent
-#   images compares trained networks; *t* over seeds compares their architectures under
-#   one training. A claim about architectures needs both.
+#   images compares trained networks; *t* over seeds compares their architectures for
+#   one recipe. A claim about architectures needs both.
 # - On Toytown, U-Net has the highest mean IoU, without a clear difference from DeepLab
 #   v1. SegNet, DeepLab v1 and U-Net form the front of accuracy and step time.
 # - Rankings of different seeds and scores nearly agree here. Rankings during training

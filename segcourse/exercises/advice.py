@@ -45,7 +45,7 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (  # kinds of error, a pattern of 
     (
         TypeError,
         r"is not a Module subclass",
-        "nn.Sequential holds layers that are modules, and this one is a function: call it yourself.",
+        "nn.Sequential holds modules, and this layer is a function: call it yourself.",
     ),
     (
         AttributeError,

@@ -306,7 +306,7 @@ def holes_for_strides(layers: Strided, output_stride: int) -> Holed:
 
     It runs, and for some networks its result is right. Find the fault, and write the function
     correctly. ``layers`` is a list of (kernel, stride), in the order of execution. A stride is kept
-    if the product of all kept strides, its own included, is at most ``output_stride``. Otherwise it
+    if its product with all strides kept before it is at most ``output_stride``. Otherwise it
     becomes 1, and later kernels get holes. Return a list of (kernel, stride, rate) with which every
     kernel reads the same inputs as before, as in a network that is evaluated by shift-and-stitch.
     """

@@ -23,7 +23,8 @@ def chained_pooling(row: Sequence[float], steps: Steps) -> list[float]:
     row by 0. Then every step takes the result of the step before it (the first step takes the row
     after the ReLU), replaces each number by the largest number in the window that is centred on
     it, and multiplies all numbers by the weight. A window that reaches beyond an end of the row is
-    cut off there. Return a list: the row after the ReLU plus the results of all steps.
+    cut off there. Return one list, as long as the row: the sum of the row after the ReLU and of the
+    results of all steps, added position by position.
     """
     x = [max(value, 0) for value in row]
     total = x
@@ -186,6 +187,48 @@ def chain_weighted_in_the_sum(row: Sequence[float], steps: Steps) -> list[float]
     return added(rows)
 
 
+def chain_of_the_first_step(row: Sequence[float], steps: Steps) -> list[float]:
+    return chained_pooling(row, steps[:1])
+
+
+def chain_of_rows(row: Sequence[float], steps: Steps) -> list[list[float]]:
+    rows = [[max(value, 0) for value in row]]
+    for window, weight in steps:
+        rows.append([weight * value for value in pooled(rows[-1], window)])
+    return rows
+
+
+def chain_of_joined_rows(row: Sequence[float], steps: Steps) -> list[float]:
+    return [value for each in chain_of_rows(row, steps) for value in each]
+
+
+def chain_in_place(row: Sequence[float], steps: Steps) -> list[float]:
+    x = [max(value, 0) for value in row]
+    rows = [list(x)]
+    for window, weight in steps:
+        for p in range(len(x)):
+            x[p] = weight * max(x[max(p - window // 2, 0) : p + window // 2 + 1])
+        rows.append(list(x))
+    return added(rows)
+
+
+def chain_with_negative_positions(row: Sequence[float], steps: Steps) -> list[float]:
+    x = [max(value, 0) for value in row]
+    rows = [x]
+    for window, weight in steps:
+        before, reach = x, range(-(window // 2), window // 2 + 1)
+        x = [
+            weight * max(before[p + step] for step in reach if p + step < len(before))
+            for p in range(len(before))
+        ]
+        rows.append(x)
+    return added(rows)
+
+
+def chain_of_wider_windows(row: Sequence[float], steps: Steps) -> list[float]:
+    return chained_pooling(row, [(window + 2, weight) for window, weight in steps])
+
+
 chain = Exercise(
     "11.1 A chain of poolings",
     solution=chained_pooling,
@@ -269,7 +312,8 @@ chain = Exercise(
         ),
         Mistake(
             chain_with_a_relu_in_every_step,
-            "The ReLU comes once, before the first step. Here every step has one.",
+            "Here the largest number of a window is never below 0. Does every step have a ReLU, or "
+            "does the search for the largest number begin at 0? Results of steps may be negative.",
         ),
         Mistake(
             chain_weighted_in_the_sum,
@@ -278,6 +322,34 @@ chain = Exercise(
         Mistake(
             chain_without_weights,
             "The weights are not used: multiply the result of every pooling by its weight.",
+        ),
+        Mistake(
+            chain_of_the_first_step,
+            "Only the first step is in the result. Does a `return` stand inside the loop?",
+        ),
+        Mistake(
+            chain_of_rows,
+            "This is a list of rows. Add them number by number, so that one row is left.",
+        ),
+        Mistake(
+            chain_of_joined_rows,
+            "Here the rows stand one after the other: + joins two lists. Add their numbers "
+            "position by position.",
+        ),
+        Mistake(
+            chain_in_place,
+            "The row changes while it is pooled, so that a window meets new numbers at its left. "
+            "Write the results of a step into another list.",
+        ),
+        Mistake(
+            chain_with_negative_positions,
+            "Windows at the left end read numbers from the right end, because a negative index "
+            "counts from the end of the list.",
+        ),
+        Mistake(
+            chain_of_wider_windows,
+            "The windows reach 1 number too far, at both ends: the position itself is one of the "
+            "numbers of its window.",
         ),
     ),
     hints=(
@@ -603,6 +675,37 @@ def loss_of_aligned_logits(all_logits: Sequence[Tensor], target: Tensor) -> Tens
     )
 
 
+def loss_of_full_labels(all_logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    return sum(F.cross_entropy(z, target, ignore_index=IGNORE) for z in all_logits)
+
+
+def loss_of_paired_indices(all_logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    total = torch.zeros(())
+    for z in all_logits:
+        h, w = z.shape[-2:]
+        rows = ((torch.arange(h) + 0.5) * target.shape[-2] / h).long()
+        columns = ((torch.arange(w) + 0.5) * target.shape[-1] / w).long()
+        total = total + stage_loss(z, target[:, rows, columns])
+    return total
+
+
+def loss_that_asks_the_full_labels(all_logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    empty = not (target != IGNORE).any()
+    return torch.zeros(()) if empty else loss_that_is_nan(all_logits, target)
+
+
+def loss_without_nan(all_logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    return loss_that_is_nan(all_logits, target).nan_to_num()
+
+
+def loss_of_clean_stages(all_logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    total = torch.zeros(())
+    for z in all_logits:
+        labels = reduced(target, *z.shape[-2:])
+        total = total + (0 if (labels == IGNORE).any() else stage_loss(z, labels))
+    return total
+
+
 def stages() -> list[tuple[list[Tensor], Tensor]]:
     """Logits and labels whose sides are multiples of each other, or not; void in all amounts."""
     found = []
@@ -701,6 +804,33 @@ supervision = Exercise(
             loss_of_softmax_twice,
             "F.cross_entropy takes logits and applies the softmax itself.",
         ),
+        Mistake(
+            loss_of_full_labels,
+            "The labels (N, H, W) are larger than the map of this stage. Every stage needs labels "
+            "of its own size (h, w).",
+        ),
+        Mistake(
+            loss_of_paired_indices,
+            "target[:, rows, columns] pairs the indices: first row with first column, and so on. "
+            "Here every row is needed with every column.",
+        ),
+        Mistake(
+            loss_that_asks_the_full_labels,
+            "The labels of a stage may all be void although the full target has a label. Look at "
+            "the labels of the stage.",
+        ),
+        Mistake(
+            loss_without_nan,
+            "A stage without labels adds 0. Here it also removes the losses of other stages.",
+        ),
+        Mistake(
+            loss_of_clean_stages,
+            "A stage is left out here if any of its labels is void. Leave out the void positions "
+            "alone.",
+        ),
+        Mistake(
+            every_stage, "This is a list with the loss of each stage. Return one number, their sum."
+        ),
     ),
     hints=(
         "Begin with the labels of one stage: two index tensors, one for the rows and one for the "
@@ -726,12 +856,15 @@ def source(position: int, fine: int, coarse: int, align_corners: bool) -> float:
     A map with ``coarse`` positions is resized to ``fine`` positions. Fine position ``position``
     (0 to ``fine`` - 1) reads the coarse map at a place that may lie between two positions, such as
     2.25. Places are counted from the first coarse position: coarse position k has the place k.
-    With ``align_corners=True``, positions are points. The first positions of the two maps lie on
-    top of each other, and so do the last positions. The positions of each map have equal
-    distances. If ``fine`` is 1, the place is 0. With ``align_corners=False``, positions are
-    squares, and both maps cover the same length. A fine position reads the coarse map where its
-    own centre lies. If this is before the centre of the first coarse square or after the centre of
-    the last one, it reads at that centre. Return the place as a number from 0 to ``coarse`` - 1.
+
+    - With ``align_corners=True``, positions are points. The first positions of the two maps lie on
+      top of each other, and so do the last positions. The positions of each map have equal
+      distances. If ``fine`` is 1, the place is 0.
+    - With ``align_corners=False``, positions are squares, and both maps cover the same length. A
+      fine position reads the coarse map where its own centre lies. If this is before the centre of
+      the first coarse square or after the centre of the last one, it reads at that centre.
+
+    Return the place as a number from 0 to ``coarse`` - 1.
     """
     if align_corners:
         return position * (coarse - 1) / (fine - 1) if fine > 1 else 0
@@ -815,6 +948,27 @@ def source_minus_a_half(position: int, fine: int, coarse: int, align_corners: bo
     return min(max(position * coarse / fine - 0.5, 0), coarse - 1)
 
 
+def source_bounded_above(position: int, fine: int, coarse: int, align_corners: bool) -> float:
+    return min(source_without_bounds(position, fine, coarse, align_corners), coarse - 1)
+
+
+def source_at_the_wrong_bound(position: int, fine: int, coarse: int, align_corners: bool) -> float:
+    return source(position, fine, coarse, True) if align_corners else coarse - 1
+
+
+def source_of_one(position: int, fine: int, coarse: int, align_corners: bool) -> float:
+    return 0 if fine == 1 else source(position, fine, coarse, align_corners)
+
+
+def source_of_bounded_lengths(position: int, fine: int, coarse: int, align_corners: bool) -> float:
+    return min(source_of_lengths(position, fine, coarse, align_corners), coarse - 1)
+
+
+def source_of_whole_points(position: int, fine: int, coarse: int, align_corners: bool) -> float:
+    exact = source(position, fine, coarse, align_corners)
+    return int(exact) if align_corners else exact
+
+
 def source_of_too_many_steps(position: int, fine: int, coarse: int, align_corners: bool) -> float:
     if align_corners:
         return position * (coarse - 1) / fine
@@ -848,7 +1002,32 @@ place = Exercise(
         ),
         Mistake(
             source_bounded_below,
-            "The place is bounded at the beginning, but not at the end: it is coarse - 1 at most.",
+            "Near the end, the place can lie beyond the centre of the last coarse position: it is "
+            "coarse - 1 at most.",
+        ),
+        Mistake(
+            source_bounded_above,
+            "Near the beginning, the place can lie before the centre of the first coarse position: "
+            "it is 0 at least.",
+        ),
+        Mistake(
+            source_at_the_wrong_bound,
+            "With squares, every place is the last one here. max() gives a lower bound, and min() "
+            "gives an upper one: are the two exchanged?",
+        ),
+        Mistake(
+            source_of_one,
+            "With squares, a single fine position is no special case: it covers the whole coarse "
+            "map and reads where its centre lies.",
+        ),
+        Mistake(
+            source_of_bounded_lengths,
+            "With points, only the last fine position reads the last coarse one. The factor needs "
+            "the number of steps between the points.",
+        ),
+        Mistake(
+            source_of_whole_points,
+            "With points, the place is rounded down here. It may lie between two positions.",
         ),
         Mistake(source_exchanged, "The two conventions are exchanged."),
         Mistake(
@@ -927,7 +1106,7 @@ Table = dict[tuple[int, int], bool]
 
 
 def possible(table: Table, gate: bool) -> bool:
-    """Decide what a sum and a gate can compute.
+    """Decide what a sum and a product can compute.
 
     At one position, f is a feature of a fine stage and g is a feature of a deeper stage; each is
     -1 or 1. The position is called *car* if its score is above 0. Without a gate, the score is
@@ -979,10 +1158,13 @@ def possible_exchanged(table: Table, gate: bool) -> bool:
     return possible(table, not gate)
 
 
+def score_with(gate: bool) -> Callable[[float, float, float, int, int], float]:
+    """The score of the question."""
+    return lambda a, b, c, f, g: a * (f * g if gate else f) + b * g + c
+
+
 def possible_with_positive_weights(table: Table, gate: bool) -> bool:
-    return found_by(lambda a, b, c, f, g: a * (f * g if gate else f) + b * g + c, weights=(0, 1))(
-        table
-    )
+    return found_by(score_with(gate), weights=(0, 1))(table)
 
 
 def possible_without_the_constant(table: Table, gate: bool) -> bool:
@@ -1007,6 +1189,29 @@ def possible_where_both_agree(table: Table, gate: bool) -> bool:
     return possible(table, False) and possible(table, True)
 
 
+def possible_never(table: Table, gate: bool) -> bool:
+    return False
+
+
+def possible_for_the_first_triple(table: Table, gate: bool) -> bool:
+    return table == {(f, g): -(f * g if gate else f) - g - 1 > 0 for f, g in table}
+
+
+def possible_up_to_zero(table: Table, gate: bool) -> bool:
+    return found_by(score_with(gate), weights=(-1, 0), constants=(-1, 0))(table)
+
+
+def possible_without_zeros(table: Table, gate: bool) -> bool:
+    return found_by(score_with(gate), weights=(-1, 1), constants=(-1, 1))(table)
+
+
+def found_triple(table: Table, gate: bool) -> tuple[int, int, int] | bool:
+    for numbers in product((-1, 0, 1), repeat=3):
+        if all((score_with(gate)(*numbers, f, g) > 0) == car for (f, g), car in table.items()):
+            return numbers
+    return False
+
+
 PAIRS = tuple(product((-1, 1), repeat=2))
 
 expressible = Exercise(
@@ -1020,11 +1225,13 @@ expressible = Exercise(
     mistakes=(
         Mistake(
             possible_for_the_sum,
-            "The argument ``gate`` is not used: this is the answer for the sum.",
+            "With a gate, these are the answers for the sum. Is ``gate`` used, and is f multiplied "
+            "by g itself, which may be negative?",
         ),
         Mistake(
             possible_for_the_gate,
-            "The argument ``gate`` is not used: this is the answer for the gate.",
+            "Without a gate, these are the answers for the gate: the argument ``gate`` has no "
+            "effect.",
         ),
         Mistake(
             possible_if_gated,
@@ -1042,12 +1249,13 @@ expressible = Exercise(
         ),
         Mistake(
             possible_without_the_constant,
-            "The constant c is missing. With it, the score can be above 0 in three of four cases, "
-            "or in all.",
+            "Some tables with three or four cars are not found. Is the constant c in the score, "
+            "and is the score compared with 0?",
         ),
         Mistake(
             possible_with_the_feature_added,
-            "With a gate, b multiplies the deeper feature g, and not f.",
+            "With a gate, f and g are exchanged somewhere: b multiplies the deeper feature g, and "
+            "the keys of the table are (f, g).",
         ),
         Mistake(
             possible_for_the_product_alone,
@@ -1058,6 +1266,25 @@ expressible = Exercise(
             "This is True only if the sum and the gate can both do it. Answer for the one that "
             "``gate`` names.",
         ),
+        Mistake(
+            possible_never,
+            "This is False for every table. But most tables can be computed: for example, a "
+            "negative c alone gives no car.",
+        ),
+        Mistake(
+            possible_for_the_first_triple,
+            "Only the first triple of a, b and c decides. Return False after all triples, and not "
+            "inside the loop.",
+        ),
+        Mistake(
+            possible_up_to_zero,
+            "These are the answers if no number is above 0. Note that range(-1, 1) ends before 1.",
+        ),
+        Mistake(
+            possible_without_zeros,
+            "These are the answers if a, b and c are only -1 and 1. Each of them may be 0 too.",
+        ),
+        Mistake(found_triple, "Return True or False, and not the numbers that were found."),
     ),
     hints=(
         "You need not find a proof: try values for a, b and c. The values -1, 0 and 1 are enough.",
@@ -1068,7 +1295,8 @@ expressible = Exercise(
     ),
     shows_expected=False,
     describe=lambda table, gate: (
-        f"a car for (f, g) in {[key for key, car in table.items() if car]}, "
+        f"{'a' if any(table.values()) else 'no'} car for (f, g) in "
+        f"{[key for key, car in table.items() if car or not any(table.values())]}, "
         f"{'with' if gate else 'without'} a gate"
     ),
 )

@@ -354,7 +354,7 @@ def unset(a, b):
         (lambda a, b: a.tolist() - b.tolist(), "Python lists are not subtracted"),
         (lambda a, b: torch.nn.functional.avg_pool1d(a[None].float(), 4), "An axis is too short"),
         (lambda a, b: a.tolist() * 0.5, "Python lists are not subtracted, multiplied"),
-        (lambda a, b: torch.nn.Sequential(torch.nn.ReLU(), len), "and this one is a function"),
+        (lambda a, b: torch.nn.Sequential(torch.nn.ReLU(), len), "this layer is a function"),
         (lambda a, b: entropy(LOGITS, torch.zeros(1, 2, 2)), "with .long()"),
         (lambda a, b: LOGITS[torch.zeros(2)], "with .long()"),
         (lambda a, b: np.ones(3)[np.zeros(2)], "with .astype(int)"),

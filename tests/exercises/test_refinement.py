@@ -329,6 +329,27 @@ def test_a_float_where_a_whole_number_is_needed_is_explained():
     assert mark == "✗" and "whole number may be needed" in message
 
 
+def test_answers_with_the_same_results_get_advice_that_is_true_of_both():
+    def from_zero(row, steps):  # the search for the largest number begins at 0
+        rows = [[max(value, 0) for value in row]]
+        for window, weight in steps:
+            rows.append([weight * max(v, 0) for v in chapter.pooled(rows[-1], window)])
+        return chapter.added(rows)
+
+    def by_a_sigmoid(table, gate):
+        def score(a, b, c, f, g):
+            return a * (f * (2.0 if g > 0 else 0.5) if gate else f) + b * g + c
+
+        return chapter.found_by(score, weights=(-2, -1, 0, 1, 2))(table)
+
+    def by_exchanged_keys(table, gate):
+        return chapter.possible({(f, g): table[g, f] for f, g in table}, gate)
+
+    assert "does the search" in chapter.chain.verdict(from_zero)[1]
+    assert "by g itself" in chapter.expressible.verdict(by_a_sigmoid)[1]
+    assert "keys of the table" in chapter.expressible.verdict(by_exchanged_keys)[1]
+
+
 def test_the_message_of_the_last_exercise_gives_nothing_away():
     for mistake in chapter.expressible.mistakes:
         assert "expected" not in chapter.expressible.verdict(mistake.answer)[1]
