@@ -1187,8 +1187,8 @@ from segcourse.exercises import refinement as ex
 # 0. Then every step takes the result of the step before it (the first step takes the
 # row after the ReLU), replaces each number by the largest number in the window that is
 # centred on it, and multiplies all numbers by the weight. A window that reaches beyond
-# an end of the row is cut off there. Return a list: the row after the ReLU plus the
-# results of all steps.
+# an end of the row is cut off there. Return one list, as long as the row: the sum of
+# the row after the ReLU and of the results of all steps, added position by position.
 #
 # Then predict: a row of 21 numbers has a single 1 in its middle. How many positions of
 # the sum are not 0 after two steps (5, 1), and after four such steps? The last cell of

@@ -1070,12 +1070,18 @@ def logits_that_hardly_rise(image: Tensor) -> Tensor:
     return image[:, :2] + 3e-5 * torch.arange(image.shape[-1])
 
 
+def logits_with_rounding_errors(image: Tensor) -> Tensor:
+    """Logits of neighbouring tiles agree to 1e-6, and to no more than that."""
+    return image[:, :2] + 1e-6 * torch.arange(image.shape[-1])
+
+
 IN_WORDS = {
     logits_that_fall: "a function whose logits never move along",
     logits_that_rise: "a function whose logits never move along",
     logits_with_another_border: "a function that changes the first column of every tile",
     logits_of_triples: "a max pooling of 3 columns that is upsampled again",
     logits_that_hardly_rise: "a function whose logits deviate by 3e-5 for each column",
+    logits_with_rounding_errors: "a function whose logits deviate by 1e-6 for each column",
 }
 
 
@@ -1103,6 +1109,7 @@ def networks_and_images() -> list[tuple[Callable[[Tensor], Tensor], Tensor, int]
         found.append((logits_with_another_border, torch.rand(1, 3, 2, 48), 24))
         found.append((logits_of_triples, torch.rand(1, 3, 2, 28), 14))
         found.append((logits_that_hardly_rise, torch.rand(1, 3, 2, 24), 12))
+        found.append((logits_with_rounding_errors, torch.rand(1, 3, 2, 24), 12))
     found.append((found[1][0], torch.full((1, 3, 48, 112), 0.5), 56))
     found.append((logits_that_rise, torch.full((1, 3, 2, 24), 0.5), 12))
     found.append((logits_that_fall, torch.full((1, 3, 2, 24), 0.5), 12))
