@@ -129,8 +129,8 @@ print(f"FCNResNet: IoU of sky {fcn_iou['sky']:.2f}, IoU of road {fcn_iou['road']
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# The network segments sky and road well. For grass and meadow, its mean IoU is no
-# better than that of *always meadow*. Does the network use the sign at all? The next
+# The network segments sky and road well. For grass and meadow, its mean IoU is even
+# lower than that of *always meadow*. Does the network use the sign at all? The next
 # figure shows a scene with its red sign, and the same scene with a blue sign.
 
 
@@ -160,8 +160,8 @@ viz.show_predictions(
 )
 
 # %% [markdown]
-# The two predictions are almost the same, although the ground truth differs:
-# here, the network hardly uses the sign.
+# The two predictions are almost the same, although the ground truth differs: here, the
+# network hardly uses the sign.
 #
 # ## The idea
 #
@@ -457,8 +457,8 @@ tables.show_table(rows)
 # %% [markdown]
 # Equal counts do not prove that the networks are equal, and we did not load the
 # released weights. A test of this course compares the encoder with `resnet50s` of the
-# library timm. Equal weights give equal features before the first dilated stage, whose
-# first block has another dilation in timm.
+# library timm. Equal weights give equal features before the first dilated stage. There,
+# timm uses another dilation in the first block.
 #
 # <details class="deeper"><summary>Going deeper: how MyPSPNet differs from the paper's
 # network</summary>
@@ -529,9 +529,9 @@ viz.show_predictions(
     {"FCNResNet": predict(fcn, pair_images), "MyPSPNet": predict(model, pair_images)},
     CLASSES,
     PALETTE,
-    alt="The street scene with a red and with a blue sign. FCNResNet predicts the same "
-    "for both; MyPSPNet predicts grass under the red sign and meadow under the blue "
-    "one, as in the ground truth, with rounded boundaries.",
+    alt="The street scene with a red and with a blue sign. FCNResNet predicts "
+    "almost the same for both; MyPSPNet predicts grass under the red sign and meadow "
+    "under the blue one, as in the ground truth, with rounded boundaries.",
 )
 
 # %% [markdown]
@@ -595,8 +595,9 @@ for name, network in (("FCNResNet", fcn), ("MyPSPNet", model)):
 # %% [markdown]
 # In `FCNResNet`, most of the saliency lies near the pixel. In `MyPSPNet`, most of it
 # lies elsewhere, and the sign's mean share is larger than its share of the pixels,
-# which is 0.008. This share is still small, although the exchange of the sign changes
-# most of the lawn. One possible reason is that a gradient describes small changes only.
+# which is 0.008. The sign's share of the saliency is still small, although the exchange
+# of the sign changes the class of most lawn pixels. One possible reason is that a
+# gradient describes small changes only.
 
 # %% [markdown]
 # ## On a real image
@@ -735,16 +736,16 @@ if classifier is not None:
         photographs.CLASSES,
         photographs.PALETTE,
         alt="The right halves of the photographs of a cat and of coins. Without "
-        "pooling, small patches of person lie in both, and patches of other absent "
-        "classes in the cat. With the pyramid, there are hardly any such patches.",
+        "pooling, patches of person and of other absent classes lie in both. With the "
+        "pyramid, there are hardly any such patches.",
     )
 
 # %% [markdown]
 # On these photographs, both kinds of pooling are clearly better than no pooling, and
 # they predict fewer absent classes. The pyramid is also clearly better than the global
 # mean, by a smaller difference. This result holds for unseen halves of known
-# photographs only: the mean of a half may simply identify its photograph, and with it
-# the classes. New photographs would be a stronger test.
+# photographs only: the mean of a half may be enough to recognise the photograph, and
+# therefore its classes. New photographs would be a stronger test.
 #
 # ## What did the idea buy?
 #
@@ -753,7 +754,7 @@ if classifier is not None:
 # the pyramid. Their networks have the same layers, the same initial weights for the
 # same seed, and the same batches; only the grids differ, as in the three heads for the
 # photographs. All comparisons have three seeds, so a difference is clear if *t* lies
-# beyond ± 4.30. The column *mean IoU* is the mean of grass and meadow.
+# beyond ± 4.30. The column *mean IoU* is the mean of the two IoUs of grass and meadow.
 #
 # **Pyramid or no pooling.** The first comparison, of the benchmark `ablations`, uses
 # one sign, a wider network than `MyPSPNet`, and more scenes and steps.
@@ -783,8 +784,8 @@ tables.show_table(list(against_the_first(large, "mean IoU")), digits=2)
 # **Pyramid or global average pooling.** The second comparison, of the benchmark
 # `pspnet`, has the layers of `MyPSPNet`. *1 x 1* means that all four branches average
 # over the whole map. In the rows with *two signs*, each half of the scene has a sign of
-# its own, which determines the class of the lawn in this half; these networks were
-# trained for twice as many steps.
+# its own, at the middle of its height, which determines the class of the lawn in this
+# half; these networks were trained for twice as many steps.
 
 # %%
 arms = measured("pspnet")["arms"]
@@ -805,9 +806,9 @@ tables.show_table(rows, digits=2)
 # context. With two signs, the global mean comes close to the IoU of the pyramid with
 # two of three seeds and fails with the third. Three seeds show no clear difference.
 #
-# One could expect more of the pyramid with two signs, because a global mean does not
-# depend on positions. The next cell exchanges the left and the right half of a feature
-# map and compares the means.
+# With two signs, one could expect a clear advantage of the pyramid, because a global
+# mean does not depend on positions. The next cell exchanges the left and the right half
+# of a feature map and compares the means.
 
 # %%
 halves_exchanged = features.roll(8, dims=-1)  # 8 of 16 columns
@@ -854,17 +855,17 @@ viz.show_predictions(
     {"MyPSPNet": predict(model, thin.image[None])},
     CLASSES,
     PALETTE,
-    alt="A street scene with lamps. The ground truth shows thin posts; the "
-    "prediction of MyPSPNet shows lamps several times as thick.",
+    alt="A street scene with three lamps. The ground truth shows thin posts; MyPSPNet "
+    "predicts the right lamp too thick, and only small pieces of the two left lamps.",
 )
 
 # %% [markdown]
 # In Toytown, PSPNet's IoU of lamp is less than half of U-Net's. On CamVid, the IoU of
 # pole is below 0.1 for all three networks, and a single run cannot rank them. In the
-# figure, the predicted lamps are too thick. One possible reason is the stride:
-# neighbouring positions of PSPNet's features are 8 pixels apart, whereas U-Net's last
-# features have stride 1. The table does not isolate this reason, because the two
-# networks differ in more than the stride.
+# figure, the right lamp is predicted too thick, and most of the two left lamps is
+# missing. One possible reason is the stride: neighbouring positions of PSPNet's
+# features are 8 pixels apart, whereas U-Net's last features have stride 1. The table
+# does not isolate this reason, because the two networks differ in more than the stride.
 
 # %% [markdown]
 # ## In practice
@@ -975,9 +976,9 @@ for name, logits_of in ways.items():
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# The two columns are the share of lawn pixels with the right class. With tiles,
-# this share falls only in halves without the sign. With the auxiliary logits, it falls
-# in both. Right: predict the whole image, or tiles that contain the needed context; and
+# The two columns are the share of lawn pixels with the right class. With tiles, this
+# share falls only in halves without the sign. With the auxiliary logits, it falls in
+# both. Right: predict the whole image, or tiles that contain the needed context; and
 # use the output of `forward`, or the last output of `all_logits`.
 #
 # ## Exercises
@@ -1108,10 +1109,9 @@ ex.fix_loss.show_solution()
 # (N, 3, H, W) to logits (N, K, H, W), and `image` is (3, H, W). H and W are multiples
 # of `side`, and the image has at least two blocks of `side` x `side` pixels. Cover each
 # block alone, one after the other: give all of its pixels the mean colour of the whole
-# uncovered image, one number per channel. Compare the predicted classes (the
-# largest logit) with those of the uncovered image. Return (H / side, W / side): for
-# each block, the share of the pixels *outside* of the block whose predicted class
-# changes.
+# uncovered image, one number per channel. Compare the predicted classes (the largest
+# logit) with those of the uncovered image. Return (H / side, W / side): for each block,
+# the share of the pixels *outside* of the block whose predicted class changes.
 #
 # Then predict, before you run the last cell of this exercise: in a scene with a red
 # sign, which block changes the prediction of `MyPSPNet` most? Is the change as large in
@@ -1194,8 +1194,8 @@ ex.decide.show_solution()
 #
 # <details class="quiz wrong"><summary>Every decision uses the whole image.</summary>
 #
-# Not quite: the saliency of `FCNResNet` was above 0 everywhere, but most of it was
-# near the pixel.
+# Not quite: the saliency of `FCNResNet` was above 0 everywhere, but most of it was near
+# the pixel.
 #
 # </details>
 # <details class="quiz wrong"><summary>Pooling over regions
