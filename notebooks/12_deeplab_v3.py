@@ -324,8 +324,8 @@ tables.show_table(rows, digits=1)
 
 # %% [markdown]
 # Halving the output stride costs more and more. Without multi-grid, the first block of
-# a stage keeps the old rate, as in torchvision. With the new rate, as in some
-# libraries, the features change.
+# a stage keeps the old rate, as in torchvision. In some libraries, this block gets the
+# new rate, and the features change.
 #
 # We now give the same random weights to three encoders. The features of stride 32 must
 # return at every second position of stride 16, and at every fourth of stride 8.
@@ -588,12 +588,12 @@ viz.show_predictions(
     alt="Three street scenes with the predictions of v3 and v3+ and the ground truth. "
     "v3 shows rounded patches; in the first two scenes, it has no lamp at the true "
     "place. v3+ follows the outlines of houses, cars and people more closely. It also "
-    "shows false lamp along trees in all scenes, pieces of two true lamps, and one "
-    "true lamp with its arm.",
+    "shows false lamp along trees, misses the true lamp of the first scene, and finds "
+    "most of those in the other two.",
 )
 
 # %% [markdown]
-# v3+ follows the outlines more closely. Both predict lamp along trees, v3+ also along
+# v3+ follows the outlines more closely. Both also predict false lamp along trees and
 # houses.
 
 # %% [markdown]
@@ -837,8 +837,9 @@ tables.show_table(rows)
 #
 # The table tests networks that were trained at stride 16. *At 8* has doubled rates, and
 # the map is moved back. *Not moved* is the same without this step. Both are compared
-# with stride 16. *Old rates* keeps the rates of ASPP, and is compared with *at 8*.
-# Toytown has three seeds, and the photograph eight (bound for *t*: 2.36).
+# with stride 16. *Old rates* keeps the rates of ASPP, also with the map moved back, and
+# is compared with *at 8*. Toytown has three seeds, and the photograph eight (bound for
+# *t*: 2.36).
 
 # %%
 STRIDES = {
@@ -1196,11 +1197,11 @@ ex.macs.show_solution()
 #
 # Trade strides for atrous rates, so that trained weights keep their inputs. `strides`
 # lists the strides of a network's convolutions, from the first to the last. Go through
-# them in this order. A convolution keeps its stride if its stride times all strides
-# kept before is at most `output_stride`; otherwise its stride becomes 1. Every
-# convolution needs the atrous rate with which its taps read the same places of the
-# image as in the original network. Return a list of pairs (stride, rate), one for each
-# convolution.
+# them in this order. A convolution keeps its stride if the product of this stride and
+# all strides kept before is at most `output_stride`; otherwise its stride becomes 1.
+# Every convolution needs the atrous rate with which its taps read the same places of
+# the image as in the original network. Return a list of pairs (stride, rate), one for
+# each convolution.
 
 
 # %%
@@ -1418,8 +1419,8 @@ for limit in (100, 1000):
 # **Q5. The low-level features of v3+ pass through a 1 x 1 convolution with 48 channels.
 # What is its effect?**
 #
-# <details class="quiz right"><summary>There are fewer of them than channels of
-# ASPP</summary>
+# <details class="quiz right"><summary>The decoder gets fewer low-level channels
+# than channels of ASPP</summary>
 #
 # Right: 256 low-level channels become 48, beside 256 channels of ASPP, so that the
 # decoder reads mostly ASPP's.

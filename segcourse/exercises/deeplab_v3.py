@@ -615,10 +615,10 @@ def dilated(strides: Sequence[int], output_stride: int) -> Layers:
     """Trade strides for atrous rates, so that trained weights keep their inputs.
 
     ``strides`` lists the strides of a network's convolutions, from the first to the last. Go
-    through them in this order. A convolution keeps its stride if its stride times all strides
-    kept before is at most ``output_stride``; otherwise its stride becomes 1. Every convolution
-    needs the atrous rate with which its taps read the same places of the image as in the original
-    network. Return a list of pairs (stride, rate), one for each convolution.
+    through them in this order. A convolution keeps its stride if the product of this stride and all
+    strides kept before is at most ``output_stride``; otherwise its stride becomes 1. Every
+    convolution needs the atrous rate with which its taps read the same places of the image as in
+    the original network. Return a list of pairs (stride, rate), one for each convolution.
     """
     layers, reached, rate = [], 1, 1
     for stride in strides:
