@@ -639,10 +639,9 @@ viz.show_labels(
 
 # %% [markdown]
 # The mean IoU of G-FRNet rises at every stage. After stride 8 the road gains 0.06 IoU,
-# and the lamps 0.40. RefineNet's scores have stride 4 in the doubled image, which is 2
-# in the original one. Encoder, training steps and number of losses differ between the
-# two networks, so their rows cannot be compared. A comparison with equal steps follows
-# in "What did the idea buy?".
+# and the lamps gain about 0.4. RefineNet's scores have stride 4 in the doubled image,
+# which is 2 in the original one. Encoder, training steps and number of losses differ
+# between the two networks, so their rows cannot be compared. A fair comparison follows.
 #
 # ### What a gate unit computes
 #
@@ -821,9 +820,9 @@ tables.show_table(rows)
 # ambiguity is strong. For each of four kinds of scenes, we train G-FRNet with its gate
 # units, and with the same layers but without the product: $m_s = \mathrm{norm}(f_s)$.
 # The kinds are *ordinary*; *strong texture* (doubled); *noise* (standard deviation 0.15
-# instead of 0.015); and *dim light* (with noise 0.03). The last rows test the networks
-# that were trained on ordinary scenes on other kinds: *some noise* is 0.06, and *all
-# changes* is strong texture, noise 0.1 and dim light at once.
+# instead of 0.015); and *dim light* (with noise 0.03). The last rows test networks
+# trained on ordinary scenes with other kinds: *some noise* is 0.06, and *all changes*
+# is strong texture, noise 0.1 and dim light at once.
 #
 # Training takes 200 steps on 400 scenes, with three seeds (`python -m
 # benchmarks.refinement`); the first row is an older measurement with 380 steps and 1600
@@ -894,8 +893,8 @@ tables.show_table(rows, digits=3)
 # fine feature, which a sum alone cannot (exercise 11.5). We construct this case. The
 # fine feature f is −1 or 1 at every pixel, at random; the context g is −1 for half of
 # the images and 1 for the others. We train one stage of G-FRNet on each of two tasks,
-# in three forms: *gated*; *not gated*, with 1 instead of the deeper features; and *two
-# convolutions*, which is *not gated* plus a ReLU and a second convolution, as in U-Net.
+# in three forms. *Not gated* has 1 instead of the deeper features. *Two convolutions*
+# is the form without a gate, followed by a ReLU and a second convolution, as in U-Net.
 # Every form receives g, because the coarse logits are computed from g.
 
 
@@ -964,9 +963,9 @@ for name, (part, arm) in zip(("six losses", "last loss only"), every, strict=Tru
 # With the last loss only, the last prediction is clearly better (*t* beyond −4.30). So
 # stage-wise supervision lowered the accuracy in these short trainings. In return, the
 # coarsest logits are a prediction (mean IoU 0.37); without their loss, they are not
-# (0.05). We did not isolate the reason. One may be that the last loss is only a part of
-# the encoder's gradient. To test this, one would give the coarse losses smaller
-# weights.
+# (0.05). We did not isolate the reason. One possible reason is that, with six losses,
+# only a part of the encoder's gradient comes from the last loss. To test this, one
+# would give the coarse losses smaller weights.
 
 # %% [markdown]
 # ## Where it breaks: the decoder needs more operations than the encoder
@@ -1163,10 +1162,10 @@ add_row("RefineNet", refinenet, "ReLU in place")
 tables.show_table(rows, digits=2)
 
 # %% [markdown]
-# All these networks were trained without the mistake. Passing on the gated features
-# ruins the predictions, and mistakes 3 and 4 lower the mean IoU by more than 0.1.
-# `align_corners` changes the logits, but hardly the scores, so a test should compare
-# logits.
+# All these networks were trained without the mistake; changes of logits are relative to
+# their spread. Passing on the gated features ruins the predictions, and mistakes 3 and
+# 4 lower the mean IoU by more than 0.1. `align_corners` changes the logits, but hardly
+# the scores, so a test should compare logits.
 
 # %% [markdown]
 # ## Exercises
