@@ -254,8 +254,8 @@ viz.show_images(
 #
 # The diagram shows the whole network. Every grid has a branch of its own. If the
 # encoder's features have $C$ channels, a 1 x 1 convolution in each branch reduces them
-# to $C/4$, so that the four branches together have $C$ channels, and the concatenation
-# has $2C$. All layers behind the encoder that lead to the logits are called the *head*.
+# to $C/4$. The four branches together have $C$ channels, and the concatenation has
+# $2C$. All layers behind the encoder that lead to the logits are called the *head*.
 
 # %% tags=["hide-cell"]
 boxes = {  # name: middle, half of the width, text, colour
@@ -783,9 +783,9 @@ tables.show_table(list(against_the_first(large, "mean IoU")), digits=2)
 #
 # **Pyramid or global average pooling.** The second comparison, of the benchmark
 # `pspnet`, has the layers of `MyPSPNet`. *1 x 1* means that all four branches average
-# over the whole map. In the rows with *two signs*, each half of the scene has a sign of
-# its own, at the middle of its height, which determines the class of the lawn in this
-# half; these networks were trained for twice as many steps.
+# over the whole map. In the rows with *two signs*, each half of the scene has a sign at
+# the middle of its height. The sign determines the class of the lawn in this half.
+# These networks were trained for twice as many steps.
 
 # %%
 arms = measured("pspnet")["arms"]

@@ -216,9 +216,9 @@ for name, values in rows.items():
 #
 # A skip connection passes fine features on unchanged, although some are **ambiguous**:
 # the same feature occurs in several classes. The Gated Feedback Refinement Network, by
-# [Islam, Rochan, Bruce and Wang](https://arxiv.org/abs/1806.11266) (the link leads to
-# the longer version, with Naha, of 2018), multiplies the fine features by those of the
-# next deeper stage. A **gate unit** computes this product and normalises it; we call
+# [Islam, Rochan, Bruce and Wang](https://arxiv.org/abs/1806.11266), multiplies the fine
+# features by those of the next deeper stage. (The link leads to the longer version,
+# with Naha, of 2018.) A **gate unit** computes this product and normalises it; we call
 # its result the **gated features**. For example, let the fine features at four
 # positions be 2, −1, 3 and 0.5, and the deeper ones 1, 1, 0 and −1. The products are 2,
 # −1, 0 and −0.5: the first two features pass, the third is suppressed, and the last one
