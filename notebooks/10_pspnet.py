@@ -1127,7 +1127,7 @@ ex.cover.check(occlusion)
 # %%
 ex.cover.show_solution()
 
-# %%
+# %% tags=["tol=0.1"]
 with torch.no_grad():
     maps = [ex.cover.solution(model.eval(), scene.image, 16) for scene in pair]
     for name, scene in zip(("red", "blue"), pair, strict=True):
